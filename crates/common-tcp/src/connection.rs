@@ -1,0 +1,146 @@
+use std::{
+    cell::RefCell,
+    future::poll_fn,
+    io,
+    pin::Pin,
+    task::{Context, Poll, ready},
+};
+
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
+
+use crate::{Decoder, Limits, Packet, Socket, Unreadable};
+
+/// A socket with what was read and not yet decoded, and what was encoded and not yet written.
+///
+/// It holds next to no memory while nothing is under way: bytes are read through one buffer that all
+/// connections of a thread share.
+#[derive(Debug)]
+pub struct Connection {
+    socket: Socket,
+    decoder: Decoder,
+    unsent: Vec<u8>,
+    sent: usize,
+}
+
+/// What a thread reads into, whichever connection it is for.
+const SHARED_BYTES: usize = 64 << 10;
+
+/// What an idle connection keeps of its buffer for output.
+const KEPT_BYTES: usize = 512;
+
+thread_local! {
+    static SHARED: RefCell<Box<[u8]>> = RefCell::new(vec![0; SHARED_BYTES].into_boxed_slice());
+}
+
+impl Connection {
+    /// The serving end of a socket.
+    #[must_use]
+    pub fn of_server(socket: Socket, limits: &Limits) -> Self {
+        Self::new(socket, Decoder::new(limits))
+    }
+
+    /// The calling end of a socket.
+    #[must_use]
+    pub fn of_client(socket: Socket, limits: &Limits) -> Self {
+        Self::new(socket, Decoder::of_client(limits))
+    }
+
+    fn new(socket: Socket, decoder: Decoder) -> Self {
+        Self { socket, decoder, unsent: Vec::new(), sent: 0 }
+    }
+
+    /// The next packet of what has been read already.
+    pub fn next(&mut self) -> Option<Result<Packet<'_>, Unreadable>> {
+        self.decoder.next()
+    }
+
+    /// The decoder of what is read.
+    pub fn decoder(&mut self) -> &mut Decoder {
+        &mut self.decoder
+    }
+
+    /// The decoder and the buffer of what is to be written, for who answers while it reads.
+    pub fn halves(&mut self) -> (&mut Decoder, &mut Vec<u8>) {
+        (&mut self.decoder, &mut self.unsent)
+    }
+
+    /// How many bytes wait to be written.
+    #[must_use]
+    pub fn unsent_bytes(&self) -> usize {
+        self.unsent.len() - self.sent
+    }
+
+    /// The next packet, after reading as much as it takes; `None` at the end of the stream. Cancel
+    /// safe: a dropped call loses nothing.
+    ///
+    /// # Errors
+    /// What the socket says.
+    pub async fn read(&mut self) -> io::Result<Option<Result<Packet<'_>, Unreadable>>> {
+        while !self.decoder.has_next() {
+            if poll_fn(|cx| self.poll_read(cx)).await? == 0 {
+                break;
+            }
+        }
+        Ok(self.decoder.next())
+    }
+
+    /// Reads once into the decoder; 0 at the end of the stream, which the decoder is told.
+    ///
+    /// # Errors
+    /// What the socket says.
+    pub fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        SHARED.with_borrow_mut(|shared| {
+            let mut buffer = ReadBuf::new(shared);
+            ready!(Pin::new(&mut self.socket).poll_read(cx, &mut buffer))?;
+            let read = buffer.filled();
+            match read.len() {
+                0 => self.decoder.end(),
+                _ => self.decoder.feed(read),
+            }
+            Poll::Ready(Ok(read.len()))
+        })
+    }
+
+    /// Reads and throws away; 0 at the end of the stream.
+    ///
+    /// # Errors
+    /// What the socket says.
+    pub fn poll_discard(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        SHARED.with_borrow_mut(|shared| {
+            let mut buffer = ReadBuf::new(shared);
+            ready!(Pin::new(&mut self.socket).poll_read(cx, &mut buffer))?;
+            Poll::Ready(Ok(buffer.filled().len()))
+        })
+    }
+
+    /// Writes what waits.
+    ///
+    /// # Errors
+    /// What the socket says.
+    pub fn poll_write(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        while self.sent < self.unsent.len() {
+            let unsent = &self.unsent[self.sent..];
+            self.sent += ready!(Pin::new(&mut self.socket).poll_write(cx, unsent))?;
+        }
+        self.unsent.clear();
+        self.unsent.shrink_to(KEPT_BYTES);
+        self.sent = 0;
+        Poll::Ready(Ok(()))
+    }
+
+    /// Writes what waits. Cancel safe: what is left of it is written by the next call.
+    ///
+    /// # Errors
+    /// What the socket says.
+    pub async fn write(&mut self) -> io::Result<()> {
+        poll_fn(|cx| self.poll_write(cx)).await
+    }
+
+    /// Says that nothing more will be written; the other direction stays open.
+    ///
+    /// # Errors
+    /// What the socket says.
+    pub async fn finish(&mut self) -> io::Result<()> {
+        self.socket.shutdown().await
+    }
+}

@@ -1,0 +1,149 @@
+use std::{borrow::Cow, error::Error, fmt};
+
+use serde::Serialize;
+use serde_json::{Map, Value};
+
+/// A command's failure: what goes out, or came in, as `err [{"code","message","command",…}]`.
+///
+/// Any error turns into one by `?`, with the code `internal`; the guest is then told no more than that
+/// something broke, and the error's text goes to the log.
+///
+/// It is neither an [`Error`] nor [`Serialize`], or a handler's reply would be ambiguous.
+#[derive(Clone, PartialEq)]
+pub struct Failure {
+    code: Cow<'static, str>,
+    message: String,
+    command: Option<String>,
+    more: Map<String, Value>,
+    detail: Option<String>,
+}
+
+impl Failure {
+    /// A failure with a code for programs (lower-case words with hyphens) and one sentence for people.
+    pub fn new(code: impl Into<Cow<'static, str>>, message: impl Into<String>) -> Self {
+        Self {
+            code: code.into(),
+            message: message.into(),
+            command: None,
+            more: Map::new(),
+            detail: None,
+        }
+    }
+
+    /// A fault inside: `detail` goes to the log only, under a reference that the guest is told.
+    pub fn internal(detail: impl Into<String>) -> Self {
+        let mut failure = Self::new("internal", "something broke inside; the log has more");
+        failure.detail = Some(detail.into());
+        failure
+    }
+
+    /// An argument of the wrong type or value; `arg` counts from 0.
+    pub fn bad_argument(arg: usize, expected: &str, message: impl Into<String>) -> Self {
+        Self::new("bad-argument", message).with("arg", arg).with("expected", expected)
+    }
+
+    /// What was asked for is not there.
+    pub fn not_found(message: impl Into<String>) -> Self {
+        Self::new("not-found", message)
+    }
+
+    /// Adds a member to the packet. A value that JSON can't hold is left out.
+    #[must_use]
+    pub fn with(mut self, key: &str, value: impl Serialize) -> Self {
+        if let Ok(value) = serde_json::to_value(value) {
+            self.more.insert(key.to_owned(), value);
+        }
+        self
+    }
+
+    /// Names the command that failed, unless one is named already.
+    #[must_use]
+    pub fn of_command(mut self, command: &str) -> Self {
+        self.command.get_or_insert_with(|| command.to_owned());
+        self
+    }
+
+    /// The code, for programs.
+    #[must_use]
+    pub fn code(&self) -> &str {
+        &self.code
+    }
+
+    /// The sentence, for people.
+    #[must_use]
+    pub fn message(&self) -> &str {
+        &self.message
+    }
+
+    /// The command that failed, if it is known.
+    #[must_use]
+    pub fn command(&self) -> Option<&str> {
+        self.command.as_deref()
+    }
+
+    /// A further member, such as `at`, `min` or `limit`.
+    #[must_use]
+    pub fn get(&self, key: &str) -> Option<&Value> {
+        self.more.get(key)
+    }
+
+    /// What the guest must not see, for the log.
+    #[must_use]
+    pub fn detail(&self) -> Option<&str> {
+        self.detail.as_deref()
+    }
+
+    /// The one argument of the `err` packet.
+    #[must_use]
+    pub fn to_value(&self) -> Value {
+        let mut members = Map::new();
+        members.insert("code".to_owned(), self.code.as_ref().into());
+        members.insert("message".to_owned(), self.message.as_str().into());
+        if let Some(command) = &self.command {
+            members.insert("command".to_owned(), command.as_str().into());
+        }
+        members.extend(self.more.clone());
+        Value::Object(members)
+    }
+
+    /// Reads the one argument of an `err` packet; whatever a peer left out is filled in.
+    #[must_use]
+    pub fn from_value(value: Value) -> Self {
+        let Value::Object(mut members) = value else {
+            return Self::new("unknown", value.to_string());
+        };
+        let mut text = |key| match members.remove(key) {
+            Some(Value::String(text)) => Some(text),
+            _ => None,
+        };
+        let code = text("code").unwrap_or_else(|| "unknown".to_owned());
+        let message = text("message").unwrap_or_else(|| code.clone());
+        let command = text("command");
+        Self { code: code.into(), message, command, more: members, detail: None }
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+impl fmt::Debug for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.to_value())?;
+        self.detail.iter().try_for_each(|detail| write!(f, " ({detail})"))
+    }
+}
+
+impl<E: Error> From<E> for Failure {
+    fn from(error: E) -> Self {
+        let mut detail = error.to_string();
+        let mut source = error.source();
+        while let Some(cause) = source {
+            detail = format!("{detail}: {cause}");
+            source = cause.source();
+        }
+        Self::internal(detail)
+    }
+}
