@@ -272,8 +272,7 @@ impl Reply {
     /// # Errors
     /// [`CallError::Unexpected`] when it is not a `T`.
     pub fn result<T: DeserializeOwned>(&self, command: &str) -> Result<T, CallError> {
-        let unexpected =
-            |source| CallError::Unexpected { command: command.to_owned(), source };
+        let unexpected = |source| CallError::Unexpected { command: command.to_owned(), source };
         let args: Vec<&serde_json::value::RawValue> =
             serde_json::from_str(&self.args).map_err(unexpected)?;
         let result = args.first().map_or("null", |first| first.get());

@@ -50,6 +50,7 @@ impl Connection {
     }
 
     /// The next packet of what has been read already.
+    #[expect(clippy::should_implement_trait, reason = "a packet borrows from the connection")]
     pub fn next(&mut self) -> Option<Result<Packet<'_>, Unreadable>> {
         self.decoder.next()
     }

@@ -53,7 +53,7 @@ pub fn encode_with<E>(
 
 /// Appends `err [{…}]`.
 pub fn encode_err(out: &mut Vec<u8>, tag: Option<&str>, failure: &Failure) {
-    encode(out, "err", tag, &[failure.to_value()]).expect("a JSON value is JSON");
+    encode(out, "err", tag, &[failure.to_wire()]).expect("a JSON value is JSON");
 }
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
 use std::{borrow::Cow, error::Error, fmt};
 
-use serde::Serialize;
+use serde::{Serialize, Serializer, ser::SerializeMap};
 use serde_json::{Map, Value};
 
 /// A command's failure: what goes out, or came in, as `err [{"code","message","command",…}]`.
@@ -93,17 +93,10 @@ impl Failure {
         self.detail.as_deref()
     }
 
-    /// The one argument of the `err` packet.
+    /// The one argument of the `err` packet, code and message first.
     #[must_use]
-    pub fn to_value(&self) -> Value {
-        let mut members = Map::new();
-        members.insert("code".to_owned(), self.code.as_ref().into());
-        members.insert("message".to_owned(), self.message.as_str().into());
-        if let Some(command) = &self.command {
-            members.insert("command".to_owned(), command.as_str().into());
-        }
-        members.extend(self.more.clone());
-        Value::Object(members)
+    pub fn to_wire(&self) -> impl Serialize {
+        Wire(self)
     }
 
     /// Reads the one argument of an `err` packet; whatever a peer left out is filled in.
@@ -123,6 +116,25 @@ impl Failure {
     }
 }
 
+/// A failure cannot be serialised itself, so that nobody returns one as a result.
+struct Wire<'a>(&'a Failure);
+
+impl Serialize for Wire<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let Self(failure) = self;
+        let mut members = serializer.serialize_map(None)?;
+        members.serialize_entry("code", &failure.code)?;
+        members.serialize_entry("message", &failure.message)?;
+        if let Some(command) = &failure.command {
+            members.serialize_entry("command", command)?;
+        }
+        for (key, value) in &failure.more {
+            members.serialize_entry(key, value)?;
+        }
+        members.end()
+    }
+}
+
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.message)
@@ -131,7 +143,7 @@ impl fmt::Display for Failure {
 
 impl fmt::Debug for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}", self.to_value())?;
+        write!(f, "{}: {} {:?}", self.code, self.message, self.more)?;
         self.detail.iter().try_for_each(|detail| write!(f, " ({detail})"))
     }
 }

@@ -15,7 +15,7 @@ pub trait Resolve: Send + Sync {
 }
 
 impl Resolve for Address {
-    async fn resolve(&self) -> Result<Address, ConnectError> {
+    async fn resolve(&self) -> Result<Self, ConnectError> {
         Ok(self.clone())
     }
 }

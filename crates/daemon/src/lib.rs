@@ -1,1 +1,73 @@
-//! placeholder
+//! What a daemon is made of: commands that are methods, served over Common TCP.
+//!
+//! ```no_run
+//! use std::sync::Mutex;
+//!
+//! use daemon::Daemon;
+//!
+//! #[derive(Default)]
+//! struct Counter(Mutex<u64>);
+//!
+//! impl Counter {
+//!     /// Adds `step`, or one, and tells the sum.
+//!     fn count(&self, step: Option<u64>) -> u64 {
+//!         let mut sum = self.0.lock().unwrap();
+//!         *sum += step.unwrap_or(1);
+//!         *sum
+//!     }
+//! }
+//!
+//! #[tokio::main(flavor = "current_thread")]
+//! async fn main() -> daemon::Outcome {
+//!     Daemon::with_state("Counter", Counter::default())
+//!         .command("count", Counter::count).args(["step"]).help("Adds `step`, or one; tells the sum")
+//!         .run()
+//!         .await
+//! }
+//! ```
+//!
+//! That is the whole program: it takes `--port`, answers `dae`, `options` and `help`, tells the manager that
+//! started it when it is ready, and ends at SIGTERM with every reply sent. `options` and `help` follow from
+//! the types of the parameters, so they can't be wrong.
+//!
+//! This crate knows no processes, not how daemons are installed, and no flag but the common ones.
+
+mod argument;
+mod command;
+mod common;
+mod daemon;
+mod data;
+mod environment;
+#[cfg(feature = "flags")]
+pub mod flags;
+mod guest;
+mod handler;
+mod listen;
+mod manager;
+mod nearest;
+mod outbox;
+mod outcome;
+mod reply;
+mod router;
+mod serve;
+mod shape;
+mod shutdown;
+mod stream;
+mod visit;
+
+pub use argument::{Argument, Rest};
+pub use common_tcp::{Credential, Failure, Limits};
+pub use data::{Data, DataError};
+pub use environment::Environment;
+pub use guest::{Guest, Session};
+pub use handler::Handler;
+pub use listen::BindError;
+pub use manager::{ByName, Manager, ManagerError};
+pub use nearest::nearest;
+pub use outcome::Outcome;
+pub use reply::{Reply, Spread};
+pub use serve::{Bound, State};
+pub use shutdown::Shutdown;
+pub use stream::{Ended, Stream};
+
+pub use crate::daemon::{Daemon, Settings};

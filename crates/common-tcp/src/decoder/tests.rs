@@ -59,7 +59,10 @@ fn a_line_is_a_packet() {
 fn a_packet_ends_at_its_bracket() {
     check("options []dae []", &["options []", "dae []"]);
     check("set [\"k\",[1,\"]\"]]\nget [\"k\"]\n", &["set [\"k\",[1,\"]\"]]", "get [\"k\"]"]);
-    check("options [\"\\\"]\",\"[\",\t1 ]dae []\r\n", &["options [\"\\\"]\",\"[\",\t1 ]", "dae []"]);
+    check(
+        "options [\"\\\"]\",\"[\",\t1 ]dae []\r\n",
+        &["options [\"\\\"]\",\"[\",\t1 ]", "dae []"],
+    );
 }
 
 #[test]
@@ -119,7 +122,9 @@ fn a_line_of_no_json_can_be_discarded_afterwards() {
 #[test]
 fn a_packet_beyond_the_limit_is_fatal_and_not_kept() {
     let limits = Limits { packet_bytes: 100, ..Limits::default() };
-    for wire in ["n".repeat(101), format!("x [\"{}", "y".repeat(97)), format!("x {}", "y".repeat(99))] {
+    for wire in
+        ["n".repeat(101), format!("x [\"{}", "y".repeat(97)), format!("x {}", "y".repeat(99))]
+    {
         let mut decoder = Decoder::new(&limits);
         decoder.feed(wire.as_bytes());
         let Some(Err(why)) = decoder.next() else { panic!("{wire} is read") };

@@ -1,0 +1,184 @@
+//! The flags that all daemons share, and those that a daemon adds.
+
+use std::{
+    net::{IpAddr, Ipv4Addr},
+    path::PathBuf,
+    time::Duration,
+};
+
+use clap::{Args, Command, FromArgMatches};
+use common_tcp::Limits;
+use tracing_subscriber::EnvFilter;
+
+use crate::{Environment, Settings};
+
+/// The flags that all daemons share. Each may also be set by `DAE_<NAME>_<FLAG>`.
+#[derive(Args, Clone, Debug)]
+pub struct Flags {
+    /// Port to listen on; 0 takes a free one
+    #[arg(long, default_value_t = 0)]
+    pub port: u16,
+
+    /// Address to listen on; anything but loopback needs a token or accounts
+    #[arg(long, value_name = "ADDRESS", default_value_t = Ipv4Addr::LOCALHOST.into())]
+    pub bind: IpAddr,
+
+    /// Directory for what the daemon keeps [default: a folder of its name in the user's data directory]
+    #[arg(long, value_name = "DIR")]
+    pub data: Option<PathBuf>,
+
+    /// What to log: error, warn, info, debug, trace, or a filter such as `daemon=debug,info`
+    #[arg(long, value_name = "FILTER", default_value = "info")]
+    pub log: String,
+
+    /// Longest packet, in bytes
+    #[arg(long, value_name = "BYTES", default_value_t = Limits::default().packet_bytes, help_heading = "Limits")]
+    pub packet_bytes: usize,
+
+    /// Deepest nesting of arguments, at most 128
+    #[arg(long, value_name = "LEVELS", default_value_t = Limits::default().depth, help_heading = "Limits")]
+    pub depth: u32,
+
+    /// Requests of one guest that may run at once
+    #[arg(long, value_name = "REQUESTS", default_value_t = Limits::default().pipeline, help_heading = "Limits")]
+    pub pipeline: usize,
+
+    /// Largest result, in bytes
+    #[arg(long, value_name = "BYTES", default_value_t = Limits::default().result_bytes, help_heading = "Limits")]
+    pub result_bytes: usize,
+
+    /// Unsent bytes of one guest at which nothing more is read from it
+    #[arg(long, value_name = "BYTES", default_value_t = Limits::default().unsent_bytes, help_heading = "Limits")]
+    pub unsent_bytes: usize,
+
+    /// Packets that may wait in one stream
+    #[arg(long, value_name = "PACKETS", default_value_t = Limits::default().stream_packets, help_heading = "Limits")]
+    pub stream_packets: usize,
+
+    /// Bytes that may wait in one stream
+    #[arg(long, value_name = "BYTES", default_value_t = Limits::default().stream_bytes, help_heading = "Limits")]
+    pub stream_bytes: usize,
+
+    /// Guests at once
+    #[arg(long, value_name = "GUESTS", default_value_t = Limits::default().connections, help_heading = "Limits")]
+    pub connections: usize,
+
+    /// Unreadable lines in a row at which a guest is sent away
+    #[arg(long, value_name = "LINES", default_value_t = Limits::default().bad_lines, help_heading = "Limits")]
+    pub bad_lines: u32,
+
+    /// How long an unfinished packet may wait for its next byte, such as `30s` or `500ms`
+    #[arg(long, value_name = "TIME", default_value = "30s", value_parser = parse_duration, help_heading = "Limits")]
+    pub packet_timeout: Duration,
+}
+
+impl Flags {
+    /// Where to listen and what to bound, together with what the manager handed over.
+    #[must_use]
+    pub fn settings(&self) -> Settings {
+        Settings {
+            bind: self.bind,
+            port: self.port,
+            both_loopbacks: false,
+            limits: self.limits(),
+            environment: Environment::read(),
+        }
+    }
+
+    fn limits(&self) -> Limits {
+        Limits {
+            packet_bytes: self.packet_bytes,
+            depth: self.depth,
+            pipeline: self.pipeline,
+            result_bytes: self.result_bytes,
+            unsent_bytes: self.unsent_bytes,
+            stream_packets: self.stream_packets,
+            stream_bytes: self.stream_bytes,
+            connections: self.connections,
+            bad_lines: self.bad_lines,
+            packet_timeout: self.packet_timeout,
+        }
+    }
+
+    /// The directory of the daemon `name`: `--data`, or `dae/daemons/<name>` in the user's data directory.
+    /// `None` without a home directory.
+    #[must_use]
+    pub fn data_path(&self, name: &str) -> Option<PathBuf> {
+        let of_user = || {
+            let user = directories::BaseDirs::new()?;
+            Some(user.data_dir().join("dae/daemons").join(name))
+        };
+        self.data.clone().or_else(of_user)
+    }
+}
+
+/// No flags besides the common ones.
+#[derive(Args, Clone, Copy, Debug)]
+pub struct NoFlags {}
+
+/// Reads the command line of the daemon `name`: the common flags and its own. Starts the log.
+///
+/// Prints and ends the process for `--help`, `--version` and for what makes no sense (exit code 2).
+#[must_use]
+pub fn parse<Own: Args>(name: &str) -> (Flags, Own) {
+    let environment = Environment::read();
+    let installed_as = environment.name.unwrap_or_else(|| name.to_owned());
+    let matches = command::<Own>(name, &installed_as).get_matches();
+    let flags = Flags::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
+    let own = Own::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
+    start_log(&flags.log);
+    (flags, own)
+}
+
+/// The settings of a daemon that has no flags of its own.
+pub(crate) fn parse_common(name: &str) -> Settings {
+    parse::<NoFlags>(name).0.settings()
+}
+
+/// Reads a time such as `500ms`, `30s`, `5m` or `2h`.
+///
+/// # Errors
+/// A sentence that says what was wanted and what came.
+pub fn parse_duration(text: &str) -> Result<Duration, String> {
+    let digits = text.bytes().take_while(u8::is_ascii_digit).count();
+    let (number, unit) = text.split_at(digits);
+    let wanted =
+        || format!("`{text}` is no time; give a number and `ms`, `s`, `m` or `h`, as in `30s`");
+    let number: u64 = number.parse().map_err(|_| wanted())?;
+    let ms = match unit {
+        "ms" => 1,
+        "s" => 1000,
+        "m" => 60_000,
+        "h" => 3_600_000,
+        _ => return Err(wanted()),
+    };
+    number.checked_mul(ms).map(Duration::from_millis).ok_or_else(wanted)
+}
+
+fn command<Own: Args>(name: &str, installed_as: &str) -> Command {
+    let binary = name.to_ascii_lowercase();
+    let example =
+        format!("Example: {binary} --port 7000, then: nc 127.0.0.1 7000, and type: options");
+    let command = Own::augment_args(Flags::augment_args(Command::new(binary)))
+        .about(format!("{name}, a daemon that speaks Common TCP"))
+        .long_about(None)
+        .version(env!("CARGO_PKG_VERSION"))
+        .after_help(example)
+        .max_term_width(80);
+    let prefix = format!("DAE_{}_", installed_as.to_ascii_uppercase().replace('-', "_"));
+    command.mut_args(|arg| {
+        let Some(long) = arg.get_long() else { return arg };
+        let variable = format!("{prefix}{}", long.to_ascii_uppercase().replace('-', "_"));
+        arg.env(variable).hide_env(true)
+    })
+}
+
+fn start_log(filter: &str) {
+    let filter = EnvFilter::try_new(filter).unwrap_or_else(|error| {
+        eprintln!("`{filter}` is no filter for the log, so it is `info`: {error}");
+        EnvFilter::new("info")
+    });
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    // A program that embeds the daemon may log already; then its log is the one.
+    drop(log.with_ansi(false).try_init());
+}

@@ -1,0 +1,134 @@
+use std::{
+    any::Any,
+    ops::Deref,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, AtomicU32, Ordering::Relaxed},
+    },
+};
+
+use common_tcp::Limits;
+use serde::de::SeqAccess;
+
+use crate::{
+    argument::{Argument, Call, Role},
+    outbox::Outbox,
+};
+
+/// Who is connected: as a parameter of a command, who asks.
+#[derive(Clone, Debug)]
+pub struct Guest(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    id: u64,
+    uid: Option<u32>,
+    authenticated: AtomicBool,
+    refusals: AtomicU32,
+    leaving: AtomicBool,
+    sessions: Mutex<Vec<Arc<dyn Any + Send + Sync>>>,
+    outbox: Outbox,
+}
+
+/// What a daemon keeps of one guest, such as who is logged in: a parameter of a command.
+///
+/// Made by `T::default()` when a command of this guest asks for it first, and dropped after the guest is
+/// gone. Commands of one guest may run side by side if it tags them, so what changes is behind a lock.
+#[derive(Debug)]
+pub struct Session<T>(Arc<T>);
+
+impl Guest {
+    pub(crate) fn new(id: u64, uid: Option<u32>, limits: &Limits) -> Self {
+        Self(Arc::new(Inner {
+            id,
+            uid,
+            authenticated: AtomicBool::new(false),
+            refusals: AtomicU32::new(0),
+            leaving: AtomicBool::new(false),
+            sessions: Mutex::default(),
+            outbox: Outbox::new(limits),
+        }))
+    }
+
+    /// Which connection it is; never used again in the life of the daemon.
+    #[must_use]
+    pub fn id(&self) -> u64 {
+        self.0.id
+    }
+
+    /// The user at the other end of a Unix socket; over TCP nobody knows.
+    #[must_use]
+    pub fn uid(&self) -> Option<u32> {
+        self.0.uid
+    }
+
+    /// Whether it may use commands that need authorisation.
+    #[must_use]
+    pub fn is_authenticated(&self) -> bool {
+        self.0.authenticated.load(Relaxed)
+    }
+
+    /// Lets it use commands that need authorisation.
+    pub fn authenticate(&self) {
+        self.0.authenticated.store(true, Relaxed);
+    }
+
+    /// Ends the connection once what was asked before is answered.
+    pub fn leave(&self) {
+        self.0.leaving.store(true, Relaxed);
+        self.0.outbox.wake();
+    }
+
+    pub(crate) fn is_leaving(&self) -> bool {
+        self.0.leaving.load(Relaxed)
+    }
+
+    /// Counts a refused attempt to authenticate.
+    pub(crate) fn refused(&self) -> u32 {
+        self.0.refusals.fetch_add(1, Relaxed) + 1
+    }
+
+    pub(crate) fn outbox(&self) -> &Outbox {
+        &self.0.outbox
+    }
+
+    /// What is kept of this guest under the type `T`.
+    #[must_use]
+    pub fn session<T: Default + Send + Sync + 'static>(&self) -> Session<T> {
+        let mut sessions = self.0.sessions.lock().unwrap_or_else(PoisonError::into_inner);
+        let found = sessions.iter().find_map(|it| Arc::clone(it).downcast().ok());
+        Session(found.unwrap_or_else(|| {
+            let session = Arc::new(T::default());
+            sessions.push(Arc::<T>::clone(&session));
+            session
+        }))
+    }
+}
+
+impl Argument for Guest {
+    fn role() -> Role {
+        Role::Context
+    }
+
+    fn take<'de, A: SeqAccess<'de>>(call: &Call<'_>, _: &mut A) -> Result<Self, A::Error> {
+        Ok(call.guest.clone())
+    }
+}
+
+impl<T: Default + Send + Sync + 'static> Argument for Session<T> {
+    fn role() -> Role {
+        Role::Context
+    }
+
+    fn take<'de, A: SeqAccess<'de>>(call: &Call<'_>, _: &mut A) -> Result<Self, A::Error> {
+        Ok(call.guest.session())
+    }
+}
+
+impl<T> Deref for Session<T> {
+    type Target = T;
+
+    fn deref(&self) -> &T {
+        &self.0
+    }
+}

@@ -1,0 +1,133 @@
+use std::{
+    fs, io,
+    net::{IpAddr, Ipv6Addr, SocketAddr},
+    os::unix::fs::PermissionsExt,
+    path::{Path, PathBuf},
+};
+
+use common_tcp::Socket;
+use tokio::net::{TcpListener, UnixListener};
+
+/// Where a daemon accepts guests: TCP ports, all the same number, and perhaps a Unix socket.
+#[derive(Debug)]
+pub(crate) struct Listener {
+    tcp: Vec<TcpListener>,
+    unix: Option<(UnixListener, PathBuf)>,
+}
+
+/// Why a daemon can't listen.
+#[derive(Debug, thiserror::Error)]
+pub enum BindError {
+    /// The port is taken, or the address is not of this machine.
+    #[error("cannot listen on {address}")]
+    Tcp {
+        /// Where.
+        address: SocketAddr,
+        /// What the kernel said.
+        source: io::Error,
+    },
+    /// The socket's file can't be made.
+    #[error("cannot listen on `{}`", path.display())]
+    Unix {
+        /// Where.
+        path: PathBuf,
+        /// What the kernel said.
+        source: io::Error,
+    },
+    /// Everybody who reaches this machine could use commands that need authorisation.
+    #[error("{address} is open to other machines, and this daemon has neither token nor accounts")]
+    Open {
+        /// Where.
+        address: IpAddr,
+    },
+    /// The flags make no sense.
+    #[error("{0}")]
+    Flags(String),
+}
+
+impl Listener {
+    /// Listens on `port` of `bind`, or on a free one if it is 0; with `both_loopbacks` on `::1` as well, where
+    /// the machine has it.
+    pub(crate) async fn bind(
+        bind: IpAddr,
+        port: u16,
+        both_loopbacks: bool,
+        unix: Option<&Path>,
+    ) -> Result<Self, BindError> {
+        let tcp = match both_loopbacks {
+            true => bind_both(bind, port).await?,
+            false => vec![bind_tcp((bind, port).into()).await?],
+        };
+        let unix = unix.map(|path| Ok((bind_unix(path)?, path.to_owned()))).transpose()?;
+        Ok(Self { tcp, unix })
+    }
+
+    pub(crate) fn port(&self) -> u16 {
+        self.tcp.first().and_then(|it| it.local_addr().ok()).map_or(0, |address| address.port())
+    }
+
+    /// The next guest. Cancel safe.
+    pub(crate) async fn accept(&self) -> io::Result<Socket> {
+        let second = async {
+            match self.tcp.get(1) {
+                Some(listener) => listener.accept().await,
+                None => std::future::pending().await,
+            }
+        };
+        let unix = async {
+            match &self.unix {
+                Some((listener, _)) => listener.accept().await,
+                None => std::future::pending().await,
+            }
+        };
+        // Accepting is cancel safe, so no guest is lost to the other arms.
+        tokio::select! {
+            accepted = self.tcp[0].accept() => Socket::tcp(accepted?.0),
+            accepted = second => Socket::tcp(accepted?.0),
+            accepted = unix => Ok(Socket::Unix(accepted?.0)),
+        }
+    }
+}
+
+impl Drop for Listener {
+    fn drop(&mut self) {
+        if let Some((_, path)) = &self.unix {
+            // Somebody else may have removed it: then it is gone as it should be.
+            drop(fs::remove_file(path));
+        }
+    }
+}
+
+async fn bind_tcp(address: SocketAddr) -> Result<TcpListener, BindError> {
+    TcpListener::bind(address).await.map_err(|source| BindError::Tcp { address, source })
+}
+
+/// A free port of the one loopback may be taken on the other: then another one is tried.
+async fn bind_both(bind: IpAddr, port: u16) -> Result<Vec<TcpListener>, BindError> {
+    for _ in 0..16 {
+        let first = bind_tcp((bind, port).into()).await?;
+        let address = (Ipv6Addr::LOCALHOST, first.local_addr().map_or(port, |it| it.port())).into();
+        match bind_tcp(address).await {
+            Ok(second) => return Ok(vec![first, second]),
+            Err(BindError::Tcp { source, .. }) if source.kind() == io::ErrorKind::AddrInUse => {
+                if port != 0 {
+                    return Err(BindError::Tcp { address, source });
+                }
+            }
+            // Without IPv6 one loopback is all there is.
+            Err(_) => return Ok(vec![first]),
+        }
+    }
+    Ok(vec![bind_tcp((bind, port).into()).await?])
+}
+
+/// Listens on a socket's file that only its owner may use; one that nobody listens on is replaced.
+fn bind_unix(path: &Path) -> Result<UnixListener, BindError> {
+    let failed = |source| BindError::Unix { path: path.to_owned(), source };
+    if std::os::unix::net::UnixStream::connect(path).is_err() && path.exists() {
+        fs::remove_file(path).map_err(failed)?;
+    }
+    let listener = UnixListener::bind(path).map_err(failed)?;
+    fs::set_permissions(path, fs::Permissions::from_mode(0o600)).map_err(failed)?;
+    Ok(listener)
+}

@@ -1,0 +1,218 @@
+use std::{
+    collections::HashMap,
+    fmt, io,
+    ops::Deref,
+    pin::{Pin, pin},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
+    time::Duration,
+};
+
+use common_tcp::{Connection, Socket};
+use tokio::{
+    task::JoinSet,
+    time::{sleep, timeout},
+};
+
+use crate::{
+    Guest, Shutdown,
+    listen::Listener,
+    manager::Manager,
+    router::Router,
+    visit::{Visit, turn_away},
+};
+
+/// A daemon that listens and does not serve yet; guests that come wait.
+pub struct Bound<S> {
+    pub(crate) listener: Listener,
+    pub(crate) router: Arc<Router<S>>,
+    pub(crate) services: Vec<Service<S>>,
+    /// Who is told when the daemon is ready.
+    pub(crate) manager: Option<Manager>,
+    /// Whether a guest on the Unix socket with our own user is authenticated by that.
+    pub(crate) trusts_own_user: bool,
+}
+
+/// What runs beside the commands with the same state.
+pub(crate) type Service<S> = Box<dyn FnOnce(State<S>, Shutdown) -> Running + Send>;
+
+type Running = Pin<Box<dyn Future<Output = ()> + Send>>;
+
+/// The daemon's state, for what runs beside the commands.
+pub struct State<S>(Arc<Router<S>>);
+
+/// Whether the daemon ends, and whom to wake for that.
+#[derive(Debug, Default)]
+pub(crate) struct Ending {
+    begun: AtomicBool,
+    guests: Mutex<HashMap<u64, Guest>>,
+}
+
+/// How long commands that run may still take once the daemon is to end.
+const GRACE: Duration = Duration::from_secs(5);
+
+/// How long nobody is accepted after the kernel had no room for one, usually for want of descriptors.
+const PAUSE: Duration = Duration::from_millis(100);
+
+impl<S: Send + Sync + 'static> Bound<S> {
+    /// The port that guests connect to.
+    #[must_use]
+    pub fn port(&self) -> u16 {
+        self.listener.port()
+    }
+
+    /// The daemon's state, for a second door beside the commands.
+    #[must_use]
+    pub fn state(&self) -> State<S> {
+        State(Arc::clone(&self.router))
+    }
+
+    /// Serves until `requested` is done; then accepts nobody, answers what has been asked, ends streams, and
+    /// returns when the last guest has gone, after six seconds at most.
+    pub async fn serve(self, requested: impl Future<Output = ()>) {
+        let Self { listener, router, services, manager, trusts_own_user } = self;
+        let (end, shutdown) = Shutdown::new();
+        let ending = Arc::new(Ending::default());
+        let mut tasks = JoinSet::new();
+        for service in services {
+            tasks.spawn(service(State(Arc::clone(&router)), shutdown.clone()));
+        }
+        if let Some(manager) = manager {
+            let (secret, port) = (router.common.secret.clone(), listener.port());
+            tasks.spawn(async move { manager.tell_ready(secret, port).await });
+        }
+
+        let mut guests = JoinSet::new();
+        let mut reception =
+            Reception { router, ending: Arc::clone(&ending), trusts_own_user, last: 0 };
+        let mut requested = pin!(requested);
+        loop {
+            // Accepting and joining are cancel safe; `requested` is kept.
+            tokio::select! {
+                accepted = listener.accept() => match accepted {
+                    Ok(socket) => reception.receive(socket, &mut guests),
+                    Err(error) => reject(&error).await,
+                },
+                Some(_) = guests.join_next() => {}
+                Some(_) = tasks.join_next() => {}
+                () = &mut requested => break,
+            }
+        }
+
+        drop(listener);
+        end.send_replace(true);
+        ending.begin();
+        let gone = async {
+            while guests.join_next().await.is_some() {}
+            while tasks.join_next().await.is_some() {}
+        };
+        if timeout(GRACE + Duration::from_secs(1), gone).await.is_err() {
+            tracing::warn!("some guests were still busy at the end");
+        }
+    }
+}
+
+/// Lets guests in.
+struct Reception<S> {
+    router: Arc<Router<S>>,
+    ending: Arc<Ending>,
+    trusts_own_user: bool,
+    last: u64,
+}
+
+impl<S: Send + Sync + 'static> Reception<S> {
+    fn receive(&mut self, socket: Socket, guests: &mut JoinSet<()>) {
+        let limits = self.router.common.limits;
+        self.last += 1;
+        let guest = Guest::new(self.last, socket.peer_uid(), &limits);
+        if self.trusts_own_user && guest.uid() == Some(own_uid()) {
+            guest.authenticate();
+        }
+        let connection = Connection::of_server(socket, &limits);
+        if guests.len() >= limits.connections {
+            guests.spawn(turn_away(connection, limits.connections));
+            return;
+        }
+        let (router, ending) = (Arc::clone(&self.router), Arc::clone(&self.ending));
+        guests.spawn(async move {
+            let _presence = Presence::new(&ending, &guest);
+            Visit::new(&router, &ending, guest.clone(), connection).run().await;
+        });
+    }
+}
+
+/// Keeps a guest among those who are woken at the end.
+struct Presence<'a>(&'a Ending, u64);
+
+impl<'a> Presence<'a> {
+    fn new(ending: &'a Ending, guest: &Guest) -> Self {
+        ending.lock().insert(guest.id(), guest.clone());
+        Self(ending, guest.id())
+    }
+}
+
+impl Drop for Presence<'_> {
+    fn drop(&mut self) {
+        self.0.lock().remove(&self.1);
+    }
+}
+
+impl Ending {
+    pub(crate) fn has_begun(&self) -> bool {
+        self.begun.load(Relaxed)
+    }
+
+    fn begin(&self) {
+        self.begun.store(true, Relaxed);
+        for guest in self.lock().values() {
+            guest.outbox().wake();
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<u64, Guest>> {
+        self.guests.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+async fn reject(error: &io::Error) {
+    tracing::warn!(%error, "cannot accept a guest");
+    sleep(PAUSE).await;
+}
+
+/// The user that this process runs as.
+fn own_uid() -> u32 {
+    // The kernel tells it to whoever has a socket pair; no other way is without a further dependency.
+    static UID: std::sync::LazyLock<Option<u32>> = std::sync::LazyLock::new(|| {
+        use std::os::unix::fs::MetadataExt;
+        std::fs::metadata("/proc/self").ok().map(|it| it.uid())
+    });
+    UID.unwrap_or(u32::MAX)
+}
+
+impl<S> Deref for State<S> {
+    type Target = S;
+
+    fn deref(&self) -> &S {
+        &self.0.state
+    }
+}
+
+impl<S> Clone for State<S> {
+    fn clone(&self) -> Self {
+        Self(Arc::clone(&self.0))
+    }
+}
+
+impl<S: fmt::Debug> fmt::Debug for State<S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.state.fmt(f)
+    }
+}
+
+impl<S> fmt::Debug for Bound<S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Bound").field("listener", &self.listener).finish_non_exhaustive()
+    }
+}

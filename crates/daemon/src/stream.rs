@@ -1,0 +1,95 @@
+use common_tcp::Failure;
+use serde::{Serialize, de::SeqAccess};
+use serde_json::value::{RawValue, to_raw_value};
+
+use crate::{
+    Guest,
+    argument::{Argument, Call, Role},
+};
+
+/// The stream that a command starts: a parameter of it marks the command as one that starts a stream.
+///
+/// What the command returns is the first reply; then come the events, numbered from 1. If the command fails,
+/// there is no stream. Dropping it ends the stream as `ended`.
+///
+/// A guest that takes too little does not hold up who emits: after [`Limits::stream_packets`] or
+/// [`Limits::stream_bytes`] its stream is ended as `lagged`, and the guest may start it again.
+///
+/// [`Limits::stream_packets`]: crate::Limits::stream_packets
+/// [`Limits::stream_bytes`]: crate::Limits::stream_bytes
+#[derive(Debug)]
+pub struct Stream {
+    guest: Guest,
+    id: u64,
+}
+
+/// Nothing more can be sent: the guest cancelled, lagged behind or is gone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the stream has ended")]
+pub struct Ended;
+
+impl Stream {
+    /// Sends `event ["<topic>", payload, <seq>]`.
+    ///
+    /// # Errors
+    /// [`Ended`], after which the stream is of no more use. A payload that JSON can't hold ends it too.
+    pub fn emit(&self, topic: &str, payload: &impl Serialize) -> Result<(), Ended> {
+        let payload = to_raw_value(payload).map_err(|_| Ended)?;
+        self.emit_raw(topic, &payload)
+    }
+
+    /// As [`emit`](Self::emit), for a payload that is written once and sent to many.
+    ///
+    /// # Errors
+    /// [`Ended`], after which the stream is of no more use.
+    pub fn emit_raw(&self, topic: &str, payload: &RawValue) -> Result<(), Ended> {
+        let sent = self.guest.outbox().emit(self.id, topic, payload.get());
+        if sent { Ok(()) } else { Err(Ended) }
+    }
+
+    /// Ends the stream with a reason of the daemon's own.
+    pub fn end(self, reason: &str) {
+        self.guest.outbox().end(self.id, reason);
+    }
+
+    /// Whether nothing more can be sent.
+    #[must_use]
+    pub fn has_ended(&self) -> bool {
+        !self.guest.outbox().is_running(self.id)
+    }
+
+    /// Who listens.
+    #[must_use]
+    pub fn guest(&self) -> &Guest {
+        &self.guest
+    }
+}
+
+impl Drop for Stream {
+    fn drop(&mut self) {
+        self.guest.outbox().end(self.id, "ended");
+    }
+}
+
+impl Argument for Stream {
+    fn role() -> Role {
+        Role::Stream
+    }
+
+    fn take<'de, A: SeqAccess<'de>>(call: &Call<'_>, _: &mut A) -> Result<Self, A::Error> {
+        let guest = call.guest.clone();
+        match guest.outbox().start(call.tag) {
+            Ok(id) => Ok(Self { guest, id }),
+            Err(failure) => Err(call.refuse(failure)),
+        }
+    }
+}
+
+impl Call<'_> {
+    /// Keeps why the call can't be made; serde's own errors hold no more than a text.
+    fn refuse<E: serde::de::Error>(&self, failure: Failure) -> E {
+        let message = failure.message().to_owned();
+        *self.refused.borrow_mut() = Some(failure);
+        E::custom(message)
+    }
+}
