@@ -8,5 +8,6 @@ pub mod keeper;
 pub mod logs;
 pub mod paths;
 pub mod policy;
+pub mod proc;
 pub mod registry;
 pub mod scan;
