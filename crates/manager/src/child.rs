@@ -1,1 +1,441 @@
-//! To be written.
+//! The life of one daemon, as a pure table: (state, event, now, chance) → (state, actions). The table is
+//! `child/table.rs`; here are the words it is written in.
+//!
+//! Knows no clock, no process and no socket. The manager tells what happened by [`Child::on`] and performs what
+//! comes back, in order.
+//!
+//! What it promises, and a model test holds it to:
+//! * There is never a second process of one daemon: it is spawned only when the tree before has ended
+//!   (or was let go by `leftovers = "keep"`) and no spawn is under way.
+//! * What was asked last decides: a stop ends in `down`, whatever is running, starting or being stopped.
+//! * Each state that waits for a process or a time has a timer; there is at most one, and the newest
+//!   [`SetTimer`](Action::SetTimer) replaces it. An event for another timer or another pid is late and changes nothing.
+//! * Actions come with a change of state only; but [`Refuse`](Action::Refuse) and [`Removed`](Action::Removed).
+//!
+//! What the manager keeps in return:
+//! * `Spawn` is answered by `Spawned` or `SpawnFailed`, always, even if the keeper dies over it.
+//! * `Exited` comes before `Empty`, once each for a pid; or `Exited` alone with `empty`.
+//! * A slot is granted, by [`Event::Granted`], when [`Order::before`](crate::order::Order::before) is ready and
+//!   fewer than the limit hold one. `ReleaseSlot` gives it back or withdraws the wish.
+//! * When a child goes from `starting` to `up`, those that follow it hear `Returned`; when one is stopped or
+//!   fails, those that need it hear `NeedLost`.
+//!
+//! A daemon that was installed and could not start stays installed: `failed` if trying again is vain, else `waiting`.
+
+#[cfg(test)]
+mod model;
+mod table;
+#[cfg(test)]
+mod tests;
+
+use std::{fmt, sync::Arc};
+
+use tokio::time::Instant;
+
+use crate::{
+    definition::{Definition, StopSignal},
+    name::Name,
+    policy::{Exit, Failures},
+};
+
+/// The number of a process. Never used alone to signal one: the keeper has its pidfd.
+pub type Pid = u32;
+
+/// One setting of a child's timer. A later one replaces it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Timer(u64);
+
+/// Where one daemon stands. What is true only in one state is a field of that state.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum State {
+    /// At rest, as it should be.
+    Down,
+    /// Waits for a slot: for those before it, and for fewer to be starting.
+    Pending,
+    /// Spawned or about to be, not ready.
+    Starting {
+        /// Absent until the keeper has spawned it.
+        pid: Option<Pid>,
+        /// When it is too late; or, with `delay=`, when it counts as ready.
+        timer: Timer,
+    },
+    /// Ready.
+    Up {
+        /// Its leader.
+        pid: Pid,
+        /// Where it listens, if that is known.
+        port: Option<u16>,
+        /// When it will have been stable; absent once it is.
+        stable: Option<Timer>,
+    },
+    /// Ready once, but does not answer any more. Still running.
+    Sick {
+        /// As in `Up`.
+        pid: Pid,
+        /// As in `Up`.
+        port: Option<u16>,
+        /// As in `Up`.
+        stable: Option<Timer>,
+    },
+    /// Its tree is being ended, by signal or by force.
+    Stopping {
+        /// Absent while the keeper still owes the answer to a spawn.
+        pid: Option<Pid>,
+        /// How far it has come.
+        phase: Phase,
+        /// What comes when the tree has ended.
+        then: Then,
+        /// When the next phase begins.
+        timer: Timer,
+    },
+    /// Will be started again.
+    Waiting {
+        /// Ends the wait.
+        timer: Timer,
+        /// When that is.
+        until: Instant,
+    },
+    /// At rest, and nothing but a request brings it back.
+    Failed,
+}
+
+/// How far a stop has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Phase {
+    /// The stop signal is sent, the grace runs.
+    Asked,
+    /// The tree has been killed.
+    Killed,
+    /// It was killed and is still there; killed again from time to time.
+    Stuck,
+}
+
+/// What comes after a stop.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Then {
+    /// `down`.
+    Down,
+    /// `down`, and the daemon is forgotten.
+    Gone,
+    /// `failed`.
+    Fail,
+    /// `waiting` for so long.
+    Retry(std::time::Duration),
+    /// `pending` again.
+    Start(Cause),
+}
+
+/// Why a daemon becomes `pending`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Cause {
+    /// A start was asked for, or it is `up` and the daemon enabled.
+    Start,
+    /// A restart was asked for.
+    Restart,
+    /// Nobody asked: it crashed, or what it follows came back.
+    Itself,
+}
+
+impl State {
+    /// The word for it: in listings, events and on the wire.
+    pub fn word(&self) -> &'static str {
+        match self {
+            Self::Down => "down",
+            Self::Pending => "pending",
+            Self::Starting { .. } => "starting",
+            Self::Up { .. } => "up",
+            Self::Sick { .. } => "sick",
+            Self::Stopping { .. } => "stopping",
+            Self::Waiting { .. } => "waiting",
+            Self::Failed => "failed",
+        }
+    }
+
+    /// The leader of its tree; while stopping it may be gone already.
+    pub fn pid(&self) -> Option<Pid> {
+        match *self {
+            Self::Starting { pid, .. } | Self::Stopping { pid, .. } => pid,
+            Self::Up { pid, .. } | Self::Sick { pid, .. } => Some(pid),
+            Self::Down | Self::Pending | Self::Waiting { .. } | Self::Failed => None,
+        }
+    }
+
+    /// Where it listens.
+    pub fn port(&self) -> Option<u16> {
+        match *self {
+            Self::Up { port, .. } | Self::Sick { port, .. } => port,
+            _ => None,
+        }
+    }
+
+    /// What it waits for.
+    pub fn timer(&self) -> Option<Timer> {
+        match *self {
+            Self::Starting { timer, .. }
+            | Self::Stopping { timer, .. }
+            | Self::Waiting { timer, .. } => Some(timer),
+            Self::Up { stable, .. } | Self::Sick { stable, .. } => stable,
+            Self::Down | Self::Pending | Self::Failed => None,
+        }
+    }
+
+    /// Whether nothing of it runs and nothing will, unless somebody asks.
+    pub fn is_at_rest(&self) -> bool {
+        matches!(self, Self::Down | Self::Failed)
+    }
+
+    /// Whether it counts among those that start at once, or wants to.
+    fn wants_slot(&self) -> bool {
+        matches!(self, Self::Pending | Self::Starting { .. })
+    }
+}
+
+impl fmt::Display for State {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.word())
+    }
+}
+
+/// Everything that can happen to a daemon.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Event {
+    /// A start was asked for.
+    Start,
+    /// A stop was asked for.
+    Stop,
+    /// A restart was asked for; of what is at rest, a start.
+    Restart,
+    /// The definition is removed: stop, then forget.
+    Remove,
+    /// Whoever waits for the stop has no more patience: no grace.
+    Hurry,
+    /// All that come before it are ready, and a slot is free.
+    Granted,
+    /// The keeper has spawned it.
+    Spawned {
+        /// The leader.
+        pid: Pid,
+    },
+    /// The keeper could not, or is not there.
+    SpawnFailed {
+        /// Which step, as the note begins: `cannot exec`.
+        step: String,
+        /// What the kernel said.
+        errno: i32,
+    },
+    /// The keeper, or what is left of it, has a process of ours from before this manager.
+    Adopted {
+        /// The leader.
+        pid: Pid,
+        /// Where it listens, if that was known or has been found.
+        port: Option<u16>,
+        /// Whether it has answered; otherwise it is `starting`.
+        is_ready: bool,
+    },
+    /// It is ready, and that is verified.
+    Ready {
+        /// The leader.
+        pid: Pid,
+        /// Where it listens.
+        port: Option<u16>,
+        /// What is odd about it, such as another name.
+        note: Option<String>,
+    },
+    /// It is not ready; that is what was found instead.
+    Found {
+        /// The leader.
+        pid: Pid,
+        /// For the note: `listens on nothing`, `port 4000 answers with another secret`.
+        what: String,
+    },
+    /// The leader has ended.
+    Exited {
+        /// The leader.
+        pid: Pid,
+        /// How.
+        exit: Exit,
+        /// Whether its whole tree is known to have ended; if not, `Empty` follows.
+        is_empty: bool,
+    },
+    /// The whole tree has ended.
+    Empty {
+        /// Its leader, which exited before.
+        pid: Pid,
+    },
+    /// The timer is over.
+    Elapsed(Timer),
+    /// Another daemon that it needs is no more.
+    NeedLost {
+        /// Which one.
+        need: Name,
+        /// Whether it failed; otherwise it was stopped.
+        has_failed: bool,
+    },
+    /// Another daemon has come back.
+    Returned {
+        /// The one that it follows.
+        followed: Name,
+    },
+    /// It missed its pings.
+    Sick {
+        /// The leader.
+        pid: Pid,
+        /// What was seen, for the note.
+        note: String,
+    },
+    /// It answered a ping.
+    Well {
+        /// The leader.
+        pid: Pid,
+    },
+}
+
+/// What the manager is to do.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Action {
+    /// Queue for a slot; `Granted` answers.
+    AskSlot,
+    /// Give the slot back, or leave the queue. Harmless where there is neither.
+    ReleaseSlot,
+    /// Have the keeper spawn [`Child::definition`].
+    Spawn,
+    /// Find out when it is ready, in the way of its definition, until it is no longer `starting`.
+    ProbeReady {
+        /// The leader.
+        pid: Pid,
+    },
+    /// Send its group the stop signal.
+    Signal {
+        /// The leader.
+        pid: Pid,
+        /// From its definition.
+        signal: StopSignal,
+    },
+    /// Kill the whole tree: cgroup, group, and whoever holds its secret.
+    Kill {
+        /// The leader.
+        pid: Pid,
+    },
+    /// Its tree has ended or is let go: drain its pipes, remove its identity.
+    Forget {
+        /// The leader.
+        pid: Pid,
+    },
+    /// Send `Elapsed` with this timer then; the one before is void.
+    SetTimer {
+        /// To be handed back.
+        timer: Timer,
+        /// When; may be past already.
+        at: Instant,
+    },
+    /// Answer the request that was just made: not possible, and why.
+    Refuse {
+        /// For people.
+        reason: &'static str,
+    },
+    /// Tell watchers, history and those who wait. From `stopping` to `stopping`: the note has changed.
+    Transition {
+        /// Where it stood.
+        from: State,
+        /// Where it stands now.
+        to: State,
+        /// Why.
+        note: Option<String>,
+    },
+    /// It has been removed and is down: drop it.
+    Removed,
+}
+
+/// How often a daemon was started again.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Restarts {
+    /// By the manager: after a crash, or following another.
+    pub automatic: u32,
+    /// Because somebody asked.
+    pub asked: u32,
+}
+
+/// One daemon.
+#[derive(Clone, Debug)]
+pub struct Child {
+    state: State,
+    /// What it was started with last.
+    definition: Arc<Definition>,
+    /// What it will be started with next.
+    defined: Arc<Definition>,
+    failures: Failures,
+    restarts: Restarts,
+    note: Option<String>,
+    /// What the search for readiness found last.
+    found: Option<String>,
+    exit: Option<Exit>,
+    timers: u64,
+}
+
+impl Child {
+    /// A daemon at rest.
+    pub fn new(definition: Arc<Definition>) -> Self {
+        Self {
+            state: State::Down,
+            defined: definition.clone(),
+            definition,
+            failures: Failures::default(),
+            restarts: Restarts::default(),
+            note: None,
+            found: None,
+            exit: None,
+            timers: 0,
+        }
+    }
+
+    /// Takes the daemon one step further. `random` is any number, each time another; it jitters delays.
+    pub fn on(&mut self, event: Event, now: Instant, random: u64) -> Vec<Action> {
+        table::step(self, event, now, random)
+    }
+
+    /// Where it stands.
+    pub fn state(&self) -> State {
+        self.state
+    }
+
+    /// What there is to say about its state, for listings.
+    pub fn note(&self) -> Option<&str> {
+        match self.state {
+            State::Stopping { phase: Phase::Stuck, pid, .. } => Some(table::stuck(pid)),
+            _ => self.note.as_deref(),
+        }
+    }
+
+    /// How often it came back.
+    pub fn restarts(&self) -> Restarts {
+        self.restarts
+    }
+
+    /// How often it failed in a row.
+    pub fn failures(&self) -> u32 {
+        self.failures.count()
+    }
+
+    /// How it ended last.
+    pub fn last_exit(&self) -> Option<Exit> {
+        self.exit
+    }
+
+    /// What it runs with; at rest, what it ran with last.
+    pub fn definition(&self) -> &Arc<Definition> {
+        &self.definition
+    }
+
+    /// Takes a new definition, which is obeyed from the next start on.
+    pub fn define(&mut self, definition: Arc<Definition>) {
+        if self.state.is_at_rest() {
+            self.definition = definition.clone();
+        }
+        self.defined = definition;
+    }
+
+    /// Whether its definition has been changed since it was started.
+    pub fn is_changed(&self) -> bool {
+        self.definition != self.defined
+    }
+}

@@ -6,6 +6,8 @@ pub mod events;
 pub mod identity;
 pub mod keeper;
 pub mod logs;
+pub mod name;
+pub mod order;
 pub mod paths;
 pub mod policy;
 pub mod proc;
