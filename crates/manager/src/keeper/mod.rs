@@ -511,6 +511,7 @@ impl Keeper {
         for (key, child) in &mut self.children {
             if is_open(child) && !owners.contains(key) && !tree::has_group(child) {
                 child.tree_emptied(now);
+                self.orphans.emptied(*key);
                 self.due.insert(*key);
             }
         }

@@ -100,7 +100,7 @@ fn exec_step(order: &Spawn, nofile: u64) -> Command {
 fn pipe() -> Result<(OwnedFd, Stdio), Errno> {
     let (reader, writer) = rustix::pipe::pipe_with(PipeFlags::CLOEXEC)?;
     // Smaller is slower and nothing else.
-    drop(rustix::pipe::fcntl_setpipe_size(&reader, PIPE_BYTES));
+    let _ = rustix::pipe::fcntl_setpipe_size(&reader, PIPE_BYTES);
     rustix::fs::fcntl_setfl(&reader, OFlags::NONBLOCK)?;
     Ok((reader, Stdio::from(File::from(writer))))
 }

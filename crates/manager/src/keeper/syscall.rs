@@ -46,9 +46,15 @@ pub(super) fn dead_child() -> Option<Pid> {
 
 /// Gives every signal its default disposition: neither handlers nor ignored ones pass `exec` then.
 pub(super) fn default_signals() {
+    // What the kernel takes as a disposition: handler, flags, restorer and mask, all zero. The C
+    // library would refuse the two signals that it keeps for itself.
+    let default = [0_u64; 4];
+    let old = std::ptr::null::<u64>();
     for number in 1..=libc::SIGRTMAX() {
-        // SAFETY: SIG_DFL installs no code. Refusals (SIGKILL, SIGSTOP) are meant to be passed over.
-        unsafe { libc::signal(number, libc::SIG_DFL) };
+        // SAFETY: the kernel reads 32 bytes that are there; SIG_DFL installs no code. That it
+        // refuses SIGKILL and SIGSTOP is as it should be.
+        let _ =
+            unsafe { libc::syscall(libc::SYS_rt_sigaction, number, &raw const default, old, 8) };
     }
 }
 

@@ -26,6 +26,9 @@ pub(super) type Children = BTreeMap<u64, Child>;
 pub(super) struct Orphans {
     /// By pid, which nobody else can have before the keeper reaps it.
     owners: HashMap<i32, u64>,
+    /// Who was sent SIGKILL, by pid and start, until the tree is empty: the dying show neither
+    /// their environment nor, once it is reaped, their parent.
+    condemned: HashMap<(i32, u64), u64>,
 }
 
 impl Orphans {
@@ -36,7 +39,7 @@ impl Orphans {
             let pid = pid.as_raw_pid();
             if !is_leader
                 && !self.owners.contains_key(&pid)
-                && let Some(owner) = owner(pid, children)
+                && let Some(owner) = self.owner(pid, children)
             {
                 self.owners.insert(pid, owner);
             }
@@ -49,6 +52,11 @@ impl Orphans {
         self.owners.remove(&pid.as_raw_pid());
     }
 
+    /// A tree is empty, so none of it has to be remembered.
+    pub(super) fn emptied(&mut self, key: u64) {
+        self.condemned.retain(|_, owner| *owner != key);
+    }
+
     /// Freezes the tree of a child, so that it cannot grow meanwhile, and kills it. What escaped
     /// all the same is found by the next sweep: one is due whenever something has died.
     pub(super) fn sweep(&mut self, key: u64, children: &Children) {
@@ -56,14 +64,31 @@ impl Orphans {
         self.owners(children);
         for signal in [libc::SIGSTOP, libc::SIGKILL] {
             // Nobody in the group is no failure; the rest of the tree is signalled one by one.
-            drop(signal_group(child, signal));
+            let _ = signal_group(child, signal);
             let snapshot = Snapshot::take();
             for (pid, stat) in &snapshot.processes {
                 if !stat.is_dead() && self.is_of(*pid, key, children, &snapshot) {
                     signal_verified(*pid, stat, signal);
+                    self.condemned.insert((*pid, stat.start_ticks), key);
                 }
             }
         }
+    }
+
+    /// The child that an orphan belongs to. The cookie is asked before the number of its session or
+    /// group: it is this spawn's alone, while a number is used again when nothing is left of it, so
+    /// that it speaks for the latest child that had it.
+    fn owner(&self, pid: i32, children: &Children) -> Option<u64> {
+        let stat = Stat::of(Pid::from_raw(pid)?).ok()?;
+        let environment = environment(pid);
+        let find = |is_owner: &dyn Fn(&Child) -> bool| {
+            let mut living = children.iter().rev().filter(|(_, child)| child.has_tree());
+            living.find(|(_, child)| is_owner(child)).map(|(key, _)| *key)
+        };
+        let condemned = self.condemned.get(&(pid, stat.start_ticks)).copied();
+        condemned
+            .or_else(|| find(&|child| holds(&environment, &child.identity.secret)))
+            .or_else(|| find(&|child| is_led(&stat, child)))
     }
 
     fn is_of(&self, pid: i32, key: u64, children: &Children, snapshot: &Snapshot) -> bool {
@@ -192,23 +217,8 @@ fn signal_verified(pid: i32, seen: &Stat, signal: i32) {
     let Ok(pidfd) = pidfd_open(pid, PidfdFlags::empty()) else { return };
     if Stat::of(pid).is_ok_and(|stat| stat.start_ticks == seen.start_ticks) {
         // It may have died since, which is what was wanted.
-        drop(syscall::signal(pidfd, signal, Target::Process));
+        let _ = syscall::signal(pidfd, signal, Target::Process);
     }
-}
-
-/// The child that an orphan belongs to. The cookie is asked first: it is this spawn's alone, while
-/// the number of a session may be used again. Where only the number speaks it is the latest child's
-/// with that number, because a number is not used again while anything is left of it.
-fn owner(pid: i32, children: &Children) -> Option<u64> {
-    let environment = environment(pid);
-    let by_cookie = |child: &Child| holds(&environment, &child.identity.secret);
-    let stat = Stat::of(Pid::from_raw(pid)?).ok();
-    let by_number = |child: &Child| stat.is_some_and(|stat| is_led(&stat, child));
-    let find = |is_owner: &dyn Fn(&Child) -> bool| {
-        let mut living = children.iter().rev().filter(|(_, child)| child.has_tree());
-        living.find(|(_, child)| is_owner(child)).map(|(key, _)| *key)
-    };
-    find(&by_cookie).or_else(|| find(&by_number))
 }
 
 fn led_by(pid: i32, children: &Children) -> Option<u64> {
