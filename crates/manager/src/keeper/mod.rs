@@ -1,1 +1,114 @@
-//! To be written.
+//! The keeper: parent of all children, reader of their output, writer of their logs.
+//!
+//! It is a process of its own so that none of this ends with the manager: exit codes, output and
+//! the children themselves survive it. For that it stays small and dull: one thread, one loop, no
+//! runtime. It obeys and reports (see [`protocol`]), and knows no policy: what is restarted, when,
+//! and whether, is not its business. It must not know the registry, the network or the command line.
+
+mod child;
+mod clock;
+pub mod exec;
+mod link;
+mod log;
+pub mod protocol;
+mod requests;
+mod runtime;
+mod sources;
+mod spawn;
+mod syscall;
+mod tree;
+mod turn;
+
+use std::ffi::OsString;
+use std::fs::File;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use nix::sys::signal::SigSet;
+use rustix::fs::Mode;
+use rustix::io::Errno;
+use rustix::process::{Resource, Rlimit};
+
+pub use self::log::{FLAG_DROPPED, RECORD_BYTES};
+use self::turn::Keeper;
+
+/// The hidden subcommand that gets here: `dae keeper --runtime DIR`.
+pub const SUBCOMMAND: &str = "keeper";
+
+/// The socket below the runtime directory.
+pub const SOCKET: &str = ".keeper.sock";
+
+/// Why a keeper did not start, or did not go on.
+#[derive(Debug, thiserror::Error)]
+pub enum KeeperError {
+    /// The command line is not that of a keeper.
+    #[error("a keeper is started as `dae keeper --runtime DIR`")]
+    Usage,
+    /// Another keeper has this directory.
+    #[error("a keeper already runs in `{}`", runtime.display())]
+    Running {
+        /// The directory.
+        runtime: PathBuf,
+    },
+    /// The directory, the lock or the socket cannot be made.
+    #[error("cannot use `{}`", path.display())]
+    Runtime {
+        /// Which of them.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// The kernel refused what a keeper cannot do without.
+    #[error("cannot set up the keeper")]
+    Kernel(#[from] io::Error),
+}
+
+impl From<Errno> for KeeperError {
+    fn from(errno: Errno) -> Self {
+        Self::Kernel(errno.into())
+    }
+}
+
+/// Runs the hidden subcommand with what follows its name.
+///
+/// # Errors
+/// Those of [`run`], and [`KeeperError::Usage`].
+pub fn main(mut arguments: impl Iterator<Item = OsString>) -> Result<(), KeeperError> {
+    match (arguments.next(), arguments.next(), arguments.next()) {
+        (Some(flag), Some(runtime), None) if flag == "--runtime" => run(Path::new(&runtime)),
+        _ => Err(KeeperError::Usage),
+    }
+}
+
+/// Keeps children until it is told to end, or has been without children and manager for a minute.
+///
+/// It takes over the process: closes all descriptors above stderr, leaves the session, blocks
+/// signals. Standard output and error stay what the starter made them.
+///
+/// # Errors
+/// [`KeeperError`]
+pub fn run(runtime: &Path) -> Result<(), KeeperError> {
+    let nofile = settle()?;
+    // Held to the end of this function; the kernel lets go of it however that comes.
+    let _lock = runtime::lock(runtime)?;
+    let mut keeper = Keeper::listen(runtime, nofile)?;
+    while keeper.turn()? {}
+    runtime::remove_socket(runtime);
+    Ok(())
+}
+
+/// Arranges the process; returns the soft limit of open files that children are to have.
+fn settle() -> Result<u64, KeeperError> {
+    syscall::close_inherited()?;
+    rustix::stdio::dup2_stdin(File::open("/dev/null")?)?;
+    // Fails for the leader of a group, which then has its own already.
+    let _ = rustix::process::setsid();
+    rustix::process::umask(Mode::from_raw_mode(0o077));
+    rustix::process::set_child_subreaper(Some(rustix::process::getpid()))?;
+    // The end of a terminal, of a session or of the manager must not end what the keeper holds;
+    // the manager says `end` when nothing is left. Blocking spares a handler for each.
+    SigSet::all().thread_set_mask().map_err(io::Error::from)?;
+    let limit = rustix::process::getrlimit(Resource::Nofile);
+    rustix::process::setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit })?;
+    Ok(limit.current.unwrap_or(u64::MAX))
+}
