@@ -1,0 +1,232 @@
+//! One child: a leader, its tree, its pipes and its log.
+
+use std::io::{ErrorKind, Read};
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
+
+use rustix::process::{Pid, PidfdFlags, WaitStatus, pidfd_open};
+
+use super::clock::Now;
+use super::exec;
+use super::log::{Log, Stream};
+use super::protocol::{Listed, Report, State, Status};
+use super::spawn::Started;
+use crate::identity::Identity;
+
+/// How long the pipes of an empty tree are read on. Nobody of the tree can write any more; whoever
+/// else has got hold of the other end shall not keep the daemon from a new start.
+const DRAIN_MS: u64 = 1_000;
+
+/// A child from its spawn until it is forgotten.
+#[derive(Debug)]
+pub(super) struct Child {
+    /// Which process the leader is or was.
+    pub(super) identity: Identity,
+    /// How far it came.
+    pub(super) state: State,
+    /// How often its tree is still to be swept; zero unless it is being killed.
+    pub(super) sweeps_left: u8,
+    spawn_id: u64,
+    control: Option<UnixStream>,
+    leader: Leader,
+    outputs: [Option<OwnedFd>; 2],
+    is_paused: bool,
+    log: Option<Log>,
+    tree_empty_at_ms: Option<u64>,
+}
+
+/// What stands for the leader, and so for its group.
+#[derive(Debug)]
+pub(super) enum Leader {
+    /// Its pid, which nobody else can have before it is reaped.
+    Unreaped(Pid),
+    /// What was opened before it was reaped: its pid may be somebody else's now. `None` if that
+    /// failed; then nothing is sent to the group as a whole.
+    Reaped(Option<OwnedFd>),
+}
+
+impl Child {
+    /// A child whose program does not run yet.
+    pub(super) fn new(spawn_id: u64, started: Started, log: Log) -> Self {
+        let pid = Pid::from_raw(started.identity.pid).expect("a child has a pid");
+        Self {
+            identity: started.identity,
+            state: State::Starting,
+            sweeps_left: 0,
+            spawn_id,
+            control: Some(started.control),
+            leader: Leader::Unreaped(pid),
+            outputs: started.outputs.map(Some),
+            is_paused: false,
+            log: Some(log),
+            tree_empty_at_ms: None,
+        }
+    }
+
+    /// What stands for the leader.
+    pub(super) fn leader(&self) -> &Leader {
+        &self.leader
+    }
+
+    /// The leader's pid while nobody else can have it.
+    pub(super) fn unreaped(&self) -> Option<Pid> {
+        if let Leader::Unreaped(pid) = self.leader { Some(pid) } else { None }
+    }
+
+    /// Whether a process of it may live.
+    pub(super) fn has_tree(&self) -> bool {
+        self.tree_empty_at_ms.is_none()
+    }
+
+    /// Whether its tree is empty and its log complete.
+    pub(super) fn is_empty(&self) -> bool {
+        !self.has_tree() && self.log.is_none()
+    }
+
+    /// The socket that tells whether its program runs, until it did.
+    pub(super) fn control(&self) -> Option<&UnixStream> {
+        self.control.as_ref()
+    }
+
+    /// Its pipes that are to be read now.
+    pub(super) fn outputs(&self) -> impl Iterator<Item = (Stream, &OwnedFd)> {
+        let both = Stream::ALL.into_iter().zip(&self.outputs);
+        both.filter_map(|(stream, output)| Some((stream, output.as_ref()?)))
+    }
+
+    /// Its log, until it is complete.
+    pub(super) fn log_mut(&mut self) -> Option<&mut Log> {
+        self.log.as_mut()
+    }
+
+    /// As `children` lists it.
+    pub(super) fn listed(&self) -> Listed {
+        Listed {
+            name: self.identity.name.clone(),
+            identity: self.identity.clone(),
+            state: self.state.clone(),
+            empty: self.is_empty(),
+        }
+    }
+
+    /// Hears what the exec step says: that it failed, or by silence that the program runs.
+    pub(super) fn listen(&mut self) -> Option<Report> {
+        let mut said = [0; exec::FAILURE_BYTES];
+        match self.control.as_mut()?.read(&mut said) {
+            Err(error) if error.kind() == ErrorKind::WouldBlock => return None,
+            // An exec step that was killed before it read its go gives an error; that it ended is
+            // then told as the end of any program.
+            heard => {
+                self.control = None;
+                let count = heard.unwrap_or(0);
+                if let Some((step, errno)) = exec::parse_failure(&said[..count]) {
+                    // Told when it is empty, so that nothing is left of it then.
+                    self.state = State::Failed { step, errno };
+                    return None;
+                }
+            }
+        }
+        self.state = State::Running;
+        let (id, name) = (self.spawn_id, self.identity.name.clone());
+        Some(Report::Spawned { id, name, identity: self.identity.clone() })
+    }
+
+    /// Keeps hold of the group of a leader that is about to be reaped.
+    pub(super) fn before_reaping(&mut self) {
+        if let Leader::Unreaped(pid) = self.leader {
+            self.leader = Leader::Reaped(pidfd_open(pid, PidfdFlags::empty()).ok());
+        }
+    }
+
+    /// Its leader was reaped. Of a program that never ran there is nothing to tell yet.
+    pub(super) fn exited(&mut self, status: WaitStatus, now: Now) -> Option<Report> {
+        if let State::Failed { .. } = self.state {
+            return None;
+        }
+        let (status, at_ms) = (status_of(status), now.unix_ms);
+        self.state = State::Exited { status, at_ms };
+        let Identity { name, pid, .. } = self.identity.clone();
+        Some(Report::Exited { name, pid, status, at_ms })
+    }
+
+    /// What is told when it has become empty: only now may its name be used again.
+    pub(super) fn emptied(&self) -> Report {
+        let Identity { name, pid, .. } = self.identity.clone();
+        match self.state {
+            State::Failed { step, errno } => {
+                Report::SpawnFailed { id: self.spawn_id, name, step, errno }
+            }
+            _ => Report::Empty { name, pid },
+        }
+    }
+
+    /// No process of its tree is left.
+    pub(super) fn tree_emptied(&mut self, now: Now) {
+        self.tree_empty_at_ms = Some(now.steady_ms);
+        self.sweeps_left = 0;
+        self.leader = Leader::Reaped(None);
+    }
+
+    /// Reads one pipe once, into the log.
+    pub(super) fn capture(&mut self, stream: Stream, buffer: &mut [u8], now: Now) {
+        let (Some(output), Some(log)) = (&self.outputs[stream.index()], &mut self.log) else {
+            return;
+        };
+        if log.is_blocked() {
+            return;
+        }
+        match rustix::io::read(output, &mut *buffer) {
+            Ok(0) => self.outputs[stream.index()] = None,
+            Ok(count) => log.append(stream, &buffer[..count], now),
+            Err(errno) if errno == rustix::io::Errno::AGAIN => {}
+            Err(_) => self.outputs[stream.index()] = None,
+        }
+    }
+
+    /// Whether reading is to stop (`Some(true)`) or to go on (`Some(false)`) from now on.
+    pub(super) fn turn_of_the_tap(&mut self) -> Option<bool> {
+        let is_blocked = self.log.as_ref().is_some_and(Log::is_blocked);
+        (self.is_paused != is_blocked).then(|| {
+            self.is_paused = is_blocked;
+            is_blocked
+        })
+    }
+
+    /// Does what is due by time: tries a full disk again, gives up pipes that do not end. True when
+    /// the child has become empty.
+    pub(super) fn tend(&mut self, now: Now) -> bool {
+        let Some(log) = &mut self.log else { return false };
+        if log.retry_at_ms().is_some_and(|at| at <= now.steady_ms) {
+            log.retry(now);
+        }
+        if log.is_blocked() || self.has_tree() {
+            return false;
+        }
+        if self.drained_at_ms().is_some_and(|at| at <= now.steady_ms) {
+            self.outputs = [None, None];
+        }
+        let is_done = self.outputs().next().is_none();
+        if is_done {
+            self.log = None;
+        }
+        is_done
+    }
+
+    /// When [`tend`](Self::tend) is due, in steady milliseconds.
+    pub(super) fn due_at_ms(&self) -> Option<u64> {
+        let retry = self.log.as_ref().and_then(Log::retry_at_ms);
+        retry.into_iter().chain(self.drained_at_ms()).min()
+    }
+
+    fn drained_at_ms(&self) -> Option<u64> {
+        self.log.as_ref().filter(|log| !log.is_blocked())?;
+        Some(self.tree_empty_at_ms? + DRAIN_MS)
+    }
+}
+
+fn status_of(status: WaitStatus) -> Status {
+    match status.terminating_signal() {
+        Some(signal) => Status::Signal(signal),
+        None => Status::Code(status.exit_status().unwrap_or(0)),
+    }
+}

@@ -1,0 +1,133 @@
+//! The one manager that is connected.
+
+use std::io::{self, ErrorKind, Read, Write};
+use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::net::{UnixListener, UnixStream};
+
+use super::protocol::{LINE_LIMIT_BYTES, Report, Request};
+
+/// What is read at once; a request is usually shorter.
+const READ_BYTES: usize = 64 << 10;
+
+/// How much a manager may leave unread; one that leaves more is disconnected. It loses nothing, as
+/// `list` tells all when it comes back.
+const BACKLOG_BYTES: usize = 4 << 20;
+
+/// A connection with bytes on their way in both directions. Neither direction ever waits.
+#[derive(Debug)]
+pub(super) struct Link {
+    socket: UnixStream,
+    input: Vec<u8>,
+    line_end: Option<usize>,
+    output: Vec<u8>,
+}
+
+/// Why a connection is at its end.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum LinkError {
+    /// The manager is gone.
+    #[error("the manager hung up")]
+    Closed,
+    /// The socket failed.
+    #[error("the manager's connection failed")]
+    Broken(#[from] io::Error),
+    /// A line passed [`LINE_LIMIT_BYTES`].
+    #[error("the manager sent a line without an end")]
+    TooLong,
+    /// The manager does not read.
+    #[error("the manager does not read what it is told")]
+    Backlog,
+}
+
+impl Link {
+    /// Takes who waits at the door; `None` if nobody does, or somebody who is not this user.
+    pub(super) fn accept(listener: &UnixListener) -> Option<Self> {
+        let (socket, _) = listener.accept().ok()?;
+        let peer = rustix::net::sockopt::socket_peercred(&socket).ok()?;
+        socket.set_nonblocking(true).ok()?;
+        (peer.uid == rustix::process::geteuid()).then(|| Self {
+            socket,
+            input: Vec::new(),
+            line_end: None,
+            output: Vec::new(),
+        })
+    }
+
+    /// What to wait on.
+    pub(super) fn socket(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
+    }
+
+    /// Whether [`next`](Self::next) has a request without reading more.
+    pub(super) fn has_request(&self) -> bool {
+        self.line_end.is_some()
+    }
+
+    /// Whether the manager has not read all yet.
+    pub(super) fn has_backlog(&self) -> bool {
+        !self.output.is_empty()
+    }
+
+    /// Reads once, unless a request waits already.
+    ///
+    /// # Errors
+    /// [`LinkError`], after which the link is to be dropped.
+    pub(super) fn read(&mut self) -> Result<(), LinkError> {
+        if self.has_request() {
+            return Ok(());
+        }
+        let before = self.input.len();
+        self.input.resize(before + READ_BYTES, 0);
+        let read = self.socket.read(&mut self.input[before..]);
+        self.input.truncate(before + read.as_ref().map_or(0, |count| *count));
+        match read {
+            Ok(0) => return Err(LinkError::Closed),
+            Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(()),
+            read => read?,
+        };
+        self.line_end = newline(&self.input[before..]).map(|at| before + at);
+        match self.line_end {
+            None if self.input.len() > LINE_LIMIT_BYTES => Err(LinkError::TooLong),
+            _ => Ok(()),
+        }
+    }
+
+    /// The next request that was read; an error for a line that is none.
+    pub(super) fn next(&mut self) -> Option<Result<Request, serde_json::Error>> {
+        let end = self.line_end.take()?;
+        let request = serde_json::from_slice(&self.input[..end]);
+        self.input.drain(..=end);
+        self.line_end = newline(&self.input);
+        Some(request)
+    }
+
+    /// Queues a report.
+    ///
+    /// # Errors
+    /// [`LinkError::Backlog`]
+    pub(super) fn send(&mut self, report: &Report) -> Result<(), LinkError> {
+        serde_json::to_writer(&mut self.output, report)
+            .expect("strings and numbers always serialise");
+        self.output.push(b'\n');
+        if self.output.len() > BACKLOG_BYTES { Err(LinkError::Backlog) } else { Ok(()) }
+    }
+
+    /// Writes what the socket takes.
+    ///
+    /// # Errors
+    /// [`LinkError::Broken`]
+    pub(super) fn flush(&mut self) -> Result<(), LinkError> {
+        while self.has_backlog() {
+            match self.socket.write(&self.output) {
+                Ok(count) => drop(self.output.drain(..count)),
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(()),
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(())
+    }
+}
+
+fn newline(bytes: &[u8]) -> Option<usize> {
+    bytes.iter().position(|&byte| byte == b'\n')
+}

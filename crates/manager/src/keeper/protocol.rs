@@ -1,0 +1,248 @@
+//! What manager and keeper say to each other: one JSON object a line, in both directions.
+//!
+//! A request names itself (`{"signal":{"name":"Sample","signal":15,"scope":"group"}}`), and so does
+//! a report (`{"exited":{"name":"Sample","pid":7,"status":{"code":37},"at_ms":…}}`).
+
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+use crate::identity::Identity;
+
+/// The longest line in either direction. An environment has at most 2 MiB in the kernel; as JSON
+/// it may double.
+pub const LINE_LIMIT_BYTES: usize = 4 << 20;
+
+/// What the manager asks for.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Request {
+    /// Starts a child. Answered by `spawned` or `spawn-failed`, each with the same id.
+    Spawn(Spawn),
+    /// Sends one signal. Answered only if it cannot be sent.
+    Signal {
+        /// Whose child.
+        name: String,
+        /// The number of the signal.
+        signal: i32,
+        /// To whom of the tree.
+        scope: Scope,
+    },
+    /// Ends the whole tree by SIGKILL. `empty` tells when that is done.
+    Kill {
+        /// Whose tree.
+        name: String,
+    },
+    /// Drops what is known of a dead child, its identity file too.
+    Forget {
+        /// Whose.
+        name: String,
+    },
+    /// Asks for `children`.
+    List {},
+    /// Begins a new log file, between two lines.
+    Rotate {
+        /// Whose log.
+        name: String,
+    },
+    /// Ends the keeper, if no child lives. Answered by `ending`.
+    End {},
+}
+
+/// A child to start.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Spawn {
+    /// Repeated in the answer.
+    pub id: u64,
+    /// The daemon's name; also the name of its identity file.
+    pub name: String,
+    /// The program; absolute, since PATH is not searched.
+    pub program: PathBuf,
+    /// Its arguments without `argv[0]`, which is the program.
+    pub args: Vec<String>,
+    /// Its whole environment; nothing is added.
+    pub env: Vec<(String, String)>,
+    /// Its working directory.
+    pub cwd: PathBuf,
+    /// Its umask.
+    pub umask: u32,
+    /// Its soft limit of open files; absent: the one that the keeper was started with.
+    pub nofile: Option<u64>,
+    /// The cookie that the manager put into `env` as `DAE_SECRET`.
+    pub secret: String,
+    /// Where its output goes.
+    pub log: LogSettings,
+}
+
+/// Where the output of a child goes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LogSettings {
+    /// The directory of this daemon's log files; made if absent.
+    pub dir: PathBuf,
+    /// The size at which a new file is begun.
+    pub max_bytes: u64,
+    /// How many older files are kept.
+    pub keep: usize,
+}
+
+/// To whom of a tree a signal goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Scope {
+    /// The process that was spawned.
+    Leader,
+    /// Its process group, also when the leader is dead.
+    Group,
+}
+
+/// What the keeper tells. With no manager connected it is not queued: `children` tells it later.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Report {
+    /// The child's program runs.
+    Spawned {
+        /// That of the request.
+        id: u64,
+        /// Whose.
+        name: String,
+        /// Which process it is.
+        identity: Identity,
+    },
+    /// The child could not be started; nothing of it is left.
+    SpawnFailed {
+        /// That of the request.
+        id: u64,
+        /// Whose.
+        name: String,
+        /// What failed.
+        step: Step,
+        /// Why. A script whose interpreter is missing gives ENOENT as a missing program does.
+        errno: i32,
+    },
+    /// The leader is dead and reaped. Others of its tree may live: see `empty`.
+    Exited {
+        /// Whose.
+        name: String,
+        /// Its pid, by now free for others.
+        pid: i32,
+        /// How it ended.
+        status: Status,
+        /// When, in Unix milliseconds.
+        at_ms: u64,
+    },
+    /// Nothing of the tree is left and all its output is in the log.
+    Empty {
+        /// Whose.
+        name: String,
+        /// The pid that the leader had.
+        pid: i32,
+    },
+    /// All children that are not forgotten.
+    Children(Vec<Listed>),
+    /// The request was not carried out.
+    Refused {
+        /// The request's own name.
+        request: String,
+        /// Whose, if it names somebody.
+        name: Option<String>,
+        /// Why.
+        reason: Refusal,
+    },
+    /// The keeper ends now.
+    Ending {},
+}
+
+/// One child, as `children` lists it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Listed {
+    /// Whose.
+    pub name: String,
+    /// Which process it is or was.
+    pub identity: Identity,
+    /// How far it came.
+    pub state: State,
+    /// Whether nothing of its tree is left and its log is complete.
+    pub empty: bool,
+}
+
+/// How far a child came.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum State {
+    /// Its program does not run yet.
+    Starting,
+    /// Its program runs.
+    Running,
+    /// Its program never ran.
+    Failed {
+        /// What failed.
+        step: Step,
+        /// Why.
+        errno: i32,
+    },
+    /// Its leader is dead.
+    Exited {
+        /// How it ended.
+        status: Status,
+        /// When, in Unix milliseconds.
+        at_ms: u64,
+    },
+}
+
+/// How a process ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Status {
+    /// By itself, with this code.
+    Code(i32),
+    /// By this signal.
+    Signal(i32),
+}
+
+/// What of a spawn failed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Step {
+    /// The name: not one (EINVAL), or its tree is not empty yet (EBUSY).
+    Name,
+    /// Opening the log.
+    Log,
+    /// Making the pipes.
+    Pipe,
+    /// Making the process.
+    Spawn,
+    /// Storing its identity.
+    Identity,
+    /// Its own session.
+    Session,
+    /// The working directory.
+    Cwd,
+    /// The limit of open files.
+    Nofile,
+    /// Standard input.
+    Stdin,
+    /// Closing what was inherited.
+    Close,
+    /// Running the program.
+    Exec,
+}
+
+impl Step {
+    /// Those that the exec step tells by number: the index is the number.
+    pub const REMOTE: [Self; 6] =
+        [Self::Session, Self::Cwd, Self::Nofile, Self::Stdin, Self::Close, Self::Exec];
+}
+
+/// Why a request was not carried out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Refusal {
+    /// No child has this name.
+    Unknown,
+    /// A child lives, or what it left behind.
+    Alive,
+    /// There is no process to signal, or no such signal.
+    Gone,
+    /// The line is not a request.
+    Unreadable,
+}

@@ -1,0 +1,282 @@
+//! Which processes are whose, and signals that reach only those.
+//!
+//! The keeper is subreaper: whatever a daemon leaves behind becomes the keeper's own child, an
+//! *orphan*, as soon as its parent is dead. So a tree is empty when its leader is reaped, its group
+//! is empty and no orphan is its; nothing needs to be searched for to know that.
+//!
+//! A number is never signalled by itself: either the process is an unreaped child of ours, or a
+//! pidfd is opened first and the process behind it verified afterwards.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+
+use rustix::io::Errno;
+use rustix::process::{Pid, PidfdFlags, pidfd_open};
+
+use super::child::{Child, Leader};
+use super::syscall::{self, Target};
+use crate::identity::Stat;
+
+/// All children, by a key that is never used again; a later spawn has a higher one.
+pub(super) type Children = BTreeMap<u64, Child>;
+
+/// To whom each orphan belongs.
+#[derive(Debug, Default)]
+pub(super) struct Orphans {
+    /// By pid, which nobody else can have before the keeper reaps it.
+    owners: HashMap<i32, u64>,
+    /// Who was sent SIGKILL, by pid and start, until the tree is empty: the dying show neither
+    /// their environment nor, once it is reaped, their parent.
+    condemned: HashMap<(i32, u64), u64>,
+}
+
+impl Orphans {
+    /// Finds the owners of orphans that came since, and tells who has any.
+    pub(super) fn owners(&mut self, children: &Children) -> BTreeSet<u64> {
+        for pid in own_children() {
+            let is_leader = children.values().any(|child| child.unreaped() == Some(pid));
+            let pid = pid.as_raw_pid();
+            if !is_leader
+                && !self.owners.contains_key(&pid)
+                && let Some(owner) = self.owner(pid, children)
+            {
+                self.owners.insert(pid, owner);
+            }
+        }
+        self.owners.values().copied().collect()
+    }
+
+    /// A pid was reaped and means nobody now.
+    pub(super) fn reaped(&mut self, pid: Pid) {
+        self.owners.remove(&pid.as_raw_pid());
+    }
+
+    /// A tree is empty, so none of it has to be remembered.
+    pub(super) fn emptied(&mut self, key: u64) {
+        self.condemned.retain(|_, owner| *owner != key);
+    }
+
+    /// Freezes the tree of a child, so that it cannot grow meanwhile, and kills it. What escaped
+    /// all the same is found by the next sweep: one is due whenever something has died.
+    pub(super) fn sweep(&mut self, key: u64, children: &Children) {
+        let Some(child) = children.get(&key) else { return };
+        self.owners(children);
+        for signal in [libc::SIGSTOP, libc::SIGKILL] {
+            // Nobody in the group is no failure; the rest of the tree is signalled one by one.
+            let _ = signal_group(child, signal);
+            let snapshot = Snapshot::take();
+            for (pid, stat) in &snapshot.processes {
+                if !stat.is_dead() && self.is_of(*pid, key, children, &snapshot) {
+                    signal_verified(*pid, stat, signal);
+                    self.condemned.insert((*pid, stat.start_ticks), key);
+                }
+            }
+        }
+    }
+
+    /// The child that an orphan belongs to. The cookie is asked before the number of its session or
+    /// group: it is this spawn's alone, while a number is used again when nothing is left of it, so
+    /// that it speaks for the latest child that had it.
+    fn owner(&self, pid: i32, children: &Children) -> Option<u64> {
+        let stat = Stat::of(Pid::from_raw(pid)?).ok()?;
+        let environment = environment(pid);
+        let find = |is_owner: &dyn Fn(&Child) -> bool| {
+            let mut living = children.iter().rev().filter(|(_, child)| child.has_tree());
+            living.find(|(_, child)| is_owner(child)).map(|(key, _)| *key)
+        };
+        let condemned = self.condemned.get(&(pid, stat.start_ticks)).copied();
+        condemned
+            .or_else(|| find(&|child| holds(&environment, &child.identity.secret)))
+            .or_else(|| find(&|child| is_led(&stat, child)))
+    }
+
+    fn is_of(&self, pid: i32, key: u64, children: &Children, snapshot: &Snapshot) -> bool {
+        match self.root(pid, children, snapshot) {
+            Root::Owned(owner) => owner == key,
+            Root::Keeper => false,
+            Root::Unknown => is_related(pid, snapshot, &children[&key]),
+            Root::Foreign => is_own_user(pid) && carries(pid, &children[&key].identity.secret),
+        }
+    }
+
+    /// Goes from parent to parent up to somebody who is known.
+    fn root(&self, pid: i32, children: &Children, snapshot: &Snapshot) -> Root {
+        let keeper = rustix::process::getpid().as_raw_pid();
+        let mut at = pid;
+        // The pids were read one after another: with bad luck they form a circle.
+        for _ in 0..snapshot.processes.len() {
+            let Some(stat) = snapshot.processes.get(&at) else { return Root::Foreign };
+            if at == keeper {
+                return if at == pid { Root::Keeper } else { Root::Unknown };
+            }
+            if stat.parent == keeper
+                && let Some(owner) = self.owners.get(&at).copied().or_else(|| led_by(at, children))
+            {
+                return Root::Owned(owner);
+            }
+            at = stat.parent;
+        }
+        Root::Foreign
+    }
+}
+
+/// Where the line of a process's parents ends.
+enum Root {
+    /// At a leader or an orphan of this child.
+    Owned(u64),
+    /// It is the keeper itself.
+    Keeper,
+    /// At the keeper, through an orphan of nobody known.
+    Unknown,
+    /// Elsewhere.
+    Foreign,
+}
+
+/// All processes, as they were one after another.
+struct Snapshot {
+    processes: HashMap<i32, Stat>,
+}
+
+impl Snapshot {
+    fn take() -> Self {
+        let stat = |pid: Pid| Some((pid.as_raw_pid(), Stat::of(pid).ok()?));
+        Self { processes: all_pids().into_iter().filter_map(stat).collect() }
+    }
+}
+
+/// Sends a signal to the leader.
+///
+/// # Errors
+/// ESRCH if it is dead.
+pub(super) fn signal_leader(child: &Child, signal: i32) -> Result<(), Errno> {
+    let pid = child.unreaped().ok_or(Errno::SRCH)?;
+    syscall::signal(pidfd_open(pid, PidfdFlags::empty())?, signal, Target::Process)
+}
+
+/// Sends a signal to the leader's group, whether or not the leader lives.
+///
+/// # Errors
+/// ESRCH if nobody is in it.
+pub(super) fn signal_group(child: &Child, signal: i32) -> Result<(), Errno> {
+    match child.leader() {
+        Leader::Unreaped(pid) => {
+            let pidfd = pidfd_open(*pid, PidfdFlags::empty())?;
+            match syscall::signal(&pidfd, signal, Target::Group) {
+                // Before it has made its session it is in the keeper's own group.
+                Err(Errno::SRCH) => syscall::signal(pidfd, signal, Target::Process),
+                Err(Errno::INVAL) => signal_group_by_number(*pid, signal),
+                sent => sent,
+            }
+        }
+        Leader::Reaped(None) => Err(Errno::SRCH),
+        Leader::Reaped(Some(pidfd)) => match syscall::signal(pidfd, signal, Target::Group) {
+            Err(Errno::INVAL) => signal_group_one_by_one(child, signal),
+            sent => sent,
+        },
+    }
+}
+
+/// Whether anybody, dead and unreaped ones included, is in the leader's group.
+pub(super) fn has_group(child: &Child) -> bool {
+    match child.leader() {
+        Leader::Unreaped(_) => true,
+        Leader::Reaped(None) => false,
+        Leader::Reaped(Some(pidfd)) => match syscall::signal(pidfd, 0, Target::Group) {
+            // Asking by number harms nobody, even if it is somebody else's group by now.
+            Err(Errno::INVAL) => Pid::from_raw(child.identity.pid)
+                .is_some_and(|pid| rustix::process::test_kill_process_group(pid).is_ok()),
+            sent => sent.is_ok(),
+        },
+    }
+}
+
+/// For kernels before 6.9: while the leader is unreaped its number is nobody else's group.
+fn signal_group_by_number(leader: Pid, signal: i32) -> Result<(), Errno> {
+    let group = nix::unistd::Pid::from_raw(leader.as_raw_pid());
+    let signal = nix::sys::signal::Signal::try_from(signal).map_err(|_| Errno::INVAL)?;
+    nix::sys::signal::killpg(group, signal).map_err(|errno| Errno::from_raw_os_error(errno as i32))
+}
+
+/// For kernels before 6.9, when the leader is reaped: members must carry the cookie too, since the
+/// number alone may be another group's by now.
+fn signal_group_one_by_one(child: &Child, signal: i32) -> Result<(), Errno> {
+    let mut outcome = Err(Errno::SRCH);
+    for (pid, stat) in &Snapshot::take().processes {
+        if stat.group == child.identity.pid && carries(*pid, &child.identity.secret) {
+            signal_verified(*pid, stat, signal);
+            outcome = Ok(());
+        }
+    }
+    outcome
+}
+
+/// Signals the process that was seen under a pid, and not whoever has the pid now.
+fn signal_verified(pid: i32, seen: &Stat, signal: i32) {
+    let Some(pid) = Pid::from_raw(pid) else { return };
+    let Ok(pidfd) = pidfd_open(pid, PidfdFlags::empty()) else { return };
+    if Stat::of(pid).is_ok_and(|stat| stat.start_ticks == seen.start_ticks) {
+        // It may have died since, which is what was wanted.
+        let _ = syscall::signal(pidfd, signal, Target::Process);
+    }
+}
+
+fn led_by(pid: i32, children: &Children) -> Option<u64> {
+    let is_leader = |child: &Child| child.unreaped().is_some_and(|it| it.as_raw_pid() == pid);
+    children.iter().find(|(_, child)| is_leader(child)).map(|(key, _)| *key)
+}
+
+fn is_led(stat: &Stat, child: &Child) -> bool {
+    stat.session == child.identity.pid || stat.group == child.identity.pid
+}
+
+/// Of a process below an orphan of nobody known: whether it shows that it is this child's.
+fn is_related(pid: i32, snapshot: &Snapshot, child: &Child) -> bool {
+    carries(pid, &child.identity.secret)
+        || child.unreaped().is_some()
+            && snapshot.processes.get(&pid).is_some_and(|stat| is_led(stat, child))
+}
+
+fn carries(pid: i32, secret: &str) -> bool {
+    holds(&environment(pid), secret)
+}
+
+fn environment(pid: i32) -> Vec<u8> {
+    fs::read(format!("/proc/{pid}/environ")).unwrap_or_default()
+}
+
+fn holds(environment: &[u8], secret: &str) -> bool {
+    let mut variables = environment.split(|&byte| byte == 0);
+    let cookie = |variable: &[u8]| variable.strip_prefix(b"DAE_SECRET=") == Some(secret.as_bytes());
+    !secret.is_empty() && variables.any(cookie)
+}
+
+fn is_own_user(pid: i32) -> bool {
+    let own = rustix::process::geteuid().as_raw();
+    fs::metadata(format!("/proc/{pid}")).is_ok_and(|meta| meta.uid() == own)
+}
+
+/// The children of the keeper. It has one thread and reaps alone, so the kernel's list cannot lose
+/// an entry while it is read.
+fn own_children() -> Vec<Pid> {
+    match fs::read_to_string("/proc/thread-self/children") {
+        Ok(list) => list.split_ascii_whitespace().filter_map(parse).collect(),
+        Err(_) => own_children_by_parent(),
+    }
+}
+
+/// For kernels without that list.
+fn own_children_by_parent() -> Vec<Pid> {
+    let keeper = rustix::process::getpid().as_raw_pid();
+    let is_own = |pid: &Pid| Stat::of(*pid).is_ok_and(|stat| stat.parent == keeper);
+    all_pids().into_iter().filter(is_own).collect()
+}
+
+fn all_pids() -> Vec<Pid> {
+    let Ok(entries) = fs::read_dir("/proc") else { return Vec::new() };
+    entries.filter_map(|entry| parse(entry.ok()?.file_name().to_str()?)).collect()
+}
+
+fn parse(pid: &str) -> Option<Pid> {
+    Pid::from_raw(pid.parse().ok()?)
+}
