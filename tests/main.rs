@@ -6,5 +6,7 @@
 #![expect(clippy::unwrap_used, reason = "all of this is tests")]
 
 mod harness;
+mod old_node;
+mod protocol_page;
 mod transcripts;
 mod wire;

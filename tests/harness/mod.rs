@@ -12,4 +12,5 @@ pub(crate) use binaries::{binary, workspace};
 pub(crate) use dae::Dae;
 pub(crate) use daemon::Daemon;
 pub(crate) use eventually::eventually;
+pub(crate) use kernel::listening_ports;
 pub(crate) use netcat::Netcat;
