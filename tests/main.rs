@@ -8,5 +8,6 @@
 mod harness;
 mod old_node;
 mod protocol_page;
+mod tidy;
 mod transcripts;
 mod wire;
