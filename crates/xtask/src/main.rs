@@ -3,9 +3,11 @@
 //! ```console
 //! $ cargo xtask up           # a manager in the background, with Sample in it
 //! $ cargo xtask test         # everything that must hold, as continuous integration runs it
+//! $ cargo xtask bench get    # Sample beside Redis
 //! $ cargo xtask fuzz 60      # every fuzz target, a minute each
 //! ```
 
+mod bench;
 mod fuzz;
 mod step;
 mod test;
@@ -31,6 +33,9 @@ enum Task {
     Up,
     /// Installs what the tests need, then checks format, lints, licences, tests and docs
     Test,
+    /// Measures speed and memory
+    #[command(subcommand)]
+    Bench(bench::Bench),
     /// Runs every fuzz target under crates/*/fuzz
     Fuzz {
         /// How long each target runs
@@ -53,6 +58,7 @@ fn run(task: Task) -> Result<(), Box<dyn Error>> {
     match task {
         Task::Up => up::up()?,
         Task::Test => test::test()?,
+        Task::Bench(bench) => bench::run(bench)?,
         Task::Fuzz { seconds } => fuzz::fuzz(seconds)?,
     }
     Ok(())
