@@ -304,7 +304,7 @@ pub enum Action {
         /// The leader.
         pid: Pid,
     },
-    /// Send its group the stop signal.
+    /// Send its group the stop signal. The leader may be gone already, and the group with it: then nobody gets it.
     Signal {
         /// The leader.
         pid: Pid,
