@@ -4,6 +4,7 @@ use std::io::{ErrorKind, Read};
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 
+use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags, WaitStatus, pidfd_open};
 
 use super::clock::Now;
@@ -16,6 +17,10 @@ use crate::identity::Identity;
 /// How long the pipes of an empty tree are read on. Nobody of the tree can write any more; whoever
 /// else has got hold of the other end shall not keep the daemon from a new start.
 const DRAIN_MS: u64 = 1_000;
+
+/// What one read gives of a child that has probably more to say: a page, which is also what many
+/// programs write at once.
+const LOUD_BYTES: usize = 4096;
 
 /// A child from its spawn until it is forgotten.
 #[derive(Debug)]
@@ -81,11 +86,6 @@ impl Child {
     /// Whether its tree is empty and its log complete.
     pub(super) fn is_empty(&self) -> bool {
         !self.has_tree() && self.log.is_none()
-    }
-
-    /// The socket that tells whether its program runs, until it did.
-    pub(super) fn control(&self) -> Option<&UnixStream> {
-        self.control.as_ref()
     }
 
     /// Its pipes that are to be read now.
@@ -167,29 +167,25 @@ impl Child {
         self.leader = Leader::Reaped(None);
     }
 
-    /// Reads one pipe once, into the log.
+    /// Reads what is in one pipe, at most as much as fits into the buffer, into the log.
     pub(super) fn capture(&mut self, stream: Stream, buffer: &mut [u8], now: Now) {
-        let (Some(output), Some(log)) = (&self.outputs[stream.index()], &mut self.log) else {
-            return;
-        };
+        let output = &mut self.outputs[stream.index()];
+        let (Some(pipe), Some(log)) = (&*output, &mut self.log) else { return };
         if log.is_blocked() {
             return;
         }
-        match rustix::io::read(output, &mut *buffer) {
-            Ok(0) => self.outputs[stream.index()] = None,
-            Ok(count) => log.append(stream, &buffer[..count], now),
-            Err(errno) if errno == rustix::io::Errno::AGAIN => {}
-            Err(_) => self.outputs[stream.index()] = None,
+        let (count, is_ended) = fill(pipe, buffer);
+        log.append(stream, &buffer[..count], now);
+        if is_ended {
+            *output = None;
         }
     }
 
     /// Whether reading is to stop (`Some(true)`) or to go on (`Some(false)`) from now on.
     pub(super) fn turn_of_the_tap(&mut self) -> Option<bool> {
         let is_blocked = self.log.as_ref().is_some_and(Log::is_blocked);
-        (self.is_paused != is_blocked).then(|| {
-            self.is_paused = is_blocked;
-            is_blocked
-        })
+        let was_paused = std::mem::replace(&mut self.is_paused, is_blocked);
+        (was_paused != is_blocked).then_some(is_blocked)
     }
 
     /// Does what is due by time: tries a full disk again, gives up pipes that do not end. True when
@@ -222,6 +218,26 @@ impl Child {
         self.log.as_ref().filter(|log| !log.is_blocked())?;
         Some(self.tree_empty_at_ms? + DRAIN_MS)
     }
+}
+
+/// Reads on while there is much, so that what a loud child writes in small pieces is one piece in
+/// the log; tells how much it was and whether that was the end.
+fn fill(pipe: &OwnedFd, buffer: &mut [u8]) -> (usize, bool) {
+    let mut filled = 0;
+    while filled < buffer.len() {
+        match rustix::io::read(pipe, &mut buffer[filled..]) {
+            Ok(0) => return (filled, true),
+            Ok(count) => {
+                filled += count;
+                if count < LOUD_BYTES {
+                    break;
+                }
+            }
+            Err(Errno::AGAIN) => break,
+            Err(_) => return (filled, true),
+        }
+    }
+    (filled, false)
 }
 
 fn status_of(status: WaitStatus) -> Status {

@@ -20,6 +20,7 @@ pub(super) struct Link {
     input: Vec<u8>,
     line_end: Option<usize>,
     output: Vec<u8>,
+    is_backed_up: bool,
 }
 
 /// Why a connection is at its end.
@@ -50,6 +51,7 @@ impl Link {
             input: Vec::new(),
             line_end: None,
             output: Vec::new(),
+            is_backed_up: false,
         })
     }
 
@@ -63,9 +65,11 @@ impl Link {
         self.line_end.is_some()
     }
 
-    /// Whether the manager has not read all yet.
-    pub(super) fn has_backlog(&self) -> bool {
-        !self.output.is_empty()
+    /// Whether the manager leaves something unread, if that is new since the last call.
+    pub(super) fn turn_of_the_backlog(&mut self) -> Option<bool> {
+        let has_backlog = !self.output.is_empty();
+        let was_backed_up = std::mem::replace(&mut self.is_backed_up, has_backlog);
+        (was_backed_up != has_backlog).then_some(has_backlog)
     }
 
     /// Reads once, unless a request waits already.
@@ -117,7 +121,7 @@ impl Link {
     /// # Errors
     /// [`LinkError::Broken`]
     pub(super) fn flush(&mut self) -> Result<(), LinkError> {
-        while self.has_backlog() {
+        while !self.output.is_empty() {
             match self.socket.write(&self.output) {
                 Ok(count) => drop(self.output.drain(..count)),
                 Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(()),

@@ -33,6 +33,16 @@ pub(super) struct Started {
     pub(super) outputs: [OwnedFd; 2],
 }
 
+impl Started {
+    /// Lets the exec step become the program. Nobody waits for that: see `control`.
+    ///
+    /// # Errors
+    /// [`SpawnError`] if it is dead already.
+    pub(super) fn go(&mut self) -> Result<(), SpawnError> {
+        self.control.write_all(b"!").map_err(SpawnError::at(Step::Spawn))
+    }
+}
+
 /// Why there is no process.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot start a child")]
@@ -50,8 +60,8 @@ impl SpawnError {
     }
 }
 
-/// Starts the exec step, writes down who it is, and lets it go on. It does not wait for the
-/// program: see [`Started::control`].
+/// Starts the exec step and writes down who it is. It runs the program when it is told to
+/// ([`Started::go`]); dropped before, it ends.
 ///
 /// # Errors
 /// [`SpawnError`], and nothing runs.
@@ -63,7 +73,7 @@ pub(super) fn start(
 ) -> Result<Started, SpawnError> {
     let (out, out_writer) = pipe().map_err(SpawnError::at(Step::Pipe))?;
     let (err, err_writer) = pipe().map_err(SpawnError::at(Step::Pipe))?;
-    let (mut control, childs_control) = UnixStream::pair().map_err(SpawnError::at(Step::Pipe))?;
+    let (control, childs_control) = UnixStream::pair().map_err(SpawnError::at(Step::Pipe))?;
     control.set_nonblocking(true).map_err(SpawnError::at(Step::Pipe))?;
     let child = exec_step(order, nofile)
         .stdin(OwnedFd::from(childs_control))
@@ -71,13 +81,12 @@ pub(super) fn start(
         .stderr(err_writer)
         .spawn()
         .map_err(SpawnError::at(Step::Spawn))?;
-    // From here on an early return drops `control`, and without its go the exec step ends.
+    // An early return drops `control`, and without its go the exec step ends.
     let identity = Identity::read(&order.name, Pid::from_child(&child), &order.secret, now.unix_ms)
         .map_err(|error| SpawnError::at(Step::Identity)(error.source))?;
     identity
         .store(runtime)
         .map_err(|StoreError { source, .. }| SpawnError::at(Step::Identity)(source))?;
-    control.write_all(b"!").map_err(SpawnError::at(Step::Spawn))?;
     Ok(Started { identity, control, outputs: [out, err] })
 }
 

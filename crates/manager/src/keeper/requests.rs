@@ -1,0 +1,139 @@
+//! What the manager may ask for.
+
+use std::fs;
+
+use rustix::io::Errno;
+
+use super::child::Child;
+use super::clock::Now;
+use super::link::Link;
+use super::log::Log;
+use super::protocol::{Refusal, Report, Request, Scope, Spawn, Step};
+use super::spawn::{self, SpawnError};
+use super::turn::Keeper;
+use super::{sources, tree};
+use crate::identity::Identity;
+
+/// A tree that outlives so many sweeps is held by the kernel; the next `kill` tries again.
+const SWEEPS: u8 = 20;
+
+impl Keeper {
+    /// One request a turn, so that many of them do not keep the children's output waiting.
+    pub(super) fn obey_one(&mut self, now: Now) {
+        match self.link.as_mut().and_then(Link::next) {
+            None => {}
+            Some(Ok(request)) => self.obey(&request, now),
+            Some(Err(_)) => self.refuse("", None, Refusal::Unreadable),
+        }
+    }
+
+    fn obey(&mut self, request: &Request, now: Now) {
+        let (request, name, outcome) = match request {
+            Request::Spawn(order) => return self.spawn(order, now),
+            Request::List {} => return self.list(),
+            Request::Signal { name, signal, scope } => {
+                ("signal", Some(name), self.signal(name, *signal, *scope))
+            }
+            Request::Kill { name } => ("kill", Some(name), self.kill(name, now)),
+            Request::Forget { name } => ("forget", Some(name), self.forget(name)),
+            Request::Rotate { name } => ("rotate", Some(name), self.rotate(name, now)),
+            Request::End {} => ("end", None, self.end()),
+        };
+        if let Err(reason) = outcome {
+            self.refuse(request, name, reason);
+        }
+    }
+
+    fn refuse(&mut self, request: &str, name: Option<&String>, reason: Refusal) {
+        self.tell(&Report::Refused { request: request.to_owned(), name: name.cloned(), reason });
+    }
+
+    fn spawn(&mut self, order: &Spawn, now: Now) {
+        if let Err(SpawnError { step, source }) = self.try_spawn(order, now) {
+            let errno = source.raw_os_error().unwrap_or(libc::EINVAL);
+            let name = order.name.clone();
+            self.tell(&Report::SpawnFailed { id: order.id, name, step, errno });
+        }
+    }
+
+    fn try_spawn(&mut self, order: &Spawn, now: Now) -> Result<(), SpawnError> {
+        if order.name.is_empty() || order.name.contains('/') || order.name.starts_with('.') {
+            return Err(SpawnError::at(Step::Name)(Errno::INVAL));
+        }
+        let before = self.find(&order.name).ok();
+        if before.is_some_and(|key| !self.children[&key].is_empty()) {
+            return Err(SpawnError::at(Step::Name)(Errno::BUSY));
+        }
+        let log = Log::open(&order.log, now).map_err(SpawnError::at(Step::Log))?;
+        let mut started = spawn::start(order, &self.runtime, self.nofile, now)?;
+        self.last_key += 1;
+        // What cannot be watched must not run.
+        sources::watch_started(&self.epoll, self.last_key, &started)
+            .map_err(SpawnError::at(Step::Spawn))?;
+        started.go()?;
+        let child = Child::new(order.id, started, log);
+        before.map(|key| self.children.remove(&key));
+        self.children.insert(self.last_key, child);
+        self.living += 1;
+        Ok(())
+    }
+
+    fn list(&mut self) {
+        self.tell(&Report::Children(self.children.values().map(Child::listed).collect()));
+    }
+
+    fn signal(&mut self, name: &str, signal: i32, scope: Scope) -> Result<(), Refusal> {
+        let child = &self.children[&self.find(name)?];
+        let sent = match scope {
+            _ if !(1..=libc::SIGRTMAX()).contains(&signal) => Err(Errno::INVAL),
+            Scope::Leader => tree::signal_leader(child, signal),
+            Scope::Group => tree::signal_group(child, signal),
+        };
+        sent.map_err(|_| Refusal::Gone)
+    }
+
+    fn kill(&mut self, name: &str, now: Now) -> Result<(), Refusal> {
+        let key = self.find(name)?;
+        if let Some(child) = self.children.get_mut(&key).filter(|child| child.has_tree()) {
+            child.sweeps_left = SWEEPS;
+            self.sweep_and_check(now);
+        }
+        Ok(())
+    }
+
+    fn forget(&mut self, name: &str) -> Result<(), Refusal> {
+        let key = self.find(name)?;
+        if !self.children[&key].is_empty() {
+            return Err(Refusal::Alive);
+        }
+        self.children.remove(&key);
+        self.remove_identity(name);
+        Ok(())
+    }
+
+    fn rotate(&mut self, name: &str, now: Now) -> Result<(), Refusal> {
+        let key = self.find(name)?;
+        let log = self.children.get_mut(&key).and_then(Child::log_mut);
+        log.map(|log| log.rotate(now)).ok_or(Refusal::Gone)
+    }
+
+    fn end(&mut self) -> Result<(), Refusal> {
+        if self.living > 0 {
+            return Err(Refusal::Alive);
+        }
+        self.tell(&Report::Ending {});
+        self.is_ending = true;
+        Ok(())
+    }
+
+    fn find(&self, name: &str) -> Result<u64, Refusal> {
+        let is_it = |child: &Child| child.identity.name == name;
+        let found = self.children.iter().find(|(_, child)| is_it(child));
+        found.map(|(key, _)| *key).ok_or(Refusal::Unknown)
+    }
+
+    /// What is left over is told from a live child by its content, so a failure is no harm.
+    pub(super) fn remove_identity(&self, name: &str) {
+        drop(fs::remove_file(Identity::path(&self.runtime, name)));
+    }
+}

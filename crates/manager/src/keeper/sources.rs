@@ -1,0 +1,82 @@
+//! What the keeper waits for.
+
+use std::os::fd::{AsFd, OwnedFd};
+
+use rustix::event::epoll;
+use rustix::io::Errno;
+
+use super::child::Child;
+use super::link::Link;
+use super::log::Stream;
+use super::spawn::Started;
+
+/// Whom an event is about, as the number that epoll carries for us.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Source {
+    Listener,
+    Link,
+    Signals,
+    Control(u64),
+    Output(u64, Stream),
+}
+
+impl Source {
+    fn number(self) -> u64 {
+        match self {
+            Self::Listener => 0,
+            Self::Link => 1,
+            Self::Signals => 2,
+            Self::Control(key) => key << 2,
+            Self::Output(key, stream) => (key << 2) + 1 + stream.index() as u64,
+        }
+    }
+
+    /// Keys begin at 1, so that the numbers of children and of others differ.
+    pub(super) fn from_number(number: u64) -> Self {
+        match (number >> 2, number & 3) {
+            (0, 0) => Self::Listener,
+            (0, 1) => Self::Link,
+            (0, _) => Self::Signals,
+            (key, 0) => Self::Control(key),
+            (key, 1) => Self::Output(key, Stream::Out),
+            (key, _) => Self::Output(key, Stream::Err),
+        }
+    }
+}
+
+/// Waits for something to read, or the end.
+pub(super) fn watch(epoll: &OwnedFd, fd: impl AsFd, source: Source) -> Result<(), Errno> {
+    let data = epoll::EventData::new_u64(source.number());
+    epoll::add(epoll, fd, data, epoll::EventFlags::IN)
+}
+
+/// Waits for all that a new child may say.
+pub(super) fn watch_started(epoll: &OwnedFd, key: u64, started: &Started) -> Result<(), Errno> {
+    watch(epoll, &started.control, Source::Control(key))?;
+    let mut outputs = Stream::ALL.into_iter().zip(&started.outputs);
+    outputs.try_for_each(|(stream, fd)| watch(epoll, fd, Source::Output(key, stream)))
+}
+
+/// Reads a child's pipes or lets them be, as its log wants.
+///
+/// A blocked pipe is taken out altogether: its end would wake the keeper even unasked.
+pub(super) fn turn_tap(epoll: &OwnedFd, key: u64, child: &mut Child) {
+    let Some(is_blocked) = child.turn_of_the_tap() else { return };
+    for (stream, fd) in child.outputs() {
+        // Each is watched exactly when the tap is open, so neither can fail.
+        let _ = if is_blocked {
+            epoll::delete(epoll, fd)
+        } else {
+            watch(epoll, fd, Source::Output(key, stream))
+        };
+    }
+}
+
+/// Waits until the manager reads on, while it leaves something unread.
+pub(super) fn watch_backlog(epoll: &OwnedFd, link: &mut Link) {
+    let Some(has_backlog) = link.turn_of_the_backlog() else { return };
+    let is_wanted = if has_backlog { epoll::EventFlags::OUT } else { epoll::EventFlags::empty() };
+    let data = epoll::EventData::new_u64(Source::Link.number());
+    // It is watched, so this cannot fail.
+    let _ = epoll::modify(epoll, link.socket(), data, epoll::EventFlags::IN | is_wanted);
+}

@@ -1,0 +1,284 @@
+//! The keeper's one loop: waits, reads, reaps, and does what is due.
+
+use std::collections::BTreeSet;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixListener;
+use std::path::{Path, PathBuf};
+
+use nix::sys::signal::Signal;
+use nix::sys::signalfd::{SfdFlags, SignalFd};
+use rustix::buffer::spare_capacity;
+use rustix::event::{Timespec, epoll};
+use rustix::io::Errno;
+use rustix::process::{Pid, WaitOptions};
+
+use super::child::Child;
+use super::clock::Now;
+use super::link::{Link, LinkError};
+use super::log::Stream;
+use super::protocol::{Report, State};
+use super::sources::{self, Source};
+use super::tree::{self, Children, Orphans};
+use super::{KeeperError, runtime, syscall};
+
+/// How much is read of one pipe in a turn: a loud child keeps the output of others waiting for no
+/// longer than writing this takes.
+const READ_BYTES: usize = 1 << 20;
+
+/// How long a keeper without children waits for a manager.
+const IDLE_MS: u64 = 60_000;
+
+/// How many events one turn takes.
+const EVENTS: usize = 256;
+
+/// All that a keeper knows. The loop is here; what the manager may ask is in `requests`.
+pub(super) struct Keeper {
+    pub(super) runtime: PathBuf,
+    pub(super) nofile: u64,
+    pub(super) epoll: OwnedFd,
+    events: Vec<epoll::Event>,
+    listener: UnixListener,
+    signals: SignalFd,
+    pub(super) link: Option<Link>,
+    pub(super) children: Children,
+    pub(super) orphans: Orphans,
+    pub(super) last_key: u64,
+    /// Who waits for a moment: for room on the disk, or for the end of its pipes.
+    due: BTreeSet<u64>,
+    /// How many children are not empty.
+    pub(super) living: usize,
+    alone_since_ms: Option<u64>,
+    pub(super) is_ending: bool,
+    buffer: Vec<u8>,
+}
+
+impl Keeper {
+    /// A keeper whose door is open.
+    pub(super) fn listen(runtime: &Path, nofile: u64) -> Result<Self, KeeperError> {
+        let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
+        let flags = SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC;
+        let signals =
+            SignalFd::with_flags(&Signal::SIGCHLD.into(), flags).map_err(io::Error::from)?;
+        let listener = runtime::bind(runtime)?;
+        sources::watch(&epoll, &listener, Source::Listener)?;
+        sources::watch(&epoll, &signals, Source::Signals)?;
+        Ok(Self {
+            runtime: runtime.to_owned(),
+            nofile,
+            epoll,
+            events: Vec::with_capacity(EVENTS),
+            listener,
+            signals,
+            link: None,
+            children: Children::new(),
+            orphans: Orphans::default(),
+            last_key: 0,
+            due: BTreeSet::new(),
+            living: 0,
+            alone_since_ms: Some(Now::read().steady_ms),
+            is_ending: false,
+            buffer: vec![0; READ_BYTES],
+        })
+    }
+
+    /// Waits for something and does what it asks for; false when the keeper is to end.
+    pub(super) fn turn(&mut self) -> Result<bool, KeeperError> {
+        let timeout = self.timeout(Now::read());
+        match epoll::wait(&self.epoll, spare_capacity(&mut self.events), timeout.as_ref()) {
+            Err(Errno::INTR) => {}
+            waited => drop(waited?),
+        }
+        let now = Now::read();
+        let events = std::mem::take(&mut self.events);
+        for event in &events {
+            self.on(Source::from_number(event.data.u64()), now);
+        }
+        self.events = events;
+        self.events.clear();
+        self.obey_one(now);
+        self.tend(now);
+        self.flush();
+        Ok(!self.is_ending && !self.is_alone_too_long(now))
+    }
+
+    /// Until the next moment that something waits for; `None` for ever.
+    fn timeout(&self, now: Now) -> Option<Timespec> {
+        if self.link.as_ref().is_some_and(Link::has_request) {
+            return Some(Timespec::default());
+        }
+        let due = self.due.iter().filter_map(|key| self.children.get(key)?.due_at_ms());
+        let at_ms = due.chain(self.alone_since_ms.map(|since| since + IDLE_MS)).min()?;
+        let wait_ms = i64::try_from(at_ms.saturating_sub(now.steady_ms)).unwrap_or(i64::MAX);
+        Some(Timespec { tv_sec: wait_ms / 1000, tv_nsec: wait_ms % 1000 * 1_000_000 })
+    }
+
+    fn on(&mut self, source: Source, now: Now) {
+        match source {
+            Source::Listener => self.accept(),
+            Source::Link => self.read_link(),
+            Source::Signals => self.reap(now),
+            Source::Control(key) => self.listen_to(key),
+            Source::Output(key, stream) => self.capture(key, stream, now),
+        }
+    }
+
+    /// A new manager replaces an older one, which may hang without knowing it.
+    fn accept(&mut self) {
+        let Some(link) = Link::accept(&self.listener) else { return };
+        if sources::watch(&self.epoll, link.socket(), Source::Link).is_ok() {
+            self.link = Some(link);
+        }
+    }
+
+    fn read_link(&mut self) {
+        let read = self.link.as_mut().map_or(Ok(()), Link::read);
+        self.drop_link_on(read);
+    }
+
+    /// What is not told is not lost: `list` tells it to the next manager.
+    pub(super) fn tell(&mut self, report: &Report) {
+        let sent = self.link.as_mut().map_or(Ok(()), |link| link.send(report));
+        self.drop_link_on(sent);
+    }
+
+    fn flush(&mut self) {
+        let flushed = self.link.as_mut().map_or(Ok(()), Link::flush);
+        self.drop_link_on(flushed);
+        if let Some(link) = &mut self.link {
+            sources::watch_backlog(&self.epoll, link);
+        }
+    }
+
+    fn drop_link_on(&mut self, outcome: Result<(), LinkError>) {
+        if outcome.is_err() {
+            self.link = None;
+        }
+    }
+
+    fn listen_to(&mut self, key: u64) {
+        if let Some(report) = self.children.get_mut(&key).and_then(Child::listen) {
+            self.tell(&report);
+        }
+    }
+
+    /// Reaps whoever is dead: leaders, and all that the keeper inherited.
+    fn reap(&mut self, now: Now) {
+        while let Ok(Some(_)) = self.signals.read_signal() {}
+        while let Some(pid) = syscall::dead_child() {
+            let key = self.leader_key(pid);
+            if let Some(child) = key.and_then(|key| self.children.get_mut(&key)) {
+                child.before_reaping();
+            }
+            let Ok(Some((_, status))) = rustix::process::waitpid(Some(pid), WaitOptions::NOHANG)
+            else {
+                break;
+            };
+            self.orphans.reaped(pid);
+            if let Some(key) = key {
+                // It may have spoken before it died; that is told first.
+                self.listen_to(key);
+                let child = self.children.get_mut(&key).expect("it was there before");
+                if let Some(report) = child.exited(status, now) {
+                    self.tell(&report);
+                }
+            }
+        }
+        self.sweep_and_check(now);
+    }
+
+    fn leader_key(&self, pid: Pid) -> Option<u64> {
+        let is_it = |child: &Child| child.unreaped() == Some(pid);
+        self.children.iter().find(|(_, child)| is_it(child)).map(|(key, _)| *key)
+    }
+
+    /// Goes on killing, and sees which trees are empty. Nothing else empties one: its last process
+    /// is always a child of the keeper, so its end is a SIGCHLD.
+    pub(super) fn sweep_and_check(&mut self, now: Now) {
+        self.check_trees(now);
+        let killed = |(_, child): &(&u64, &mut Child)| child.sweeps_left > 0;
+        let keys: Vec<u64> = self.children.iter_mut().filter(killed).map(|(key, _)| *key).collect();
+        for key in keys {
+            self.orphans.sweep(key, &self.children);
+            if let Some(child) = self.children.get_mut(&key) {
+                child.sweeps_left -= 1;
+            }
+        }
+    }
+
+    fn check_trees(&mut self, now: Now) {
+        let is_open = |child: &Child| child.has_tree() && child.unreaped().is_none();
+        if !self.children.values().any(is_open) {
+            return;
+        }
+        let owners = self.orphans.owners(&self.children);
+        for (key, child) in &mut self.children {
+            if is_open(child) && !owners.contains(key) && !tree::has_group(child) {
+                child.tree_emptied(now);
+                self.orphans.emptied(*key);
+                self.due.insert(*key);
+            }
+        }
+    }
+
+    fn capture(&mut self, key: u64, stream: Stream, now: Now) {
+        let Some(child) = self.children.get_mut(&key) else { return };
+        child.capture(stream, &mut self.buffer, now);
+        if child.due_at_ms().is_some() {
+            self.due.insert(key);
+        }
+    }
+
+    fn tend(&mut self, now: Now) {
+        for key in std::mem::take(&mut self.due) {
+            let Some(child) = self.children.get_mut(&key) else { continue };
+            let has_emptied = child.tend(now);
+            sources::turn_tap(&self.epoll, key, child);
+            if child.due_at_ms().is_some() {
+                self.due.insert(key);
+            }
+            if has_emptied {
+                self.emptied(key);
+            }
+        }
+    }
+
+    fn emptied(&mut self, key: u64) {
+        self.living -= 1;
+        let child = &self.children[&key];
+        if let State::Failed { .. } = child.state {
+            self.remove_identity(&child.identity.name);
+        }
+        let report = child.emptied();
+        self.tell(&report);
+    }
+
+    fn is_alone_too_long(&mut self, now: Now) -> bool {
+        if self.link.is_some() || self.living > 0 {
+            self.alone_since_ms = None;
+            return false;
+        }
+        let since = *self.alone_since_ms.get_or_insert(now.steady_ms);
+        now.steady_ms >= since + IDLE_MS
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_keeper_ends_when_it_was_alone_for_a_minute() {
+        let runtime = tempfile::tempdir().unwrap();
+        let mut keeper = Keeper::listen(runtime.path(), 1024).unwrap();
+        let start = Now::read();
+        let after = |ms| Now { steady_ms: start.steady_ms + ms, ..start };
+        assert!(keeper.timeout(start).is_some(), "nobody has to wake it");
+        assert!(!keeper.is_alone_too_long(after(IDLE_MS - 1000)));
+        keeper.living = 1;
+        assert!(!keeper.is_alone_too_long(after(IDLE_MS)));
+        keeper.living = 0;
+        assert!(!keeper.is_alone_too_long(after(IDLE_MS + 1)), "counted from the last child's end");
+        assert!(keeper.is_alone_too_long(after(2 * IDLE_MS + 1)));
+    }
+}
