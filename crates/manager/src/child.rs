@@ -426,6 +426,11 @@ impl Child {
         &self.definition
     }
 
+    /// What it will run with from its next start on.
+    pub fn defined(&self) -> &Arc<Definition> {
+        &self.defined
+    }
+
     /// Takes a new definition, which is obeyed from the next start on.
     pub fn define(&mut self, definition: Arc<Definition>) {
         if self.state.is_at_rest() {
