@@ -13,3 +13,4 @@ pub mod policy;
 pub mod proc;
 pub mod registry;
 pub mod scan;
+pub mod time;
