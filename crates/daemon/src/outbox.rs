@@ -110,6 +110,14 @@ impl Outbox {
         true
     }
 
+    /// Forgets a stream that was not opened.
+    pub(crate) fn decline(&self, id: u64) {
+        let mut state = self.lock();
+        if state.streams.get(&id).is_some_and(|queue| !queue.open) {
+            state.streams.remove(&id);
+        }
+    }
+
     /// Ends the stream of `tag`; false if there is none.
     pub(crate) fn cancel(&self, tag: Option<&str>) -> bool {
         let state = self.lock();

@@ -52,6 +52,11 @@ impl Stream {
         self.guest.outbox().end(self.id, reason);
     }
 
+    /// Takes it back before the command has answered: then there is no stream, and no `end`.
+    pub fn decline(self) {
+        self.guest.outbox().decline(self.id);
+    }
+
     /// Whether nothing more can be sent.
     #[must_use]
     pub fn has_ended(&self) -> bool {

@@ -304,7 +304,7 @@ pub enum Action {
         /// The leader.
         pid: Pid,
     },
-    /// Send its group the stop signal.
+    /// Send its group the stop signal. The leader may be gone already, and the group with it: then nobody gets it.
     Signal {
         /// The leader.
         pid: Pid,
@@ -424,6 +424,11 @@ impl Child {
     /// What it runs with; at rest, what it ran with last.
     pub fn definition(&self) -> &Arc<Definition> {
         &self.definition
+    }
+
+    /// What it will run with from its next start on.
+    pub fn defined(&self) -> &Arc<Definition> {
+        &self.defined
     }
 
     /// Takes a new definition, which is obeyed from the next start on.

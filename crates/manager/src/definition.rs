@@ -1,7 +1,7 @@
 //! What is known about one daemon: which program, with what around it, and what to do when it ends.
 //!
-//! The same keys and texts stand in the flags of `install`, in the registry and on the wire; [`keys`] is the one
-//! list of them. Knows no file but in [`program`], and no process at all.
+//! The same keys and texts stand in the flags of `install`, in the registry and on the wire; [`KEYS`] is the one
+//! list of them. Knows no file but in [`resolve_program`], and no process at all.
 
 mod member;
 mod program;

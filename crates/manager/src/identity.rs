@@ -10,7 +10,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
-use rustix::process::{Pid, PidfdFlags, pidfd_open};
+use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 use serde::{Deserialize, Serialize};
 
 /// One process, as `running/NAME.json` has it.
@@ -136,6 +136,26 @@ impl Identity {
             && stat.start_ticks == self.start_ticks
             && (self.inode.is_none() || inode(&pidfd) == self.inode);
         (is_same && !stat.is_dead()).then_some(pidfd)
+    }
+    /// Kills the process, and all of this user's that carry its cookie, each through a pidfd that was opened
+    /// before it was looked at. For the case that the keeper, who could do better, is gone.
+    pub fn kill_tree(&self) {
+        // It may end by itself just now.
+        let kill = |pidfd: OwnedFd| _ = pidfd_send_signal(pidfd, Signal::KILL);
+        if let Some(pidfd) = self.open() {
+            kill(pidfd);
+        }
+        for pid in crate::proc::own_processes().unwrap_or_default() {
+            let pidfd = i32::try_from(pid).ok().and_then(Pid::from_raw);
+            let Some(pidfd) = pidfd.and_then(|pid| pidfd_open(pid, PidfdFlags::empty()).ok())
+            else {
+                continue;
+            };
+            let cookie = crate::proc::variable(pid, "DAE_SECRET").ok().flatten();
+            if cookie.is_some_and(|it| it == *self.secret) {
+                kill(pidfd);
+            }
+        }
     }
 }
 

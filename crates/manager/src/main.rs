@@ -1,9 +1,6 @@
-//! `dae`: parses, builds, runs, and turns an error into a line and an exit code.
-
-use std::process::ExitCode;
-
+//! temp
 use manager::keeper;
-
+use std::process::ExitCode;
 fn main() -> ExitCode {
     let mut arguments = std::env::args_os().skip(1);
     let subcommand = arguments.next().unwrap_or_default();
@@ -13,19 +10,26 @@ fn main() -> ExitCode {
     if subcommand == keeper::SUBCOMMAND {
         return match keeper::main(arguments) {
             Ok(()) => ExitCode::SUCCESS,
-            Err(error) => complain(&error),
+            Err(e) => {
+                eprintln!("{e:?}");
+                ExitCode::FAILURE
+            }
         };
     }
-    ExitCode::from(2)
-}
-
-fn complain(error: &dyn std::error::Error) -> ExitCode {
-    let chain = std::iter::successors(Some(error), |error| error.source());
-    let line: Vec<String> = chain.map(ToString::to_string).collect();
-    // With stderr closed there is nobody to tell.
-    drop(std::io::Write::write_fmt(
-        &mut std::io::stderr(),
-        format_args!("dae: {}\n", line.join(": ")),
-    ));
-    ExitCode::FAILURE
+    tracing_subscriber::fmt().with_writer(std::io::stderr).init();
+    let paths = manager::paths::Paths::find(
+        std::env::var_os("DAE_HOME").map(std::path::PathBuf::from).as_deref(),
+    )
+    .unwrap();
+    let rt = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    match rt.block_on(manager::run::run(
+        &paths,
+        manager::run::Options { port: None, no_start: false, announce: true },
+    )) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(e) => {
+            eprintln!("{e:?}");
+            ExitCode::FAILURE
+        }
+    }
 }

@@ -1,2 +1,73 @@
-//! placeholder
-fn main() {}
+//! `cargo xtask`: builds, starts, tests and measures everything in this workspace.
+//!
+//! ```console
+//! $ cargo xtask up           # a manager in the background, with Sample in it
+//! $ cargo xtask test         # everything that must hold, as continuous integration runs it
+//! $ cargo xtask bench get    # Sample beside Redis
+//! $ cargo xtask fuzz 60      # every fuzz target, a minute each
+//! ```
+
+mod bench;
+mod fuzz;
+mod step;
+mod test;
+mod tools;
+mod up;
+mod workspace;
+
+use std::{error::Error, process::ExitCode};
+
+use clap::{Parser, Subcommand};
+
+/// Builds, starts, tests and measures everything
+#[derive(Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask")]
+struct Arguments {
+    #[command(subcommand)]
+    task: Task,
+}
+
+#[derive(Subcommand)]
+enum Task {
+    /// Builds release binaries and starts the manager with Sample installed; safe to run twice
+    Up,
+    /// Installs what the tests need, then checks format, lints, licences, tests and docs
+    Test,
+    /// Measures speed and memory
+    #[command(subcommand)]
+    Bench(bench::Bench),
+    /// Runs every fuzz target under crates/*/fuzz
+    Fuzz {
+        /// How long each target runs
+        #[arg(default_value_t = 60)]
+        seconds: u64,
+    },
+}
+
+fn main() -> ExitCode {
+    match run(Arguments::parse().task) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("xtask: {}", chain(&*error));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(task: Task) -> Result<(), Box<dyn Error>> {
+    match task {
+        Task::Up => up::up()?,
+        Task::Test => test::test()?,
+        Task::Bench(bench) => bench::run(bench)?,
+        Task::Fuzz { seconds } => fuzz::fuzz(seconds)?,
+    }
+    Ok(())
+}
+
+/// The error and all its causes on one line.
+fn chain(error: &dyn Error) -> String {
+    match error.source() {
+        Some(source) => format!("{error}: {}", chain(source)),
+        None => error.to_string(),
+    }
+}

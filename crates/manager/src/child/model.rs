@@ -4,10 +4,11 @@
 use std::time::Duration;
 
 use super::*;
+use crate::definition::Leftovers;
 
 /// How many histories. Short ones find what long ones do: every state is three events from rest.
 const HISTORIES: u64 = 1_000_000;
-const LONGEST: u64 = 14;
+const LONGEST: u64 = 24;
 
 /// Xorshift: fast, and the same history for the same number.
 struct Chance(u64);
@@ -197,8 +198,7 @@ impl World {
             Action::ProbeReady { pid } | Action::Signal { pid, .. } | Action::Kill { pid } => {
                 assert_eq!(self.tree.map(|it| it.0), Some(pid), "a stranger");
             }
-            // With `leftovers = "keep"`, what is left of the tree is nobody's business any more.
-            Action::Forget { .. } => self.tree = None,
+            Action::Forget { .. } => self.forget(),
             Action::Transition { from, to, .. } => {
                 assert_eq!(from.word(), self.state.word());
                 self.state = to;
@@ -206,6 +206,13 @@ impl World {
             Action::Removed => self.removed = true,
             Action::Refuse { .. } => {}
         }
+    }
+
+    /// What still runs may be let go only without its leader, and only if the definition says so.
+    fn forget(&mut self) {
+        let keeps = self.child.definition().leftovers == Leftovers::Keep;
+        assert!(self.tree.is_none_or(|(_, leads)| keeps && !leads), "let go of a running tree");
+        self.tree = None;
     }
 
     fn invariants(&self) {

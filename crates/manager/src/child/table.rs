@@ -1,4 +1,7 @@
 //! The table: one line a transition. `spec/manager.md`, section 7, row by row, and what the pages around it add.
+//!
+//! Shorter than the page in two places: after the crash of a stable child there is nothing to wait for, so it is
+//! `pending` at once; and whether to give up is decided at the failure, so such a child never comes to `waiting`.
 
 use std::time::Duration;
 
@@ -154,7 +157,7 @@ impl Step<'_> {
     fn adopt(&mut self, pid: Pid) {
         let timer = self.timer(self.child.definition.start_timeout);
         self.go(Starting { pid: Some(pid), timer }, None);
-        self.act(Action::ProbeReady { pid });
+        self.spawned(pid);
     }
 
     /// Waits for readiness in the way of the definition.

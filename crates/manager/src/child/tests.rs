@@ -165,7 +165,7 @@ fn a_slot_leads_to_a_spawn_and_readiness_gives_it_back() {
 #[test]
 fn readiness_without_a_probe_comes_from_the_spawn_or_the_clock() {
     let spawned = |ready| {
-        let scene = scene(|it| it.ready = ready).on(Event::Start).on(Event::Granted).then();
+        let scene = scene_of(ready).on(Event::Start).on(Event::Granted).then();
         scene.on(Event::Spawned { pid: PID })
     };
     spawned(Ready::None).check(&["up"], &[ReleaseSlot], None);
@@ -460,6 +460,14 @@ fn what_ran_before_the_manager_is_adopted() {
     scene.check(&["up"], &[ReleaseSlot], None).on(adopted(true)).unchanged();
     let scene = plain().on(adopted(false)).check(&["starting"], &[ProbeReady { pid: PID }], None);
     scene.on(ready()).check(&["up"], &[ReleaseSlot], None);
+    let scene = scene_of(Ready::None).on(adopted(false));
+    scene.check(&["starting", "up"], &[ReleaseSlot], None);
+    let scene = scene_of(Ready::Delay(SECOND)).on(adopted(false)).check(&["starting"], &[], None);
+    scene.elapse(SECOND).check(&["up"], &[ReleaseSlot], None);
+}
+
+fn scene_of(ready: Ready) -> Scene {
+    scene(|it| it.ready = ready)
 }
 
 #[test]

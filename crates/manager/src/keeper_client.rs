@@ -1,0 +1,273 @@
+//! The manager's end of the keeper: tells it what to do, hears what it reports.
+//!
+//! Nothing here waits for the keeper but its first `list`: requests go out through a bounded queue, reports
+//! come in as events. A keeper that is not there is started; one from before this manager is taken over.
+
+use std::{
+    fs::OpenOptions,
+    io,
+    os::unix::fs::OpenOptionsExt,
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+    time::Duration,
+};
+
+use tokio::{
+    io::{AsyncBufReadExt, AsyncWriteExt, BufReader},
+    net::{UnixStream, unix::OwnedReadHalf},
+    sync::mpsc,
+    task::JoinHandle,
+    time::{Instant, sleep, timeout},
+};
+
+use crate::{
+    keeper::{
+        SUBCOMMAND,
+        protocol::{LINE_LIMIT_BYTES, Listed, Report, Request, Scope, Spawn},
+    },
+    manager::Event,
+};
+
+/// The keeper of this home.
+#[derive(Debug)]
+pub struct Keeper {
+    place: Place,
+    pid: Option<i32>,
+    children: Vec<Listed>,
+    requests: mpsc::Sender<Request>,
+    link: JoinHandle<()>,
+}
+
+/// Where the keeper is, and who hears it.
+#[derive(Clone, Debug)]
+struct Place {
+    runtime: PathBuf,
+    socket: PathBuf,
+    log: PathBuf,
+    mailbox: mpsc::Sender<Event>,
+}
+
+/// Why there is no keeper.
+#[derive(Debug, thiserror::Error)]
+pub enum KeeperError {
+    /// The program can't be started again as keeper.
+    #[error("cannot start the keeper")]
+    Start(#[source] io::Error),
+    /// It was started and does not listen.
+    #[error("the keeper does not listen on `{}`; its log is `{}`", socket.display(), log.display())]
+    Silent {
+        /// Where it should.
+        socket: PathBuf,
+        /// What it said.
+        log: PathBuf,
+        /// What the kernel said at the last attempt.
+        source: io::Error,
+    },
+    /// It listens and does not answer.
+    #[error("the keeper does not answer `list`")]
+    Mute,
+}
+
+/// How long the keeper is given to listen, and to answer its first `list`.
+const DEADLINE: Duration = Duration::from_secs(10);
+
+/// Between two attempts to connect to a keeper that has just been started.
+const PAUSE: Duration = Duration::from_millis(2);
+
+/// Requests that may wait for the keeper to read them. It reads all the time; one that does not is lost.
+const REQUESTS: usize = 16_384;
+
+impl Keeper {
+    /// Connects to the keeper, or starts one; learns what it holds.
+    ///
+    /// # Errors
+    /// When none can be started, or it does not answer.
+    pub async fn connect(
+        runtime: &Path,
+        socket: PathBuf,
+        log: PathBuf,
+        mailbox: mpsc::Sender<Event>,
+    ) -> Result<Self, KeeperError> {
+        let place = Place { runtime: runtime.to_owned(), socket, log, mailbox };
+        let stream = place.stream().await?;
+        let pid = stream.peer_cred().ok().and_then(|it| it.pid());
+        let (reading, mut writing) = stream.into_split();
+        let mut reports = Reports(BufReader::new(reading));
+        let list = line(&Request::List {});
+        let children = timeout(DEADLINE, async {
+            writing.write_all(&list).await.ok()?;
+            loop {
+                // What it reports before is told by the list as well.
+                if let Report::Children(children) = reports.next().await? {
+                    return Some(children);
+                }
+            }
+        });
+        let children = children.await.ok().flatten().ok_or(KeeperError::Mute)?;
+        let (requests, queue) = mpsc::channel(REQUESTS);
+        let link = tokio::spawn(link(place.clone(), reports, writing, queue));
+        Ok(Self { place, pid, children, requests, link })
+    }
+
+    /// Its process.
+    #[must_use]
+    pub fn pid(&self) -> Option<i32> {
+        self.pid
+    }
+
+    /// What it held when it was connected to.
+    pub fn take_children(&mut self) -> Vec<Listed> {
+        std::mem::take(&mut self.children)
+    }
+
+    /// Has it start a child.
+    pub fn spawn(&self, spawn: Spawn) {
+        self.tell(Request::Spawn(spawn));
+    }
+
+    /// Has it signal a child's process group.
+    pub fn signal(&self, name: &str, signal: i32) {
+        self.tell(Request::Signal { name: name.to_owned(), signal, scope: Scope::Group });
+    }
+
+    /// Has it kill a child's whole tree.
+    pub fn kill(&self, name: &str) {
+        self.tell(Request::Kill { name: name.to_owned() });
+    }
+
+    /// Has it drop what it knows of a child that has ended.
+    pub fn forget(&self, name: &str) {
+        self.tell(Request::Forget { name: name.to_owned() });
+    }
+
+    /// Starts another one in the place of one that is gone.
+    pub fn restart(&mut self) {
+        let (requests, queue) = mpsc::channel(REQUESTS);
+        self.requests = requests;
+        self.link.abort();
+        self.link = tokio::spawn(link_anew(self.place.clone(), queue));
+    }
+
+    /// Ends it, since nothing is left to keep.
+    pub async fn end(self) {
+        let Self { requests, mut link, .. } = self;
+        drop(requests.send(Request::End {}).await);
+        // It closes the connection when it ends.
+        if timeout(DEADLINE, &mut link).await.is_err() {
+            tracing::warn!("the keeper does not end");
+            link.abort();
+        }
+    }
+
+    fn tell(&self, request: Request) {
+        // A queue that is full or closed belongs to a keeper that is lost, which is reported by itself.
+        if let Err(error) = self.requests.try_send(request) {
+            tracing::error!(%error, "the keeper cannot be told");
+        }
+    }
+}
+
+impl Place {
+    async fn stream(&self) -> Result<UnixStream, KeeperError> {
+        if let Ok(stream) = UnixStream::connect(&self.socket).await {
+            return Ok(stream);
+        }
+        let mut child = self.start().map_err(KeeperError::Start)?;
+        let until = Instant::now() + DEADLINE;
+        loop {
+            match UnixStream::connect(&self.socket).await {
+                Ok(stream) => return Ok(stream),
+                Err(source) => {
+                    let has_ended = matches!(child.try_wait(), Ok(Some(_)));
+                    if has_ended || Instant::now() > until {
+                        let (socket, log) = (self.socket.clone(), self.log.clone());
+                        return Err(KeeperError::Silent { socket, log, source });
+                    }
+                    sleep(PAUSE).await;
+                }
+            }
+        }
+    }
+
+    fn start(&self) -> io::Result<std::process::Child> {
+        let log = OpenOptions::new().create(true).append(true).mode(0o600).open(&self.log)?;
+        Command::new("/proc/self/exe")
+            .arg(SUBCOMMAND)
+            .arg("--runtime")
+            .arg(&self.runtime)
+            .stdin(Stdio::null())
+            .stdout(log.try_clone()?)
+            .stderr(log)
+            .spawn()
+    }
+}
+
+/// The reports of one connection.
+struct Reports(BufReader<OwnedReadHalf>);
+
+impl Reports {
+    /// The next report; `None` when the keeper is gone or talks nonsense. Not cancel safe.
+    async fn next(&mut self) -> Option<Report> {
+        let mut line = Vec::new();
+        let read = self.0.read_until(b'\n', &mut line).await.ok()?;
+        if read == 0 || read > LINE_LIMIT_BYTES {
+            return None;
+        }
+        serde_json::from_slice(&line)
+            .inspect_err(|error| tracing::error!(%error, "the keeper is not understood"))
+            .ok()
+    }
+}
+
+/// Carries requests out and reports in, until either side is gone.
+async fn link(
+    place: Place,
+    mut reports: Reports,
+    mut writing: tokio::net::unix::OwnedWriteHalf,
+    mut queue: mpsc::Receiver<Request>,
+) {
+    let hear = async {
+        while let Some(report) = reports.next().await {
+            if place.mailbox.send(Event::Reported(report)).await.is_err() {
+                return;
+            }
+        }
+    };
+    let tell = async {
+        let mut requests = vec![];
+        while queue.recv_many(&mut requests, 64).await > 0 {
+            let lines: Vec<u8> = requests.drain(..).flat_map(|it| line(&it)).collect();
+            if writing.write_all(&lines).await.is_err() {
+                return;
+            }
+        }
+        // The manager is ending; what the keeper still says is heard.
+        std::future::pending::<()>().await;
+    };
+    tokio::select! {
+        () = hear => {}
+        () = tell => {}
+    }
+    drop(place.mailbox.send(Event::KeeperLost).await);
+}
+
+/// As [`link`], with a keeper that has yet to be started.
+async fn link_anew(place: Place, queue: mpsc::Receiver<Request>) {
+    match place.stream().await {
+        Ok(stream) => {
+            let (reading, writing) = stream.into_split();
+            link(place, Reports(BufReader::new(reading)), writing, queue).await;
+        }
+        Err(error) => {
+            tracing::error!(%error, "no keeper can be had");
+            sleep(Duration::from_secs(1)).await;
+            drop(place.mailbox.send(Event::KeeperLost).await);
+        }
+    }
+}
+
+fn line(request: &Request) -> Vec<u8> {
+    let mut line = serde_json::to_vec(request).expect("strings and numbers are JSON");
+    line.push(b'\n');
+    line
+}

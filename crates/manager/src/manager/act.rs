@@ -1,0 +1,390 @@
+use std::sync::Arc;
+
+use common_tcp::Failure;
+use serde_json::{Map, Value, json};
+use tokio::time::Instant;
+
+use super::{Manager, entry::Entry, listing, plan, readiness, waiters::Waiter};
+use crate::{
+    child::{Action, Event, Phase, State},
+    events::{Kind, What},
+    identity::Identity,
+    keeper::protocol::{Listed, Report, State as Kept, Status},
+    name::Name,
+    order::Link,
+    policy::Exit,
+    scan::{self, Belonging},
+};
+
+impl Manager {
+    /// Takes a daemon one step further and performs what its table says.
+    pub(super) fn step(&mut self, name: &Name, event: Event) {
+        let Some(name) = self.entries.get_key_value(name).map(|(name, _)| name.clone()) else {
+            return;
+        };
+        let Some(entry) = self.entries.get_mut(&name) else { return };
+        let actions = entry.child.on(event, Instant::now(), random());
+        for action in actions {
+            self.act(&name, action);
+        }
+    }
+
+    fn act(&mut self, name: &Name, action: Action) {
+        match action {
+            Action::AskSlot => self.ask_slot(name),
+            Action::ReleaseSlot => self.slots.release(name),
+            Action::Spawn => self.spawn(name),
+            Action::ProbeReady { pid } => self.search_readiness(name, pid),
+            Action::Signal { signal, .. } => self.keeper.signal(name.as_str(), signal.number()),
+            Action::Kill { .. } => self.keeper.kill(name.as_str()),
+            Action::Forget { .. } => self.forget(name),
+            Action::SetTimer { timer, at } => self.timers.set(name, timer, at),
+            Action::Refuse { reason } => self.refuse(name, reason),
+            Action::Transition { from, to, note } => self.went(name, from, to, note),
+            Action::Removed => self.removed(name),
+        }
+    }
+
+    /// Queues a daemon, and starts what it needs; what it needs and can't have is its end.
+    fn ask_slot(&mut self, name: &Name) {
+        self.slots.ask(name);
+        let Some(definition) = self.definition(name) else { return };
+        for need in &definition.needs {
+            match self.state(need) {
+                Some(State::Down) => self.step(need, Event::Start),
+                Some(State::Failed) => {
+                    let event = Event::NeedLost { need: need.clone(), has_failed: true };
+                    self.step(name, event);
+                }
+                _ => {}
+            }
+        }
+    }
+
+    /// Lets those start whose turn it is.
+    pub(super) fn grant_slots(&mut self) {
+        loop {
+            let (order, entries) = (&self.order, &self.entries);
+            let is_settled = |other: &Name| {
+                let state = entries.get(other).map(|entry| entry.child.state());
+                // Who is at rest is not waited for: `after` is about order alone.
+                matches!(
+                    state,
+                    None | Some(
+                        State::Up { .. } | State::Sick { .. } | State::Down | State::Failed
+                    )
+                )
+            };
+            let may_start = |name: &Name| order.before(name).into_iter().all(is_settled);
+            let Some(next) = self.slots.grant(may_start) else { return };
+            let Some(entry) = self.entries.get_mut(&next) else { continue };
+            for action in entry.child.on(Event::Granted, Instant::now(), random()) {
+                self.act(&next, action);
+            }
+        }
+    }
+
+    fn spawn(&mut self, name: &Name) {
+        self.last_spawn += 1;
+        let secret = secret();
+        let socket = self.socket_of(name);
+        let Some(definition) = self.definition(name) else { return };
+        let planned = plan::spawn(&plan::Plan {
+            id: self.last_spawn,
+            name,
+            definition: &definition,
+            base: &self.base_environment,
+            paths: &self.paths,
+            manager_port: self.port,
+            socket: socket.as_deref(),
+            secret: &secret,
+        });
+        let Some(entry) = self.entries.get_mut(name) else { return };
+        entry.secret = Some(secret);
+        entry.identity = None;
+        match planned {
+            Ok(spawn) => self.keeper.spawn(spawn),
+            Err(plan::PlanError { step, errno }) => {
+                self.step(name, Event::SpawnFailed { step, errno });
+            }
+        }
+    }
+
+    fn search_readiness(&mut self, name: &Name, pid: u32) {
+        let Some(entry) = self.entries.get_mut(name) else { return };
+        let search = readiness::Search {
+            name: name.clone(),
+            pid,
+            ready: entry.child.definition().ready,
+            secret: entry.secret.clone().unwrap_or_default(),
+            socket: readiness::notify_path(&self.paths, name),
+            mailbox: self.mailbox.clone(),
+        };
+        let task = self.tasks.spawn(search.run());
+        entry.set_probe(task);
+    }
+
+    fn forget(&mut self, name: &Name) {
+        self.keeper.forget(name.as_str());
+        if let Some(entry) = self.entries.get_mut(name) {
+            entry.identity = None;
+            entry.secret = None;
+        }
+    }
+
+    /// A start is not possible now: who waits for it is told why.
+    fn refuse(&mut self, name: &Name, reason: &str) {
+        for waiter in self.waiters.drain(name) {
+            waiter.answer.send(Err(listing::about(
+                "unavailable",
+                name,
+                format!("`{name}` cannot be started: {reason}"),
+            )));
+        }
+    }
+
+    fn removed(&mut self, name: &Name) {
+        self.slots.release(name);
+        self.timers.clear(name);
+        self.entries.remove(name);
+        if self.purged.remove(name) {
+            self.purge(name);
+        }
+        for waiter in self.waiters.drain(name) {
+            waiter.answer.send(Ok(json!({ "name": name.as_str(), "state": "down" })));
+        }
+    }
+
+    /// Tells everybody of a transition.
+    fn went(&mut self, name: &Name, from: State, to: State, note: Option<String>) {
+        let Some(entry) = self.entries.get_mut(name) else { return };
+        entry.went(from, to, note.clone());
+        tracing::info!(daemon = %name, from = from.word(), to = to.word(), note, "transition");
+        self.record(transition(name, from, to, note));
+        self.tell_watchers(name, from, to);
+        self.settle_waiters(name, to);
+        self.tell_linked(name, from, to);
+    }
+
+    fn tell_watchers(&mut self, name: &Name, from: State, to: State) {
+        let Some(entry) = self.entries.get(name) else { return };
+        let listed = self.listed(name, entry);
+        self.watchers.tell(name.as_str(), "state", &listed);
+        let is_ready = |state| matches!(state, State::Up { .. } | State::Sick { .. });
+        match (is_ready(from), is_ready(to)) {
+            (false, true) => self.watchers.tell(name.as_str(), "up", &listed),
+            (true, false) => self.watchers.tell(name.as_str(), "gone", &listed),
+            _ => {}
+        }
+    }
+
+    fn settle_waiters(&mut self, name: &Name, to: State) {
+        let settled = self.waiters.settle(name, to);
+        for (waiter, is_reached) in settled {
+            self.answer_waiter(name, waiter, is_reached);
+        }
+    }
+
+    pub(super) fn answer_waiter(&self, name: &Name, waiter: Waiter, is_reached: bool) {
+        let Some(entry) = self.entries.get(name) else { return };
+        let result = match is_reached {
+            true => Ok(self.listed(name, entry)),
+            false => Err(self.missed(name, entry)),
+        };
+        waiter.answer.send(result);
+    }
+
+    /// Why a daemon is not what somebody waited for, with its last lines of output.
+    fn missed(&self, name: &Name, entry: &Entry) -> Failure {
+        let state = entry.child.state();
+        let code = match state {
+            State::Stopping { phase: Phase::Stuck, .. } => "unavailable",
+            State::Failed | State::Waiting { .. } if entry.child.last_exit().is_none() => {
+                "spawn-failed"
+            }
+            State::Down | State::Stopping { .. } => "stopped",
+            _ => "not-ready",
+        };
+        let why = entry.child.note().unwrap_or("somebody stopped it");
+        let message = format!("`{name}` is {state}: {why}");
+        let failure = listing::about(code, name, message).with("state", state.word());
+        let output = listing::last_output(&self.paths.daemon_logs(name), 10);
+        if output.is_empty() { failure } else { failure.with("output", output) }
+    }
+
+    /// Tells those who need or follow this daemon.
+    fn tell_linked(&mut self, name: &Name, from: State, to: State) {
+        let linked =
+            |link| -> Vec<Name> { self.order.linked_to(name, link).into_iter().cloned().collect() };
+        let has_failed = matches!(to, State::Failed);
+        let is_lost = matches!(to, State::Down | State::Failed) && !matches!(from, State::Down);
+        if is_lost {
+            for other in linked(Link::Needs) {
+                self.step(&other, Event::NeedLost { need: name.clone(), has_failed });
+            }
+            return;
+        }
+        let has_come_back = matches!((from, to), (State::Starting { .. }, State::Up { .. }));
+        if has_come_back {
+            for other in linked(Link::Follows) {
+                self.step(&other, Event::Returned { followed: name.clone() });
+            }
+        }
+    }
+
+    /// Takes in what the keeper reports.
+    pub(super) fn reported(&mut self, report: Report) {
+        match report {
+            Report::Spawned { name, identity, .. } => self.spawned(&name, identity),
+            Report::SpawnFailed { name, step, errno, .. } => {
+                let step = plan::step_words(step).to_owned();
+                self.step_by(&name, Event::SpawnFailed { step, errno });
+            }
+            Report::Exited { name, pid, status, .. } => {
+                let event = Event::Exited { pid: pid as u32, exit: exit(status), is_empty: false };
+                self.step_by(&name, event);
+            }
+            Report::Empty { name, pid } => self.step_by(&name, Event::Empty { pid: pid as u32 }),
+            Report::Refused { request, name, reason } => {
+                tracing::debug!(request, name, ?reason, "the keeper refused");
+            }
+            Report::Children(_) | Report::Ending {} => {}
+        }
+    }
+
+    fn spawned(&mut self, name: &str, identity: Identity) {
+        let Ok(name) = Name::new(name) else { return };
+        let pid = identity.pid as u32;
+        if let Some(entry) = self.entries.get_mut(&name) {
+            entry.identity = Some(identity);
+        }
+        self.step(&name, Event::Spawned { pid });
+    }
+
+    fn step_by(&mut self, name: &str, event: Event) {
+        if let Ok(name) = Name::new(name) {
+            self.step(&name, event);
+        }
+    }
+
+    /// Takes over a child that an earlier manager left with the keeper.
+    pub(super) fn adopt_one(&mut self, name: &Name, listed: Listed) {
+        let Some(entry) = self.entries.get_mut(name) else { return };
+        let pid = listed.identity.pid as u32;
+        entry.secret = Some(listed.identity.secret.clone());
+        entry.identity = Some(listed.identity);
+        match listed.state {
+            Kept::Failed { .. } => return self.keeper.forget(name.as_str()),
+            Kept::Starting | Kept::Running | Kept::Exited { .. } => {}
+        }
+        self.step(name, Event::Adopted { pid, port: None, is_ready: false });
+        if let Kept::Exited { status, .. } = listed.state {
+            self.step(name, Event::Exited { pid, exit: exit(status), is_empty: listed.empty });
+        }
+    }
+
+    /// The keeper died, and with it the pipes of its children and their exit codes. What is provably ours
+    /// is ended; the policy of each daemon brings it back under the next keeper.
+    pub(super) fn keeper_lost(&mut self) {
+        tracing::error!("the keeper is gone; its children are ended and started again");
+        self.keeper.restart();
+        let with_process: Vec<(Name, u32)> = self
+            .entries
+            .iter()
+            .filter_map(|(name, entry)| Some((name.clone(), entry.child.state().pid()?)))
+            .collect();
+        for (name, pid) in with_process {
+            if let Some(identity) = self.identity_of(&name) {
+                identity.kill_tree();
+            }
+            self.step(&name, Event::Exited { pid, exit: Exit::Unknown, is_empty: true });
+        }
+        let spawning = |entry: &Entry| {
+            matches!(
+                entry.child.state(),
+                State::Starting { pid: None, .. } | State::Stopping { pid: None, .. }
+            )
+        };
+        let owed: Vec<Name> = self
+            .entries
+            .iter()
+            .filter(|(_, entry)| spawning(entry))
+            .map(|(name, _)| name.clone())
+            .collect();
+        for name in owed {
+            let step = "cannot reach the keeper".to_owned();
+            self.step(&name, Event::SpawnFailed { step, errno: libc::EPIPE });
+        }
+    }
+
+    /// A child says that it listens: believed if the kernel says so too.
+    pub(super) fn heard_ready(&mut self, secret: &str, port: u16) -> Result<Value, Failure> {
+        let is_it = |entry: &Entry| entry.secret.as_deref() == Some(secret);
+        let found = self.entries.iter().find(|(_, entry)| is_it(entry));
+        let Some((name, entry)) = found else {
+            return Err(Failure::new("denied", "no spawn of this manager has this secret"));
+        };
+        let (name, state) = (name.clone(), entry.child.state());
+        let Some(pid) = state.pid() else {
+            return Err(listing::about("unavailable", &name, format!("`{name}` is {state}")));
+        };
+        let tree = crate::proc::tree(pid)?;
+        match scan::belongs_to(port, &tree)? {
+            Belonging::Tree(_) => {
+                self.step(&name, Event::Ready { pid, port: Some(port), note: None });
+                Ok(Value::Null)
+            }
+            Belonging::Stranger(_) => {
+                let owner = scan::owner_of_port(port)?.unwrap_or_default();
+                let what = format!("port {port} belongs to pid {owner}, not to `{name}`");
+                self.step(&name, Event::Found { pid, what: what.clone() });
+                Err(Failure::new("denied", what).with("owner", owner))
+            }
+            Belonging::Nobody => {
+                let what = format!("nobody listens on port {port}");
+                self.step(&name, Event::Found { pid, what: what.clone() });
+                Err(Failure::new("denied", what))
+            }
+        }
+    }
+
+    pub(super) fn state(&self, name: &Name) -> Option<State> {
+        self.entries.get(name).map(|entry| entry.child.state())
+    }
+
+    fn definition(&self, name: &Name) -> Option<Arc<crate::definition::Definition>> {
+        self.entries.get(name).map(|entry| Arc::clone(entry.child.definition()))
+    }
+}
+
+fn transition(name: &Name, from: State, to: State, note: Option<String>) -> What {
+    let mut members = Map::new();
+    members.insert("from".to_owned(), from.word().into());
+    members.insert("to".to_owned(), to.word().into());
+    if let Some(pid) = to.pid().or(from.pid()) {
+        members.insert("pid".to_owned(), pid.into());
+    }
+    if let Some(note) = note {
+        members.insert("note".to_owned(), note.into());
+    }
+    What { kind: Kind::Transition, name: Some(name.to_string()), by: None, members }
+}
+
+fn exit(status: Status) -> Exit {
+    match status {
+        Status::Code(code) => Exit::Code(code),
+        Status::Signal(signal) => Exit::Signal(signal),
+    }
+}
+
+/// A number that nobody can guess; if the kernel has none, one that differs is enough for jitter.
+fn random() -> u64 {
+    getrandom::u64().unwrap_or_else(|_| crate::time::now_ms())
+}
+
+/// 128 random bits in hex: which spawn it is.
+fn secret() -> String {
+    let mut bits = [0; 16];
+    getrandom::fill(&mut bits).expect("Linux has random numbers once it has booted");
+    bits.iter().map(|byte| format!("{byte:02x}")).collect()
+}

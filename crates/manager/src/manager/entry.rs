@@ -1,0 +1,74 @@
+use std::collections::VecDeque;
+
+use tokio::task::AbortHandle;
+
+use crate::{
+    child::{Child, State},
+    identity::Identity,
+    time,
+};
+
+/// One installed daemon, with what the manager knows of it beside its state.
+#[derive(Debug)]
+pub(super) struct Entry {
+    pub(super) child: Child,
+    /// The secret of the spawn that runs or is under way.
+    pub(super) secret: Option<String>,
+    /// The process that runs, once the keeper has told.
+    pub(super) identity: Option<Identity>,
+    /// When it came into its present state, in Unix ms.
+    pub(super) since_ms: u64,
+    /// The last transitions, oldest first.
+    pub(super) past: VecDeque<Past>,
+    /// The search for its readiness.
+    pub(super) probe: Option<AbortHandle>,
+}
+
+/// A transition that has been.
+#[derive(Clone, Debug)]
+pub(super) struct Past {
+    pub(super) at_ms: u64,
+    pub(super) from: &'static str,
+    pub(super) to: &'static str,
+    pub(super) note: Option<String>,
+}
+
+/// How many transitions `status` shows.
+const PAST: usize = 20;
+
+impl Entry {
+    pub(super) fn new(child: Child) -> Self {
+        Self {
+            child,
+            secret: None,
+            identity: None,
+            since_ms: time::now_ms(),
+            past: VecDeque::new(),
+            probe: None,
+        }
+    }
+
+    /// Takes note of a transition.
+    pub(super) fn went(&mut self, from: State, to: State, note: Option<String>) {
+        self.since_ms = time::now_ms();
+        if self.past.len() == PAST {
+            self.past.pop_front();
+        }
+        self.past.push_back(Past { at_ms: self.since_ms, from: from.word(), to: to.word(), note });
+        if !matches!(to, State::Starting { .. }) {
+            self.end_probe();
+        }
+    }
+
+    /// Begins a search for readiness in the place of the one before.
+    pub(super) fn set_probe(&mut self, probe: AbortHandle) {
+        self.end_probe();
+        self.probe = Some(probe);
+    }
+
+    fn end_probe(&mut self) {
+        if let Some(probe) = self.probe.take() {
+            probe.abort();
+        }
+    }
+}

@@ -1,0 +1,151 @@
+use std::{
+    collections::{HashMap, HashSet},
+    io,
+    os::fd::OwnedFd,
+    time::Duration,
+};
+
+use rustix::process::{Pid, PidfdFlags, geteuid, pidfd_open};
+use tokio::{io::unix::AsyncFd, sync::mpsc, task::spawn_blocking};
+
+use super::{Event, request::Answer};
+use crate::{
+    proc::Stat,
+    scan::{self, Cache, Foreign, Inode, Limits, Listener},
+};
+
+/// Between two looks for foreign daemons: the kernel does not tell when somebody listens.
+pub(super) const PERIOD: Duration = Duration::from_secs(15);
+
+/// The foreign daemons of this user, and the look for them.
+#[derive(Debug)]
+pub(super) struct Foreigners {
+    /// Absent while a look has it.
+    cache: Option<Cache>,
+    known: Vec<Foreign>,
+    watched: HashSet<u32>,
+    gone: Vec<u32>,
+    answers: Vec<Answer>,
+}
+
+/// One look, on its way and back.
+#[derive(Debug)]
+pub struct Look {
+    cache: Cache,
+    ours: Vec<u32>,
+    outcome: io::Result<()>,
+}
+
+impl Foreigners {
+    pub(super) fn new() -> Self {
+        Self {
+            cache: Some(Cache::new(geteuid().as_raw(), HashSet::new())),
+            known: vec![],
+            watched: HashSet::new(),
+            gone: vec![],
+            answers: vec![],
+        }
+    }
+
+    /// A look to run, unless one is on its way.
+    pub(super) fn look(&mut self, answer: Option<Answer>, ours: Vec<u32>) -> Option<Look> {
+        self.answers.extend(answer);
+        let mut cache = self.cache.take()?;
+        for pid in self.gone.drain(..) {
+            cache.gone(pid);
+        }
+        Some(Look { cache, ours, outcome: Ok(()) })
+    }
+
+    /// Takes a look back; says who is answered by it, and whose end is to be watched.
+    pub(super) fn looked(&mut self, look: Look) -> (Vec<Answer>, Vec<u32>) {
+        if let Err(error) = look.outcome {
+            tracing::warn!(%error, "cannot look for foreign daemons");
+        }
+        self.known = look.cache.list().into_iter().cloned().collect();
+        self.known.retain(|it| !self.gone.contains(&it.process.pid));
+        self.cache = Some(look.cache);
+        let pids = self.known.iter().map(|it| it.process.pid);
+        let new: Vec<u32> = pids.filter(|&pid| self.watched.insert(pid)).collect();
+        (std::mem::take(&mut self.answers), new)
+    }
+
+    /// A foreign daemon has ended.
+    pub(super) fn ended(&mut self, pid: u32) {
+        self.watched.remove(&pid);
+        self.known.retain(|it| it.process.pid != pid);
+        match &mut self.cache {
+            Some(cache) => cache.gone(pid),
+            None => self.gone.push(pid),
+        }
+    }
+
+    pub(super) fn list(&self) -> impl Iterator<Item = &Foreign> {
+        self.known.iter()
+    }
+
+    /// The oldest of that name.
+    pub(super) fn find(&self, name: &str) -> Option<&Foreign> {
+        let of_name = |it: &&Foreign| it.credential.name.eq_ignore_ascii_case(name);
+        self.known.iter().filter(of_name).min_by_key(|it| it.process.started)
+    }
+}
+
+impl Look {
+    /// Reads the kernel's tables and asks each new socket once.
+    pub(super) async fn run(mut self) -> Self {
+        self.outcome = self.ask().await;
+        self
+    }
+
+    async fn ask(&mut self) -> io::Result<()> {
+        let table = spawn_blocking(scan::listeners).await??;
+        let fresh = self.cache.fresh(&table);
+        if fresh.is_empty() {
+            return Ok(());
+        }
+        let inodes: HashSet<Inode> = fresh.iter().map(|it| it.inode).collect();
+        let (owners, ours) = spawn_blocking({
+            let roots = self.ours.clone();
+            move || owners_and_ours(&inodes, &roots)
+        })
+        .await??;
+        let targets = self.cache.ask(fresh, &owners, &ours);
+        for (Listener { inode, .. }, answer) in scan::probe_all(targets, Limits::FOREIGN).await {
+            // Who has answered stands in the list from now on.
+            _ = self.cache.answered(inode, answer);
+        }
+        Ok(())
+    }
+}
+
+type Owners = HashMap<Inode, Vec<Stat>>;
+
+fn owners_and_ours(inodes: &HashSet<Inode>, roots: &[u32]) -> io::Result<(Owners, HashSet<u32>)> {
+    let owners = scan::owners(inodes)?;
+    let mut ours = HashSet::new();
+    for &root in roots {
+        match root == std::process::id() {
+            true => _ = ours.insert(root),
+            false => ours.extend(crate::proc::tree(root)?),
+        }
+    }
+    Ok((owners, ours))
+}
+
+/// Waits for the end of a foreign daemon.
+pub(super) async fn watch(pid: u32, mailbox: mpsc::Sender<Event>) {
+    #[expect(deprecated, reason = "an `OwnedFd` has the safety that the new, unsafe one asks for")]
+    if let Some(pidfd) = pidfd(pid)
+        && let Ok(pidfd) = AsyncFd::new(pidfd)
+    {
+        // A pidfd is readable once its process has ended.
+        drop(pidfd.readable().await);
+    }
+    drop(mailbox.send(Event::ForeignEnded(pid)).await);
+}
+
+fn pidfd(pid: u32) -> Option<OwnedFd> {
+    let pid = Pid::from_raw(i32::try_from(pid).ok()?)?;
+    pidfd_open(pid, PidfdFlags::empty()).ok()
+}

@@ -1,0 +1,381 @@
+//! The owner of everything: one task with all daemons, the registry and the keeper's ear.
+//!
+//! Whatever wakes it is an [`Event`]. Most become an event of one child's table (`child.rs`), whose actions
+//! it performs. It decides nothing that the tables decide, and waits for nothing: who has to wait leaves a
+//! [`Waiter`](waiters::Waiter) and is answered when a transition settles it.
+
+mod act;
+mod entry;
+mod foreign;
+mod listing;
+mod plan;
+mod readiness;
+mod request;
+mod slots;
+mod timers;
+mod verbs;
+mod waiters;
+mod watchers;
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::PathBuf,
+    process,
+    sync::Arc,
+};
+
+use tokio::{
+    sync::mpsc,
+    task::JoinSet,
+    time::{Instant, interval_at},
+};
+
+pub use self::request::{Answer, Asked, Request, Target, Verb};
+use self::{
+    entry::Entry, foreign::Foreigners, slots::Slots, timers::Timers, waiters::Waiters,
+    watchers::Watchers,
+};
+use crate::{
+    child::{self, Child, State, Then},
+    events::{self, Kind, What},
+    identity::Identity,
+    keeper::protocol::Report,
+    keeper_client::Keeper,
+    name::Name,
+    order::Order,
+    paths::Paths,
+    registry::Registry,
+    scan, time,
+};
+
+/// Everything that can wake the manager.
+#[derive(Debug)]
+pub enum Event {
+    /// A guest asks for something.
+    Asked(Asked),
+    /// The keeper says something.
+    Reported(Report),
+    /// The keeper is gone.
+    KeeperLost,
+    /// The search for a child's readiness has a result.
+    Probed(child::Event, Name),
+    /// A look for foreign daemons has ended.
+    Scanned(foreign::Look),
+    /// A foreign daemon has ended.
+    ForeignEnded(u32),
+    /// A signal asks the manager to end; the second one in a hurry.
+    Signalled,
+}
+
+/// Room for events; who has one more waits.
+pub const MAILBOX: usize = 4096;
+
+/// The manager.
+#[derive(Debug)]
+pub struct Manager {
+    paths: Paths,
+    port: u16,
+    started: Instant,
+    base_environment: BTreeMap<String, String>,
+    registry: Registry,
+    order: Order,
+    entries: BTreeMap<Name, Entry>,
+    keeper: Keeper,
+    mailbox: mpsc::Sender<Event>,
+    events: mpsc::Receiver<Event>,
+    history: Option<events::Writer>,
+    timers: Timers,
+    slots: Slots,
+    waiters: Waiters,
+    watchers: Watchers,
+    foreigners: Foreigners,
+    /// Searches for readiness and looks for foreign daemons; each ends by itself or is aborted by who
+    /// started it.
+    tasks: JoinSet<()>,
+    ending: Option<Ending>,
+    /// Whose logs go too, once they have been uninstalled.
+    purged: BTreeSet<Name>,
+    last_spawn: u64,
+}
+
+/// That the manager is to end.
+#[derive(Debug)]
+struct Ending {
+    /// Whether daemons are left with the keeper.
+    keep: bool,
+    /// Who asked.
+    answers: Vec<Answer>,
+    stopped: Vec<String>,
+}
+
+/// What a manager begins with.
+#[derive(Debug)]
+pub struct Beginning {
+    /// Where its files are.
+    pub paths: Paths,
+    /// Where it listens.
+    pub port: u16,
+    /// What is installed.
+    pub registry: Registry,
+    /// The keeper, and what it already holds.
+    pub keeper: Keeper,
+    /// Where events come in.
+    pub mailbox: mpsc::Sender<Event>,
+    /// Where they are taken out.
+    pub events: mpsc::Receiver<Event>,
+}
+
+impl Manager {
+    /// A manager with all that is installed, at rest.
+    #[must_use]
+    pub fn new(beginning: Beginning) -> Self {
+        let Beginning { paths, port, registry, keeper, mailbox, events } = beginning;
+        let history = events::Writer::open(&paths.events());
+        if let Err(error) = &history {
+            tracing::warn!(%error, "no history is written");
+        }
+        let entries = registry
+            .iter()
+            .map(|(name, definition)| {
+                (name.clone(), Entry::new(Child::new(Arc::clone(definition))))
+            })
+            .collect();
+        let order = registry.iter().map(|(name, definition)| (name, &**definition)).collect();
+        Self {
+            paths,
+            port,
+            started: Instant::now(),
+            base_environment: plan::base_environment(),
+            order,
+            entries,
+            registry,
+            keeper,
+            mailbox,
+            events,
+            history: history.ok(),
+            timers: Timers::default(),
+            slots: Slots::new(),
+            waiters: Waiters::default(),
+            watchers: Watchers::default(),
+            foreigners: Foreigners::new(),
+            tasks: JoinSet::new(),
+            ending: None,
+            purged: BTreeSet::new(),
+            last_spawn: 0,
+        }
+    }
+
+    /// Starts what is enabled, and what the keeper still holds goes on.
+    pub fn begin(&mut self, start_enabled: bool) {
+        self.note("the manager has started", None);
+        self.adopt();
+        if !start_enabled {
+            return;
+        }
+        let order: Vec<Name> = self.order.start_order().into_iter().cloned().collect();
+        for name in order {
+            let at_rest = |entry: &&Entry| entry.child.state().is_at_rest();
+            let is_enabled = |entry: &Entry| entry.child.definition().enabled;
+            if self.entries.get(&name).filter(at_rest).is_some_and(is_enabled) {
+                self.step(&name, child::Event::Start);
+            }
+        }
+    }
+
+    /// Runs until it is asked to end and everything has.
+    pub async fn run(mut self) {
+        let mut scan = interval_at(Instant::now() + foreign::PERIOD, foreign::PERIOD);
+        scan.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            self.grant_slots();
+            self.stop_next_wave();
+            if self.has_ended() {
+                break;
+            }
+            // All arms are cancel safe: what is not received stays where it is.
+            tokio::select! {
+                Some(event) = self.events.recv() => self.take(event),
+                (name, timer) = self.timers.elapsed() => {
+                    self.step(&name, child::Event::Elapsed(timer));
+                }
+                _ = scan.tick() => self.look(None),
+                Some(_) = self.tasks.join_next() => {}
+            }
+        }
+        self.end().await;
+    }
+
+    fn take(&mut self, event: Event) {
+        match event {
+            Event::Asked(asked) => self.answer(asked),
+            Event::Reported(report) => self.reported(report),
+            Event::KeeperLost => self.keeper_lost(),
+            Event::Probed(event, name) => self.step(&name, event),
+            Event::Scanned(look) => self.looked(look),
+            Event::ForeignEnded(pid) => self.foreigners.ended(pid),
+            Event::Signalled => self.signalled(),
+        }
+    }
+
+    fn signalled(&mut self) {
+        match self.ending {
+            None => self.begin_ending(false, None),
+            Some(_) => self.hurry(),
+        }
+    }
+
+    /// Begins to stop everything, in waves; `keep` leaves daemons with the keeper.
+    fn begin_ending(&mut self, keep: bool, answer: Option<Answer>) {
+        if let Some(ending) = &mut self.ending {
+            ending.answers.extend(answer);
+            return;
+        }
+        tracing::info!(keep, "ending");
+        let stopped = match keep {
+            true => vec![],
+            false => self.running().map(|(name, _)| name.to_string()).collect(),
+        };
+        self.ending = Some(Ending { keep, answers: answer.into_iter().collect(), stopped });
+    }
+
+    /// Stops those whom nobody else that still runs stands behind.
+    fn stop_next_wave(&mut self) {
+        let Some(Ending { keep: false, .. }) = self.ending else { return };
+        let left: Vec<Name> = self.running().map(|(name, _)| name.clone()).collect();
+        let wave: Vec<Name> = match self.order.stop_waves(&left).first() {
+            Some(wave) => wave.iter().map(|&name| name.clone()).collect(),
+            None => return,
+        };
+        let is_asked = |name: &Name| {
+            matches!(self.state(name), Some(State::Stopping { then: Then::Down | Then::Gone, .. }))
+        };
+        let unasked: Vec<Name> = wave.into_iter().filter(|name| !is_asked(name)).collect();
+        for name in unasked {
+            self.step(&name, child::Event::Stop);
+        }
+    }
+
+    fn hurry(&mut self) {
+        let left: Vec<Name> = self.running().map(|(name, _)| name.clone()).collect();
+        for name in left {
+            self.step(&name, child::Event::Stop);
+            self.step(&name, child::Event::Hurry);
+        }
+    }
+
+    /// Those that run or want to.
+    fn running(&self) -> impl Iterator<Item = (&Name, &Entry)> {
+        self.entries.iter().filter(|(_, entry)| !entry.child.state().is_at_rest())
+    }
+
+    fn has_ended(&self) -> bool {
+        match &self.ending {
+            None => false,
+            Some(Ending { keep: true, .. }) => true,
+            Some(Ending { keep: false, .. }) => self.running().next().is_none(),
+        }
+    }
+
+    async fn end(mut self) {
+        self.note("the manager has ended", None);
+        let Some(ending) = self.ending.take() else { return };
+        if !ending.keep {
+            self.keeper.end().await;
+        }
+        self.tasks.shutdown().await;
+        for answer in ending.answers {
+            answer.send(Ok(serde_json::json!({ "v": 1, "stopped": ending.stopped })));
+        }
+    }
+
+    /// Writes into the history.
+    fn note(&mut self, text: &str, by: Option<&str>) {
+        let what = What {
+            kind: Kind::Note,
+            name: None,
+            by: by.map(Into::into),
+            members: [("note".to_owned(), text.into())].into_iter().collect(),
+        };
+        self.record(what);
+    }
+
+    fn record(&mut self, what: What) {
+        let Some(history) = &mut self.history else { return };
+        match history.append(what, time::now_ms()) {
+            Ok(event) => self.watchers.told(&event),
+            Err(error) => tracing::warn!(%error, "the history has a gap"),
+        }
+    }
+
+    /// Takes over what a manager before this one left with the keeper.
+    fn adopt(&mut self) {
+        for listed in self.keeper.take_children() {
+            match Name::new(&listed.name) {
+                Ok(name) if self.entries.contains_key(&name) => self.adopt_one(&name, listed),
+                _ => {
+                    tracing::info!(name = listed.name, "ending what is no longer installed");
+                    self.keeper.kill(&listed.name);
+                    self.keeper.forget(&listed.name);
+                }
+            }
+        }
+    }
+
+    fn identity_of(&self, name: &Name) -> Option<&Identity> {
+        self.entries.get(name)?.identity.as_ref()
+    }
+
+    fn own_pids(&self) -> Vec<u32> {
+        let children = self.entries.values().filter_map(|entry| entry.child.state().pid());
+        children.chain([process::id()]).collect()
+    }
+
+    /// The socket that a daemon is given, if its path is short enough for one.
+    fn socket_of(&self, name: &Name) -> Option<PathBuf> {
+        self.paths.daemon_socket(name).ok()
+    }
+
+    /// Begins a look for foreign daemons, unless one is under way; `answer` is told when it has ended.
+    fn look(&mut self, answer: Option<Answer>) {
+        let ours = self.own_pids();
+        if let Some(look) = self.foreigners.look(answer, ours) {
+            let mailbox = self.mailbox.clone();
+            self.tasks.spawn(async move {
+                let looked = look.run().await;
+                // Without a manager nobody wants to know.
+                drop(mailbox.send(Event::Scanned(looked)).await);
+            });
+        }
+    }
+
+    fn looked(&mut self, look: foreign::Look) {
+        let (answers, watch) = self.foreigners.looked(look);
+        for pid in watch {
+            let mailbox = self.mailbox.clone();
+            self.tasks.spawn(foreign::watch(pid, mailbox));
+        }
+        let listing = self.listing_of_all();
+        for answer in answers {
+            answer.send(Ok(listing.clone()));
+        }
+    }
+
+    fn listing_of_all(&self) -> serde_json::Value {
+        let own: Vec<_> =
+            self.entries.iter().map(|(name, entry)| self.listed(name, entry)).collect();
+        let foreign: Vec<_> = self.foreigners.list().map(listing::foreign).collect();
+        serde_json::json!({ "v": 1, "own": own, "foreign": foreign })
+    }
+}
+
+/// The kind of what is found on a port, for notes.
+fn told(probe: &scan::Probe) -> String {
+    match probe {
+        scan::Probe::Credential(it) => format!("answers as `{}`", it.name),
+        scan::Probe::Refused => "takes no connection".to_owned(),
+        scan::Probe::Silent => "does not answer `dae`".to_owned(),
+        scan::Probe::Closed => "closes without an answer".to_owned(),
+        scan::Probe::Garbage(text) => format!("answers `{text}`"),
+        scan::Probe::Failed(error) => format!("cannot be asked: {error}"),
+    }
+}

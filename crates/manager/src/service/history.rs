@@ -1,0 +1,142 @@
+//! What has been: the lines that daemons printed, and the manager's own events.
+
+use std::path::Path;
+
+use daemon::{Failure, Guest, Stream};
+use regex::bytes::Regex;
+use serde::Deserialize;
+use serde_json::{Value, json};
+use tokio::task::spawn_blocking;
+
+use super::{Dae, one_name};
+use crate::{
+    events::Reader as Events,
+    logs::{Reader, Selection, Stream as Output},
+    manager::Request,
+    time,
+};
+
+/// Which lines of a log.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct Which {
+    lines: Option<usize>,
+    since: Option<String>,
+    before: Option<String>,
+    stream: Option<String>,
+    grep: Option<String>,
+}
+
+/// Which events.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct Since {
+    since: Option<String>,
+    follow: bool,
+}
+
+/// How many lines are sent unless more are asked for.
+const LINES: usize = 100;
+
+/// The most events that are sent at once; the newest.
+const EVENTS: usize = 10_000;
+
+impl Dae {
+    pub(super) async fn logs(
+        &self,
+        guest: Guest,
+        name: String,
+        which: Option<Which>,
+    ) -> Result<Value, Failure> {
+        let selection = which.unwrap_or_default().selection()?;
+        let name = one_name(&name)?;
+        let named = self.ask(&guest, Request::Status(Some(name.clone()))).await;
+        let dir = self.paths.daemon_logs(&name);
+        // A daemon that is no longer installed may have left its log.
+        if let Err(failure) = named
+            && !dir.exists()
+        {
+            return Err(failure);
+        }
+        spawn_blocking(move || read_lines(&dir, name.as_str(), &selection)).await?
+    }
+
+    pub(super) async fn events(
+        &self,
+        guest: Guest,
+        stream: Stream,
+        since: Option<Since>,
+    ) -> Result<Value, Failure> {
+        let Since { since, follow } = since.unwrap_or_default();
+        let since = since.as_deref().map(parse_time).transpose()?.unwrap_or_default();
+        let dir = self.paths.events();
+        let past = spawn_blocking(move || read_events(&dir, since)).await??;
+        match follow {
+            true => drop(self.ask(&guest, Request::Follow { stream }).await?),
+            false => stream.decline(),
+        }
+        Ok(past)
+    }
+}
+
+impl Which {
+    fn selection(self) -> Result<Selection, Failure> {
+        Ok(Selection {
+            lines: Some(self.lines.unwrap_or(LINES)),
+            since_ms: self.since.as_deref().map(parse_time).transpose()?,
+            before_ms: self.before.as_deref().map(parse_time).transpose()?,
+            stream: self.stream.as_deref().map(parse_output).transpose()?,
+            grep: self.grep.as_deref().map(parse_pattern).transpose()?,
+        })
+    }
+}
+
+fn read_lines(dir: &Path, name: &str, selection: &Selection) -> Result<Value, Failure> {
+    let mut lines = vec![];
+    if dir.exists() {
+        let mut reader = Reader::open(dir, selection)?;
+        while let Some(line) = reader.next_line()? {
+            lines.push(json!({
+                "name": name,
+                "time": time::rfc3339(line.time_ms),
+                "stream": line.stream.name(),
+                "text": String::from_utf8_lossy(&line.text),
+            }));
+        }
+    }
+    Ok(lines.into())
+}
+
+fn read_events(dir: &Path, since_ms: u64) -> Result<Value, Failure> {
+    let mut events = std::collections::VecDeque::new();
+    let mut reader = Events::open(dir, since_ms);
+    while let Some(event) = reader.next_event()? {
+        if events.len() == EVENTS {
+            events.pop_front();
+        }
+        events.push_back(event);
+    }
+    Ok(serde_json::to_value(events)?)
+}
+
+fn parse_time(text: &str) -> Result<u64, Failure> {
+    time::since(text, &jiff::Zoned::now())
+        .map_err(|error| Failure::bad_argument(1, "time", error.to_string()))
+}
+
+fn parse_output(text: &str) -> Result<Output, Failure> {
+    match text {
+        "out" => Ok(Output::Out),
+        "err" => Ok(Output::Err),
+        _ => Err(Failure::bad_argument(
+            1,
+            "out or err",
+            format!("`{text}` is neither `out` nor `err`"),
+        )),
+    }
+}
+
+fn parse_pattern(text: &str) -> Result<Regex, Failure> {
+    Regex::new(text)
+        .map_err(|error| Failure::bad_argument(1, "regular expression", error.to_string()))
+}

@@ -1,0 +1,225 @@
+//! The servers that are measured: started by us, on a free loopback port, and ended with the run.
+
+use std::{
+    env,
+    ffi::OsStr,
+    fs::{self, File},
+    io::{self, Read, Write},
+    net::{Ipv4Addr, SocketAddrV4, TcpListener, TcpStream},
+    path::PathBuf,
+    process::{Child, Command, ExitStatus, Stdio},
+    thread::sleep,
+    time::Duration,
+};
+
+use nix::errno::Errno;
+
+use super::{
+    clock::{ProcessorClock, now},
+    protocol::{Exchange, Protocol},
+    redis,
+};
+use crate::workspace::target;
+
+/// How many connections a server is told to accept: more than is asked of any, and few enough that the ports
+/// of one loopback address suffice.
+pub(crate) const CONNECTIONS: u32 = 20_000;
+
+/// How long a server may take to listen, and to answer the first requests.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// How often a server that is starting is asked: nothing tells that a strange program listens.
+const PERIOD: Duration = Duration::from_millis(5);
+
+/// Who is measured.
+#[derive(Clone, Debug)]
+pub(crate) enum Contender {
+    /// The daemon, by the path of its program.
+    Sample(PathBuf),
+    Redis,
+    /// A bare epoll server that knows one answer: what no server can be below.
+    Floor,
+}
+
+impl Contender {
+    pub(crate) fn name(&self) -> &'static str {
+        match self {
+            Self::Sample(_) => "Sample",
+            Self::Redis => "Redis",
+            Self::Floor => "floor",
+        }
+    }
+
+    pub(crate) fn protocol(&self) -> Protocol {
+        match self {
+            Self::Sample(_) | Self::Floor => Protocol::CommonTcp,
+            Self::Redis => Protocol::Resp,
+        }
+    }
+
+    fn command(&self, port: u16) -> io::Result<(PathBuf, Vec<String>)> {
+        let with_port = || vec!["--port".into(), port.to_string()];
+        Ok(match self {
+            Self::Sample(program) => (fs::canonicalize(program)?, with_port()),
+            Self::Redis => ("redis-server".into(), redis::arguments(port)),
+            Self::Floor => {
+                let verb = ["bench", "floor"].map(String::from);
+                (env::current_exe()?, verb.into_iter().chain(with_port()).collect())
+            }
+        })
+    }
+}
+
+/// Why a server cannot be measured.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ServerError {
+    #[error("cannot start {server}")]
+    Start { server: &'static str, source: io::Error },
+
+    #[error("{server} ended ({status}), see {}", log.display())]
+    Ended { server: &'static str, status: ExitStatus, log: PathBuf },
+
+    #[error("{server} did not listen within {PATIENCE:?}")]
+    Silent { server: &'static str, source: io::Error },
+
+    #[error("{server} did not answer {request:?}")]
+    Unanswered { server: &'static str, request: String, source: io::Error },
+
+    #[error("{server} answered {request:?} with {found:?}")]
+    Wrong { server: &'static str, request: String, found: String },
+
+    #[error("cannot look at the process of {server}")]
+    Look { server: &'static str, source: io::Error },
+}
+
+/// A running server. Dropping it ends the process, and only this one.
+pub(crate) struct Server {
+    pub(crate) contender: Contender,
+    pub(crate) address: SocketAddrV4,
+    child: Child,
+    log: PathBuf,
+}
+
+impl Server {
+    /// Starts `contender`, puts the value into it, and sees that it gives the right answers.
+    pub(crate) fn start(contender: &Contender) -> Result<Self, ServerError> {
+        let server = Self::spawn(contender)
+            .map_err(|source| ServerError::Start { server: contender.name(), source })?;
+        Self::verified(server)
+    }
+
+    /// Processor time that the server has used so far.
+    pub(crate) fn processor_clock(&self) -> Result<ProcessorClock, ServerError> {
+        ProcessorClock::of(self.child.id()).map_err(|errno| self.look(errno))
+    }
+
+    pub(crate) fn look(&self, errno: Errno) -> ServerError {
+        ServerError::Look { server: self.contender.name(), source: errno.into() }
+    }
+
+    /// Resident memory in bytes, counted page by page: `/proc/PID/statm` lags behind by up to
+    /// 256 KiB a processor.
+    pub(crate) fn resident(&self) -> Result<u64, ServerError> {
+        let look = |source| ServerError::Look { server: self.contender.name(), source };
+        let rollup = fs::read_to_string(format!("/proc/{}/smaps_rollup", self.child.id()));
+        let rollup = rollup.map_err(look)?;
+        let kibibytes = rollup
+            .lines()
+            .find_map(|line| line.strip_prefix("Rss:")?.split_whitespace().next()?.parse().ok());
+        kibibytes.map(|it: u64| it * 1024).ok_or_else(|| look(io::ErrorKind::InvalidData.into()))
+    }
+
+    /// One exchange on `stream`, checked byte for byte.
+    pub(crate) fn ask(&self, stream: &mut TcpStream, asked: &Exchange) -> Result<(), ServerError> {
+        let mut found = vec![0; asked.reply.len()];
+        stream
+            .write_all(asked.request.as_bytes())
+            .and_then(|()| stream.read_exact(&mut found))
+            .map_err(|source| ServerError::Unanswered {
+                server: self.contender.name(),
+                request: asked.request.clone(),
+                source,
+            })?;
+        if found == asked.reply.as_bytes() {
+            return Ok(());
+        }
+        Err(ServerError::Wrong {
+            server: self.contender.name(),
+            request: asked.request.clone(),
+            found: String::from_utf8_lossy(&found).into_owned(),
+        })
+    }
+
+    /// Through `setpriv`, which becomes the server and has the kernel end it should we be killed.
+    fn spawn(contender: &Contender) -> io::Result<Self> {
+        let port = free_port()?;
+        let (program, arguments) = contender.command(port)?;
+        let folder = target().join("bench");
+        fs::create_dir_all(&folder)?;
+        let log = folder.join(format!("{}.log", contender.name()));
+        let mut command = Command::new("setpriv");
+        command.args(["--pdeathsig", "KILL", "--"]).arg(program).args(arguments);
+        for (name, _) in env::vars_os().filter(|(name, _)| is_of_a_manager(name)) {
+            command.env_remove(name);
+        }
+        let child = command
+            .env("DAE_SAMPLE_CONNECTIONS", CONNECTIONS.to_string())
+            .env("DAE_SAMPLE_DATA", folder.join("data"))
+            .current_dir(&folder)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(File::create(&log)?)
+            .spawn()?;
+        let address = SocketAddrV4::new(Ipv4Addr::LOCALHOST, port);
+        Ok(Self { contender: contender.clone(), address, child, log })
+    }
+
+    fn verified(mut self) -> Result<Self, ServerError> {
+        let mut stream = self.connected()?;
+        let protocol = self.contender.protocol();
+        self.ask(&mut stream, &protocol.set())?;
+        self.ask(&mut stream, &protocol.get())?;
+        Ok(self)
+    }
+
+    fn connected(&mut self) -> Result<TcpStream, ServerError> {
+        let started = now();
+        loop {
+            let server = self.contender.name();
+            match TcpStream::connect(self.address).and_then(patient) {
+                Ok(stream) => return Ok(stream),
+                Err(source) if now() - started > PATIENCE => {
+                    return Err(ServerError::Silent { server, source });
+                }
+                Err(_) => sleep(PERIOD),
+            }
+            if let Ok(Some(status)) = self.child.try_wait() {
+                return Err(ServerError::Ended { server, status, log: self.log.clone() });
+            }
+        }
+    }
+}
+
+impl Drop for Server {
+    /// A child that has not been waited for keeps its pid, so this can hit no other process.
+    fn drop(&mut self) {
+        let _gone_already = self.child.kill();
+        let _status = self.child.wait();
+    }
+}
+
+/// A stream that fails rather than wait for ever.
+pub(crate) fn patient(stream: TcpStream) -> io::Result<TcpStream> {
+    stream.set_read_timeout(Some(PATIENCE))?;
+    stream.set_nodelay(true)?;
+    Ok(stream)
+}
+
+/// What would make a daemon believe that a manager started it.
+fn is_of_a_manager(variable: &OsStr) -> bool {
+    variable.as_encoded_bytes().starts_with(b"DAE")
+}
+
+fn free_port() -> io::Result<u16> {
+    Ok(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port())
+}

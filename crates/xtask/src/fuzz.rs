@@ -1,0 +1,76 @@
+//! `cargo xtask fuzz`: every fuzz target of every crate, a while each.
+
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use crate::{
+    step::{self, StepError, announce},
+    tools::{self, CargoTool, Tool, ToolError},
+    workspace::{cargo, root},
+};
+
+const FUZZ: CargoTool = CargoTool { subcommand: "fuzz", package: "cargo-fuzz@0.13.2" };
+
+/// libFuzzer is compiled along with the target.
+const COMPILER: Tool = Tool { program: "c++", package: "g++" };
+
+/// Why fuzzing stopped.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum FuzzError {
+    #[error(transparent)]
+    Tool(#[from] ToolError),
+
+    #[error("cannot read `crates`")]
+    Crates(#[from] io::Error),
+
+    #[error("no crate has a `fuzz` folder")]
+    NoTargets,
+
+    #[error(transparent)]
+    Step(#[from] StepError),
+}
+
+/// Runs each target for `seconds`; the first crash ends it, its input is left in `fuzz/artifacts`.
+pub(crate) fn fuzz(seconds: u64) -> Result<(), FuzzError> {
+    let folders = folders()?;
+    if folders.is_empty() {
+        return Err(FuzzError::NoTargets);
+    }
+    tools::ensure(&[COMPILER])?;
+    tools::ensure_cargo(&FUZZ)?;
+    for folder in folders {
+        for target in targets(&folder)? {
+            announce(&format!("fuzzing {target} for {seconds} s"));
+            let limit = format!("-max_total_time={seconds}");
+            step::run(cargo_fuzz("run", &folder).args([&target, "--", &limit]))?;
+        }
+    }
+    Ok(())
+}
+
+fn folders() -> io::Result<Vec<PathBuf>> {
+    let mut folders = Vec::new();
+    for entry in fs::read_dir(root().join("crates"))? {
+        let folder = entry?.path().join("fuzz");
+        if folder.join("Cargo.toml").exists() {
+            folders.push(folder);
+        }
+    }
+    folders.sort();
+    Ok(folders)
+}
+
+fn targets(folder: &Path) -> Result<Vec<String>, StepError> {
+    let list = step::output(&mut cargo_fuzz("list", folder))?;
+    Ok(String::from_utf8_lossy(&list).lines().map(str::to_owned).collect())
+}
+
+/// Sanitizers are for nightly only; the variable lets the stable compiler have them.
+fn cargo_fuzz(verb: &str, folder: &Path) -> Command {
+    let mut cargo = cargo(["fuzz", verb, "--fuzz-dir"]);
+    cargo.arg(folder).env("RUSTC_BOOTSTRAP", "1");
+    cargo
+}

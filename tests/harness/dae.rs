@@ -1,0 +1,155 @@
+//! A manager with a home of its own.
+
+use std::{
+    env,
+    ffi::OsStr,
+    fs,
+    path::{Path, PathBuf},
+    process::{Command, Output, Stdio},
+    sync::mpsc,
+    thread,
+};
+
+use nix::{
+    sys::signal::{Signal, kill},
+    unistd::Pid,
+};
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+use super::{
+    binary, eventually,
+    eventually::PATIENCE,
+    kernel::{listening_ports, processes_naming, program},
+    netcat::Netcat,
+};
+
+/// A running manager. Ends with its owner, together with all that it started.
+#[derive(Debug)]
+pub(crate) struct Dae {
+    program: PathBuf,
+    home: TempDir,
+}
+
+impl Dae {
+    /// Starts a manager with nothing installed.
+    pub(crate) fn start() -> Self {
+        let program = fs::canonicalize(binary("dae")).unwrap();
+        // Short, since the path of a Unix socket has at most 107 bytes.
+        let home = TempDir::with_prefix_in("dae-", "/tmp").unwrap();
+        let dae = Self { program, home };
+        dae.succeed(["up"]);
+        dae
+    }
+
+    /// The directory under which everything of this manager is.
+    pub(crate) fn home(&self) -> &Path {
+        self.home.path()
+    }
+
+    /// Runs `dae args…` to its end.
+    pub(crate) fn run<A: AsRef<OsStr>>(&self, args: impl IntoIterator<Item = A>) -> Output {
+        let mut command = without_ours(Command::new(&self.program));
+        command.args(args).env("DAE_HOME", self.home()).stdin(Stdio::null());
+        let shown = format!("{command:?}");
+
+        let (done, output) = mpsc::channel();
+        thread::spawn(move || done.send(command.output()));
+        match output.recv_timeout(PATIENCE) {
+            Ok(output) => output.unwrap(),
+            Err(_) => {
+                panic!("{shown}: still running, or its output still open, after {PATIENCE:?}")
+            }
+        }
+    }
+
+    /// Runs `dae args…`, which must exit 0, and returns what it printed.
+    pub(crate) fn succeed<A: AsRef<OsStr>>(&self, args: impl IntoIterator<Item = A>) -> String {
+        let output = self.run(args);
+        let error = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "dae failed: {}\n{error}", output.status);
+        String::from_utf8(output.stdout).unwrap()
+    }
+
+    /// The process that is the manager now.
+    pub(crate) fn pid(&self) -> u32 {
+        self.listener().0
+    }
+
+    /// The port of the manager.
+    pub(crate) fn port(&self) -> u16 {
+        self.listener().1
+    }
+
+    /// What opens the manager's closed commands.
+    pub(crate) fn token(&self) -> String {
+        let token = fs::read_to_string(self.home().join("state/token")).unwrap();
+        token.trim_end().to_owned()
+    }
+
+    /// A new connection that may do everything.
+    pub(crate) fn client(&self) -> Netcat {
+        let mut client = Netcat::tcp(self.port());
+        let reply = client.call("auth", &json!([self.token()]));
+        assert_eq!(reply, ("auth".into(), json!([])));
+        client
+    }
+
+    /// What the manager says of `name`, once `wanted` holds of it.
+    pub(crate) fn eventually(&self, name: &str, wanted: impl Fn(&Value) -> bool) -> Value {
+        let mut client = self.client();
+        eventually(&format!("{name} is as wanted"), || {
+            let (reply, args) = client.call("list", &json!([]));
+            assert_eq!(reply, "daemons");
+            args[0].as_array().unwrap().iter().find(|it| it["name"] == name && wanted(it)).cloned()
+        })
+    }
+
+    /// The processes of this home: manager, keeper and whatever they started.
+    pub(crate) fn processes(&self) -> Vec<u32> {
+        processes_naming(self.home())
+    }
+
+    /// Of the processes of this home the `dae` that listens, and where.
+    fn listener(&self) -> (u32, u16) {
+        eventually("the manager listens", || {
+            let own = |pid: &u32| program(*pid).as_ref() == Some(&self.program);
+            let port = |pid| Some((pid, *listening_ports(pid).first()?));
+            self.processes().into_iter().filter(own).find_map(port)
+        })
+    }
+}
+
+impl Drop for Dae {
+    fn drop(&mut self) {
+        let down = without_ours(Command::new(&self.program))
+            .args(["--timeout", "20s", "down"])
+            .env("DAE_HOME", self.home())
+            .stdin(Stdio::null())
+            .output();
+        if down.is_ok_and(|it| it.status.success()) {
+            return;
+        }
+        // It could not: first go those who would start others again, then the others.
+        let (ours, others): (Vec<u32>, Vec<u32>) = self
+            .processes()
+            .into_iter()
+            .partition(|pid| program(*pid).as_ref() == Some(&self.program));
+        for pid in ours.into_iter().chain(others) {
+            // Gone already is as good.
+            kill(Pid::from_raw(pid.cast_signed()), Signal::SIGKILL).ok();
+        }
+    }
+}
+
+/// `command` without the variables by which a manager tells its children where they are, or by
+/// which somebody has set up the manager of this machine.
+pub(super) fn without_ours(mut command: Command) -> Command {
+    for (name, _) in env::vars_os() {
+        let name_text = name.to_string_lossy();
+        if ["DAE", "LISTEN_", "XDG_"].iter().any(|it| name_text.starts_with(it)) {
+            command.env_remove(&name);
+        }
+    }
+    command
+}

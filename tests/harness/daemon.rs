@@ -1,0 +1,70 @@
+//! A daemon that was started by hand, without a manager.
+
+use std::{
+    fs::{self, File},
+    path::Path,
+    process::{Child, Command, Stdio},
+};
+
+use tempfile::TempDir;
+
+use super::{binary, dae::without_ours, eventually, kernel::listening_ports, netcat::Netcat};
+
+/// A running daemon on a free port, with a home of its own. Ends with its owner.
+#[derive(Debug)]
+pub(crate) struct Daemon {
+    child: Child,
+    port: u16,
+    _home: TempDir,
+}
+
+impl Daemon {
+    /// Starts `program --port 0 args…` with `environment` added, and waits until it listens.
+    pub(crate) fn start(program: &Path, args: &[&str], environment: &[(&str, &str)]) -> Self {
+        let home = TempDir::with_prefix_in("dae-", "/tmp").unwrap();
+        let log = home.path().join("stderr");
+        let child = without_ours(Command::new(program))
+            .args(["--port", "0"])
+            .args(args)
+            .env("HOME", home.path())
+            .envs(environment.iter().copied())
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(File::create(&log).unwrap())
+            .spawn()
+            .unwrap();
+        let mut daemon = Self { child, port: 0, _home: home };
+        daemon.port = eventually("a daemon listens", || {
+            let ended = daemon.child.try_wait().unwrap();
+            let said = || fs::read_to_string(&log).unwrap_or_default();
+            assert!(ended.is_none(), "{} ended: {ended:?}\n{}", program.display(), said());
+            listening_ports(daemon.pid()).first().copied()
+        });
+        daemon
+    }
+
+    /// Starts the sample, with its memory empty.
+    pub(crate) fn sample(args: &[&str]) -> Self {
+        Self::start(&binary("sample"), args, &[])
+    }
+
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    pub(crate) fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// A new connection.
+    pub(crate) fn connect(&self) -> Netcat {
+        Netcat::tcp(self.port)
+    }
+}
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+}

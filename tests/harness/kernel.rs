@@ -1,0 +1,127 @@
+//! What the kernel says of processes and sockets: the witness that no program can deceive.
+
+use std::{
+    collections::BTreeSet,
+    fs,
+    net::SocketAddrV4,
+    os::fd::AsRawFd,
+    path::{Path, PathBuf},
+};
+
+use nix::sys::socket::{
+    AddressFamily, MsgFlags, SockFlag, SockProtocol, SockType, recv, send, socket,
+};
+
+/// The state `LISTEN` in `/proc/net/tcp`.
+const LISTEN: &str = "0A";
+
+/// The kind of a question to, and of an answer from, sock_diag(7).
+const SOCK_DIAG_BY_FAMILY: u16 = 20;
+
+/// The TCP ports on which `pid` listens.
+pub(crate) fn listening_ports(pid: u32) -> BTreeSet<u16> {
+    let own = socket_inodes(pid);
+    sockets()
+        .into_iter()
+        .filter(|it| it.listens && own.contains(&it.inode))
+        .map(|it| it.local)
+        .collect()
+}
+
+/// How many bytes from `from` wait to be read at `to`, or nothing when there is no such connection.
+///
+/// One question about one socket (sock_diag(7)), since the table of all takes long to print on a
+/// machine with many.
+pub(super) fn unread(from: SocketAddrV4, to: SocketAddrV4) -> Option<u32> {
+    let flags = SockFlag::SOCK_CLOEXEC;
+    let diag = SockProtocol::NetlinkSockDiag;
+    let kernel = socket(AddressFamily::Netlink, SockType::Datagram, flags, diag).ok()?;
+    send(kernel.as_raw_fd(), &question(from, to), MsgFlags::empty()).ok()?;
+    let mut answer = [0; 1024];
+    let size = recv(kernel.as_raw_fd(), &mut answer, MsgFlags::empty()).ok()?;
+
+    let kind = u16::from_ne_bytes([answer[4], answer[5]]);
+    // The header, then `idiag_rqueue` in `struct inet_diag_msg`.
+    let waiting = answer[..size].get(16 + 56..16 + 60)?;
+    (kind == SOCK_DIAG_BY_FAMILY).then(|| u32::from_ne_bytes(waiting.try_into().unwrap()))
+}
+
+/// `struct nlmsghdr` and `struct inet_diag_req_v2` for the end of a connection at `to`.
+fn question(from: SocketAddrV4, to: SocketAddrV4) -> Vec<u8> {
+    const SIZE: u32 = 72;
+    const REQUEST: u16 = 1;
+    let address = |it: SocketAddrV4| [&it.ip().octets()[..], &[0; 12]].concat();
+    [
+        &SIZE.to_ne_bytes()[..],
+        &SOCK_DIAG_BY_FAMILY.to_ne_bytes(),
+        &REQUEST.to_ne_bytes(),
+        &[0; 8],                 // number and sender
+        &[2, 6, 0, 0],           // AF_INET, TCP, no extensions
+        &u32::MAX.to_ne_bytes(), // in any state
+        &to.port().to_be_bytes(),
+        &from.port().to_be_bytes(),
+        &address(to),
+        &address(from),
+        &[0; 4],    // any interface
+        &[0xFF; 8], // no cookie
+    ]
+    .concat()
+}
+
+/// The processes whose command line or environment names `path`.
+pub(super) fn processes_naming(path: &Path) -> Vec<u32> {
+    let path = path.to_str().unwrap().as_bytes();
+    let names = |file: PathBuf| {
+        fs::read(file).is_ok_and(|text| text.windows(path.len()).any(|it| it == path))
+    };
+    fs::read_dir("/proc")
+        .unwrap()
+        .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
+        .filter(|pid| ["cmdline", "environ"].iter().any(|it| names(of(*pid, it))))
+        .collect()
+}
+
+/// The program that `pid` runs.
+pub(super) fn program(pid: u32) -> Option<PathBuf> {
+    fs::read_link(of(pid, "exe")).ok()
+}
+
+/// A line of `/proc/net/tcp`.
+struct Socket {
+    local: u16,
+    listens: bool,
+    inode: u64,
+}
+
+/// All TCP sockets of this network namespace.
+fn sockets() -> Vec<Socket> {
+    ["/proc/net/tcp", "/proc/net/tcp6"]
+        .into_iter()
+        .filter_map(|table| fs::read_to_string(table).ok())
+        .flat_map(|table| table.lines().skip(1).filter_map(listed).collect::<Vec<_>>())
+        .collect()
+}
+
+/// Reads `0: 0100007F:1F90 00000000:0000 0A 00000000:00000000 00:00000000 00000000 0 0 4711 …`.
+fn listed(line: &str) -> Option<Socket> {
+    let fields: Vec<&str> = line.split_whitespace().collect();
+    Some(Socket {
+        local: u16::from_str_radix(fields.get(1)?.rsplit_once(':')?.1, 16).ok()?,
+        listens: *fields.get(3)? == LISTEN,
+        inode: fields.get(9)?.parse().ok()?,
+    })
+}
+
+/// The sockets that `pid` holds; none when it is gone.
+fn socket_inodes(pid: u32) -> BTreeSet<u64> {
+    let Ok(open) = fs::read_dir(of(pid, "fd")) else { return BTreeSet::new() };
+    open.filter_map(|entry| {
+        let link = fs::read_link(entry.ok()?.path()).ok()?;
+        link.to_str()?.strip_prefix("socket:[")?.strip_suffix(']')?.parse().ok()
+    })
+    .collect()
+}
+
+fn of(pid: u32, file: &str) -> PathBuf {
+    PathBuf::from(format!("/proc/{pid}/{file}"))
+}

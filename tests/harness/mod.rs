@@ -1,0 +1,16 @@
+//! What the tests stand on: built programs, a daemon or a manager of one's own, a raw socket, and
+//! one patience for all waiting.
+
+mod binaries;
+mod dae;
+mod daemon;
+mod eventually;
+mod kernel;
+mod netcat;
+
+pub(crate) use binaries::{binary, workspace};
+pub(crate) use dae::Dae;
+pub(crate) use daemon::Daemon;
+pub(crate) use eventually::eventually;
+pub(crate) use kernel::listening_ports;
+pub(crate) use netcat::Netcat;
