@@ -31,7 +31,7 @@ Of several names, the highest counts.";
 /// Supervises small long-running programs that all speak Common TCP
 #[derive(Debug, Parser)]
 #[command(name = "dae", version, after_help = AFTER, max_term_width = 80)]
-#[command(disable_help_subcommand = true, styles = Styles::plain(), arg_required_else_help = true)]
+#[command(disable_help_subcommand = true, styles = Styles::plain())]
 pub(crate) struct Cli {
     #[command(flatten)]
     pub(crate) global: Global,

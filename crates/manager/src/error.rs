@@ -244,8 +244,14 @@ impl fmt::Display for Complaint {
     }
 }
 
-/// An error and its causes on one line.
+/// An error and its causes on one line, also where one of them would draw.
 pub(crate) fn chain(error: &dyn StdError) -> String {
     let causes = iter::successors(Some(error), |&it| it.source());
-    causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
+    let causes: Vec<_> = causes.map(|it| one_line(&it.to_string())).collect();
+    causes.join(": ")
+}
+
+/// Every run of blanks and line ends as one blank.
+pub(crate) fn one_line(text: &str) -> String {
+    text.split_whitespace().collect::<Vec<_>>().join(" ")
 }

@@ -46,7 +46,7 @@ fn print(event: &Event, out: &mut Output) -> Result<(), Error> {
     if out.is_json { out.document(event) } else { out.line(line(event)) }
 }
 
-/// `TIME transition Sample starting → up`, and whatever else is known of it as `key value`.
+/// `TIME  transition  Sample  starting → up  pid 4242`: what it is, then whatever else is known of it.
 fn line(event: &Event) -> String {
     let what = &event.what;
     let kind = match what.kind {
@@ -54,15 +54,15 @@ fn line(event: &Event) -> String {
         Kind::Command => "command",
         Kind::Note => "note",
     };
+    let mut members = what.members.clone();
     let mut words = vec![rfc3339(event.time_ms), kind.to_owned()];
     words.extend(what.name.clone());
-    let mut members = what.members.clone();
     if let (Some(from), Some(to)) = (members.remove("from"), members.remove("to")) {
         words.push(format!("{} → {}", plain(&from), plain(&to)));
     }
-    let by = what.by.as_ref().map(|it| ("by", it));
-    let members = members.iter().map(|(key, value)| (key.as_str(), value)).chain(by);
-    let known = members.filter(|(_, value)| !value.is_null());
+    words.extend(members.remove(kind).as_ref().map(plain));
+    members.extend(what.by.clone().map(|it| ("by".to_owned(), it)));
+    let known = members.iter().filter(|(_, value)| !value.is_null());
     words.extend(known.map(|(key, value)| format!("{key} {}", plain(value))));
     words.join("  ")
 }

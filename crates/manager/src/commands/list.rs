@@ -43,7 +43,7 @@ pub(super) fn print(entries: &[Entry], is_wide: bool, out: &mut Output) -> Resul
 }
 
 fn narrow<'a>(all: impl Iterator<Item = &'a Entry>, out: &mut Output) -> Result<(), Error> {
-    let mut table = Table::new(["NAME", "STATE", "PID", "PORT", "SINCE", "RESTARTS", "NOTE"]);
+    let mut table = Table::new(["NAME", "STATE", "PID", "PORT", "FOR", "RESTARTS", "NOTE"]);
     for entry in all {
         let [name, state, pid, port, since, restarts] = columns(entry);
         table.row([name, state, pid, port, since, restarts, Some(entry.remarks())]);
@@ -53,7 +53,7 @@ fn narrow<'a>(all: impl Iterator<Item = &'a Entry>, out: &mut Output) -> Result<
 
 fn wide<'a>(all: impl Iterator<Item = &'a Entry>, out: &mut Output) -> Result<(), Error> {
     let mut table =
-        Table::new(["NAME", "STATE", "PID", "PORT", "SINCE", "RESTARTS", "CPU", "MEMORY", "NOTE"]);
+        Table::new(["NAME", "STATE", "PID", "PORT", "FOR", "RESTARTS", "CPU", "MEMORY", "NOTE"]);
     for entry in all {
         let [name, state, pid, port, since, restarts] = columns(entry);
         let cpu = entry.cpu.map(|it| format!("{it:.1}%"));

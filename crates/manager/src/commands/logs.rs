@@ -54,7 +54,8 @@ fn logged(paths: &Paths) -> Result<Vec<String>, Error> {
             entries.map_err(|error| Complaint::of("failed", &error).when("read the logs"))?
         }
     };
-    let names = entries.flatten().filter_map(|it| it.file_name().into_string().ok());
+    let dirs = entries.flatten().filter(|it| it.file_type().is_ok_and(|it| it.is_dir()));
+    let names = dirs.filter_map(|it| it.file_name().into_string().ok());
     let mut names: Vec<_> = names.filter(|it| it != OWN && !it.starts_with('.')).collect();
     names.sort_by_key(|it| it.to_lowercase());
     Ok(names)

@@ -60,9 +60,10 @@ impl<'a> Many<'a> {
 
 /// What was tried: one daemon is named, several are not.
 fn attempt(command: &str, names: &[&str]) -> String {
+    let verb = if command == "wait" { "wait for" } else { command };
     match names {
-        [name] => format!("{command} `{name}`"),
-        _ => command.to_owned(),
+        [name] => format!("{verb} `{name}`"),
+        _ => format!("{verb} them"),
     }
 }
 
@@ -97,8 +98,9 @@ impl Report {
 
 fn complaint(command: &str, error: Map<String, Value>) -> Complaint {
     let complaint = Complaint::told(error);
-    let attempt = complaint.name().map(|name| format!("{command} `{name}`"));
-    let mut complaint = complaint.when(attempt.as_deref().unwrap_or(command));
+    let names: Vec<_> = complaint.name().into_iter().collect();
+    let attempt = attempt(command, &names);
+    let mut complaint = complaint.when(&attempt);
     // That a daemon will not come is what `wait` was asked, not a failure of its own.
     if command == "wait" && matches!(complaint.code(), "not-ready" | "stopped" | "spawn-failed") {
         complaint.exit = Exit::NotUp;

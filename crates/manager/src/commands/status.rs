@@ -1,4 +1,6 @@
-use manager::definition::KEYS;
+use std::time::Duration;
+
+use manager::definition::{KEYS, about};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
@@ -68,7 +70,7 @@ async fn of_daemon(name: &str, manager: &Manager, console: &mut Console) -> Done
 impl Daemon {
     fn print(&self, out: &mut Output) -> Result<(), Error> {
         match self.daemon.age() {
-            Some(age) => out.line(format_args!("{}  since {age}", self.daemon))?,
+            Some(age) => out.line(format_args!("{}  for {age}", self.daemon))?,
             None => out.line(&self.daemon)?,
         }
         let definition = KEYS.iter().filter_map(|&key| Some((key, self.definition.get(key)?)));
@@ -122,9 +124,9 @@ fn members<'a>(
     let known: Vec<_> = members.filter(|(_, value)| !is_nothing(value)).collect();
     title(head, known.is_empty(), out)?;
     let width = known.iter().map(|(key, _)| key.len()).max().unwrap_or_default();
-    known
-        .iter()
-        .try_for_each(|(key, value)| out.line(format_args!("  {key:width$}  {}", plain(value))))
+    known.iter().try_for_each(|(key, value)| {
+        out.line(format_args!("  {key:width$}  {}", of_key(key, value)))
+    })
 }
 
 fn title(head: &str, is_empty: bool, out: &mut Output) -> Result<(), Error> {
@@ -137,6 +139,14 @@ fn is_nothing(value: &Value) -> bool {
         Value::Array(items) => items.is_empty(),
         Value::Object(members) => members.is_empty(),
         _ => false,
+    }
+}
+
+/// A duration is for people what it is about.
+fn of_key(key: &str, value: &Value) -> String {
+    match value.as_u64().filter(|_| key.ends_with("_ms")) {
+        Some(ms) => about(Duration::from_millis(ms)),
+        None => plain(value),
     }
 }
 

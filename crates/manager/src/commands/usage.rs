@@ -1,25 +1,32 @@
 //! A command line that makes no sense, explained like any other failure; and help, which is none.
 
-use std::env;
-
-use clap::error::ErrorKind::{
-    DisplayHelp, DisplayHelpOnMissingArgumentOrSubcommand, DisplayVersion,
+use std::{
+    env,
+    io::{self, Write},
 };
 
-use crate::error::{Complaint, Exit};
+use clap::error::ErrorKind::{
+    DisplayHelp, DisplayHelpOnMissingArgumentOrSubcommand, DisplayVersion, MissingSubcommand,
+};
+
+use crate::{
+    cli::command_line,
+    error::{Complaint, Exit, one_line},
+};
 
 /// Prints help, or what is wrong with the command line.
 pub(crate) fn explain(error: &clap::Error) -> Exit {
-    if matches!(error.kind(), DisplayHelp | DisplayVersion) {
-        // A reader that went away is no failure.
-        drop(error.print());
-        return Exit::Done;
+    match error.kind() {
+        DisplayHelp | DisplayVersion => {
+            // A reader that went away is no failure.
+            drop(error.print());
+            return Exit::Done;
+        }
+        MissingSubcommand | DisplayHelpOnMissingArgumentOrSubcommand if !is_json() => {
+            drop(write!(io::stderr(), "{}", command_line().render_help()));
+        }
+        _ => complaint(&error.render().to_string()).print(is_json()),
     }
-    if error.kind() == DisplayHelpOnMissingArgumentOrSubcommand {
-        drop(error.print());
-        return Exit::Usage;
-    }
-    complaint(&error.render().to_string()).print(is_json());
     Exit::Usage
 }
 
@@ -32,10 +39,6 @@ fn complaint(text: &str) -> Complaint {
     hints.fold(Complaint::new("bad-argument", wrong), |complaint, hint| {
         complaint.hint(hint.strip_prefix("tip: ").unwrap_or(&hint))
     })
-}
-
-fn one_line(paragraph: &str) -> String {
-    paragraph.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
 /// The flags could not be read, so they are looked for.

@@ -18,6 +18,7 @@ pub(super) fn directories(paths: &Paths) -> Vec<Check> {
         .map(parent)
         .into_iter()
         .chain([paths.logs(), paths.events(), paths.running()])
+        .chain(home(paths))
         .filter_map(|it| access("directories", &it, 0o022))
         .collect();
     wrong.extend(access("directories", &runtime, 0o077));
@@ -45,17 +46,20 @@ pub(super) fn stale(paths: &Paths, is_running: bool) -> Vec<Check> {
     let listening = fs::read_to_string("/proc/net/unix").unwrap_or_default();
     let sockets = entries(&parent(paths.socket())).into_iter().filter(|it| has(it, "sock"));
     let deaf = sockets.filter(|it| !is_listened_on(it, &listening));
-    let mut wrong: Vec<_> = deaf
-        .map(|it| {
-            Check::fail("stale files", format!("nobody listens on `{}`", it.display()), remove(&it))
-        })
-        .collect();
+    let mut wrong: Vec<_> = deaf.map(|it| silent(&it, paths)).collect();
     if !is_running {
         // A running manager may be about to remove them.
         let identities = entries(&paths.running()).into_iter().filter(|it| has(it, "json"));
         wrong.extend(identities.filter_map(|it| ended(&it)));
     }
     Check::all("stale files", wrong, "none")
+}
+
+/// A manager that starts takes over its own sockets; nobody does so with others.
+fn silent(socket: &Path, paths: &Paths) -> Check {
+    let is_own = socket == paths.socket() || socket == paths.keeper_socket();
+    let fix = if is_own { "dae up".to_owned() } else { remove(socket) };
+    Check::fail("stale files", format!("nobody listens on `{}`", socket.display()), fix)
 }
 
 fn ended(identity: &Path) -> Option<Check> {
@@ -112,6 +116,13 @@ fn entries(folder: &Path) -> Vec<PathBuf> {
         fs::read_dir(folder).into_iter().flatten().flatten().map(|it| it.path()).collect();
     entries.sort();
     entries
+}
+
+/// The directory that all others are in, if there is one.
+fn home(paths: &Paths) -> Option<PathBuf> {
+    let above = [paths.config(), paths.registry(), paths.token()].map(|it| parent(parent(it)));
+    let [home, ..] = &above;
+    above.iter().all(|it| it == home).then(|| home.clone())
 }
 
 /// The directory of a file. Every file of the manager has one.

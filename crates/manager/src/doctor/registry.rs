@@ -12,10 +12,7 @@ pub(super) fn check(paths: &Paths, manager: Option<&Manager>) -> Vec<Check> {
     let path = paths.registry();
     let installed = match read(&path) {
         Ok(installed) => installed,
-        Err(detail) => {
-            let fix = format!("cp {0}.prev {0}", path.display());
-            return vec![Check::fail("registry", detail, fix)];
-        }
+        Err(detail) => return vec![Check::fail("registry", detail, replace(&path))],
     };
     let mut wrong = moved_aside(&path);
     wrong.extend(manager.and_then(|it| recovered(it, &path)));
@@ -38,6 +35,15 @@ fn read(path: &Path) -> Result<BTreeSet<String>, String> {
     }
     let daemons = document.get("daemon").and_then(Item::as_table_like);
     Ok(daemons.into_iter().flat_map(|it| it.iter()).map(|it| it.0.to_lowercase()).collect())
+}
+
+/// The one before it takes its place; without one, a new one does.
+fn replace(path: &Path) -> String {
+    let file = path.display();
+    match path.with_extension("toml.prev").exists() {
+        true => format!("cp {file}.prev {file}"),
+        false => format!("mv {file} {file}.broken"),
+    }
 }
 
 /// Registries that were broken and were kept for somebody to look at.

@@ -2,7 +2,10 @@
 
 use std::io::{self, IsTerminal};
 
-use manager::{paths::Paths, run};
+use manager::{
+    paths::Paths,
+    run::{self, RunError},
+};
 use nix::unistd::setsid;
 use tracing_subscriber::EnvFilter;
 
@@ -20,8 +23,18 @@ pub(super) async fn run(args: &Up, paths: Paths, console: &Console) -> Done {
     let announce = args.background || console.out.is_json;
     let options = run::Options { port: args.port, no_start: args.no_start, announce };
     let ended = run::run(&paths, options).await;
-    ended.map_err(|error| Complaint::of("failed", &error).when("run the manager"))?;
+    ended.map_err(|error| failed(&error))?;
     Ok(Exit::Done)
+}
+
+fn failed(error: &RunError) -> Complaint {
+    let (code, hint) = match error {
+        RunError::Paths(error) => ("storage", error.hint()),
+        RunError::Registry(error) => ("storage", error.hint().map(str::to_owned)),
+        _ => ("failed", None),
+    };
+    let complaint = Complaint::of(code, error).when("run the manager");
+    hint.into_iter().fold(complaint, Complaint::hint)
 }
 
 /// Leaves the terminal, so that neither its ^C nor its end reaches the manager.
