@@ -10,3 +10,4 @@ pub mod paths;
 pub mod policy;
 pub mod registry;
 pub mod scan;
+pub mod time;
