@@ -15,11 +15,16 @@ use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 
 use super::child::{Child, Leader};
+use super::clock::Now;
 use super::syscall::{self, Target};
 use crate::identity::Stat;
 
 /// All children, by a key that is never used again; a later spawn has a higher one.
 pub(super) type Children = BTreeMap<u64, Child>;
+
+/// How long an orphan within `exec` keeps trees from being called empty. It is out of it sooner,
+/// unless it is one that never lets us look.
+const DOUBT_MS: u64 = 100;
 
 /// To whom each orphan belongs.
 #[derive(Debug, Default)]
@@ -29,26 +34,43 @@ pub(super) struct Orphans {
     /// Who was sent SIGKILL, by pid and start, until the tree is empty: the dying show neither
     /// their environment nor, once it is reaped, their parent.
     condemned: HashMap<(i32, u64), u64>,
+    /// Orphans that were within `exec` when they were asked whose they are, and since when.
+    doubtful: HashMap<i32, u64>,
 }
 
 impl Orphans {
     /// Finds the owners of orphans that came since, and tells who has any.
-    pub(super) fn owners(&mut self, children: &Children) -> BTreeSet<u64> {
+    pub(super) fn owners(&mut self, children: &Children, now: Now) -> BTreeSet<u64> {
         for pid in own_children() {
             let is_leader = children.values().any(|child| child.unreaped() == Some(pid));
             let pid = pid.as_raw_pid();
-            if !is_leader
-                && !self.owners.contains_key(&pid)
-                && let Some(owner) = self.owner(pid, children)
-            {
-                self.owners.insert(pid, owner);
+            if !is_leader && !self.owners.contains_key(&pid) {
+                self.attribute(pid, children, now);
             }
         }
         self.owners.values().copied().collect()
     }
 
+    fn attribute(&mut self, pid: i32, children: &Children, now: Now) {
+        let Some(stat) = Pid::from_raw(pid).and_then(|pid| Stat::of(pid).ok()) else { return };
+        if let Some(owner) = self.owner(pid, &stat, children) {
+            self.owners.insert(pid, owner);
+            self.doubtful.remove(&pid);
+        } else if stat.has_environment || stat.is_dead() {
+            self.doubtful.remove(&pid);
+        } else {
+            self.doubtful.entry(pid).or_insert(now.steady_ms);
+        }
+    }
+
+    /// Whether an orphan may belong to anybody, because it cannot show its cookie just now.
+    pub(super) fn is_in_doubt(&self, now: Now) -> bool {
+        self.doubtful.values().any(|since| now.steady_ms < since + DOUBT_MS)
+    }
+
     /// A pid was reaped and means nobody now.
     pub(super) fn reaped(&mut self, pid: Pid) {
+        self.doubtful.remove(&pid.as_raw_pid());
         self.owners.remove(&pid.as_raw_pid());
     }
 
@@ -59,9 +81,9 @@ impl Orphans {
 
     /// Freezes the tree of a child, so that it cannot grow meanwhile, and kills it. What escaped
     /// all the same is found by the next sweep: one is due whenever something has died.
-    pub(super) fn sweep(&mut self, key: u64, children: &Children) {
+    pub(super) fn sweep(&mut self, key: u64, children: &Children, now: Now) {
         let Some(child) = children.get(&key) else { return };
-        self.owners(children);
+        self.owners(children, now);
         for signal in [libc::SIGSTOP, libc::SIGKILL] {
             // Nobody in the group is no failure; the rest of the tree is signalled one by one.
             let _ = signal_group(child, signal);
@@ -78,8 +100,7 @@ impl Orphans {
     /// The child that an orphan belongs to. The cookie is asked before the number of its session or
     /// group: it is this spawn's alone, while a number is used again when nothing is left of it, so
     /// that it speaks for the latest child that had it.
-    fn owner(&self, pid: i32, children: &Children) -> Option<u64> {
-        let stat = Stat::of(Pid::from_raw(pid)?).ok()?;
+    fn owner(&self, pid: i32, stat: &Stat, children: &Children) -> Option<u64> {
         let environment = environment(pid);
         let find = |is_owner: &dyn Fn(&Child) -> bool| {
             let mut living = children.iter().rev().filter(|(_, child)| child.has_tree());
@@ -88,7 +109,7 @@ impl Orphans {
         let condemned = self.condemned.get(&(pid, stat.start_ticks)).copied();
         condemned
             .or_else(|| find(&|child| holds(&environment, &child.identity.secret)))
-            .or_else(|| find(&|child| is_led(&stat, child)))
+            .or_else(|| find(&|child| is_led(stat, child)))
     }
 
     fn is_of(&self, pid: i32, key: u64, children: &Children, snapshot: &Snapshot) -> bool {
