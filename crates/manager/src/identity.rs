@@ -152,9 +152,6 @@ pub struct Stat {
     pub session: i32,
     /// When it started, in clock ticks since boot.
     pub start_ticks: u64,
-    /// Whether it has an environment, if only an empty one: not while it is within `exec`, nor when
-    /// it is dead. False also where the kernel does not let us look.
-    pub has_environment: bool,
 }
 
 impl Stat {
@@ -183,7 +180,6 @@ impl Stat {
             group: fields.next()?.parse().ok()?,
             session: fields.next()?.parse().ok()?,
             start_ticks: fields.nth(15)?.parse().ok()?,
-            has_environment: fields.nth(28).is_some_and(|end| end != "0"),
         })
     }
 }

@@ -8,9 +8,10 @@
 //! pidfd is opened first and the process behind it verified afterwards.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::fs;
+use std::fs::{self, File};
 use std::os::unix::fs::MetadataExt;
 
+use rustix::buffer::spare_capacity;
 use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 
@@ -22,9 +23,13 @@ use crate::identity::Stat;
 /// All children, by a key that is never used again; a later spawn has a higher one.
 pub(super) type Children = BTreeMap<u64, Child>;
 
-/// How long an orphan within `exec` keeps trees from being called empty. It is out of it sooner,
-/// unless it is one that never lets us look.
-const DOUBT_MS: u64 = 100;
+/// How long an orphan without an environment keeps trees from being called empty: it may be within
+/// `exec`, or about to die, and shows whose it is in a moment. Most that stay without have emptied
+/// it on purpose, and nobody's end should wait for them.
+const DOUBT_MS: u64 = 200;
+
+/// More than most environments have; longer ones take another read.
+const ENVIRONMENT_BYTES: usize = 128 << 10;
 
 /// To whom each orphan belongs.
 #[derive(Debug, Default)]
@@ -34,7 +39,7 @@ pub(super) struct Orphans {
     /// Who was sent SIGKILL, by pid and start, until the tree is empty: the dying show neither
     /// their environment nor, once it is reaped, their parent.
     condemned: HashMap<(i32, u64), u64>,
-    /// Orphans that were within `exec` when they were asked whose they are, and since when.
+    /// Orphans that show no environment, and since when.
     doubtful: HashMap<i32, u64>,
 }
 
@@ -53,17 +58,18 @@ impl Orphans {
 
     fn attribute(&mut self, pid: i32, children: &Children, now: Now) {
         let Some(stat) = Pid::from_raw(pid).and_then(|pid| Stat::of(pid).ok()) else { return };
-        if let Some(owner) = self.owner(pid, &stat, children) {
+        let environment = environment(pid);
+        if let Some(owner) = self.owner(pid, &stat, &environment, children) {
             self.owners.insert(pid, owner);
-            self.doubtful.remove(&pid);
-        } else if stat.has_environment || stat.is_dead() {
-            self.doubtful.remove(&pid);
-        } else {
+        }
+        if environment.is_empty() && !stat.is_dead() && !self.owners.contains_key(&pid) {
             self.doubtful.entry(pid).or_insert(now.steady_ms);
+        } else {
+            self.doubtful.remove(&pid);
         }
     }
 
-    /// Whether an orphan may belong to anybody, because it cannot show its cookie just now.
+    /// Whether an orphan may belong to anybody, because it shows no cookie just now.
     pub(super) fn is_in_doubt(&self, now: Now) -> bool {
         self.doubtful.values().any(|since| now.steady_ms < since + DOUBT_MS)
     }
@@ -100,15 +106,14 @@ impl Orphans {
     /// The child that an orphan belongs to. The cookie is asked before the number of its session or
     /// group: it is this spawn's alone, while a number is used again when nothing is left of it, so
     /// that it speaks for the latest child that had it.
-    fn owner(&self, pid: i32, stat: &Stat, children: &Children) -> Option<u64> {
-        let environment = environment(pid);
+    fn owner(&self, pid: i32, stat: &Stat, environment: &[u8], children: &Children) -> Option<u64> {
         let find = |is_owner: &dyn Fn(&Child) -> bool| {
             let mut living = children.iter().rev().filter(|(_, child)| child.has_tree());
             living.find(|(_, child)| is_owner(child)).map(|(key, _)| *key)
         };
         let condemned = self.condemned.get(&(pid, stat.start_ticks)).copied();
         condemned
-            .or_else(|| find(&|child| holds(&environment, &child.identity.secret)))
+            .or_else(|| find(&|child| holds(environment, &child.identity.secret)))
             .or_else(|| find(&|child| is_led(stat, child)))
     }
 
@@ -262,8 +267,16 @@ fn carries(pid: i32, secret: &str) -> bool {
     holds(&environment(pid), secret)
 }
 
+/// Empty while the process is within `exec`. Read in one call, during which the kernel holds on to
+/// one program's memory: with two calls the process may begin another program between them, and its
+/// environment would end early.
 fn environment(pid: i32) -> Vec<u8> {
-    fs::read(format!("/proc/{pid}/environ")).unwrap_or_default()
+    let mut environment = Vec::with_capacity(ENVIRONMENT_BYTES);
+    let Ok(file) = File::open(format!("/proc/{pid}/environ")) else { return environment };
+    while let Ok(1..) = rustix::io::read(&file, spare_capacity(&mut environment)) {
+        environment.reserve(ENVIRONMENT_BYTES);
+    }
+    environment
 }
 
 fn holds(environment: &[u8], secret: &str) -> bool {
