@@ -248,7 +248,7 @@ impl Keeper {
     fn tend(&mut self, now: Now) {
         for key in std::mem::take(&mut self.due) {
             let Some(child) = self.children.get_mut(&key) else { continue };
-            let has_emptied = child.tend(now);
+            let has_emptied = child.tend(&mut self.buffer, now);
             sources::turn_tap(&self.epoll, key, child);
             if child.due_at_ms().is_some() {
                 self.due.insert(key);
