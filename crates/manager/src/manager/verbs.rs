@@ -40,7 +40,7 @@ impl Manager {
             Request::Status(Some(name)) => {
                 self.installed(&name).map(|(name, entry)| self.status(name, entry))
             }
-            Request::Ready { secret, port } => self.heard_ready(&secret, port),
+            Request::Ready { secret, port } => return self.heard_ready(&secret, port, answer),
             Request::Install { name, definition, start, replace } => {
                 return self.install(name, *definition, start, replace, answer);
             }
