@@ -8,6 +8,7 @@
 mod harness;
 mod old_node;
 mod protocol_page;
+mod registry;
 mod tidy;
 mod transcripts;
 mod wire;
