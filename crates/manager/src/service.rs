@@ -357,19 +357,16 @@ impl Dae {
         }
     }
 
-    /// The names that the patterns mean, each once.
+    /// The names that the patterns mean, each once, so that who is waited for comes before who waits.
     async fn resolve(&self, guest: &Guest, names: Names) -> Result<Vec<Name>, Failure> {
         let patterns = match names {
             Names::One(name) => vec![name],
             Names::Many(names) => names,
         };
-        let mut all = std::collections::BTreeSet::new();
-        for text in patterns {
-            let matching = self.ask(guest, Request::Match(pattern(&text)?)).await?;
-            let matching: Vec<String> = serde_json::from_value(matching)?;
-            all.extend(matching.iter().filter_map(|name| Name::new(name).ok()));
-        }
-        Ok(all.into_iter().collect())
+        let patterns = patterns.iter().map(|it| pattern(it)).collect::<Result<_, _>>()?;
+        let matching = self.ask(guest, Request::Match(patterns)).await?;
+        let matching: Vec<String> = serde_json::from_value(matching)?;
+        Ok(matching.iter().filter_map(|name| Name::new(name).ok()).collect())
     }
 
     async fn ask(&self, guest: &Guest, request: Request) -> Result<Value, Failure> {

@@ -24,7 +24,7 @@ impl Manager {
         let Asked { request, by, answer } = asked;
         self.record_command(&request, &by);
         let result = match request {
-            Request::Match(pattern) => self.matching(&pattern),
+            Request::Match(patterns) => self.matching(&patterns),
             Request::List { all, own, name } => Ok(self.list(all, own, name.as_ref())),
             Request::Find { name, wait } => return self.find(&name, wait, answer),
             Request::Watch { pattern, stream } => {
@@ -52,13 +52,25 @@ impl Manager {
         answer.send(result);
     }
 
-    fn matching(&self, pattern: &Pattern) -> Result<Value, Failure> {
-        let names = self.entries.keys().filter(|name| pattern.matches(name.as_str()));
-        let names: Vec<&str> = names.map(Name::as_str).collect();
-        match names.is_empty() && !pattern.as_str().eq_ignore_ascii_case("all") {
-            true => Err(self.unknown(pattern.as_str())),
-            false => Ok(names.into()),
+    /// The names that `patterns` mean, each once, in an order in which they may be started.
+    fn matching(&self, patterns: &[Pattern]) -> Result<Value, Failure> {
+        let mut chosen = BTreeSet::new();
+        for pattern in patterns {
+            let mut matching = self.entries.keys().filter(|it| pattern.matches(it.as_str()));
+            match matching.next() {
+                Some(first) => chosen.extend([first].into_iter().chain(matching)),
+                None if pattern.is_all() => {}
+                None => return Err(self.unknown(pattern.as_str())),
+            }
         }
+        let mut names = vec![];
+        if chosen.len() > 1 {
+            names = self.order.start_order();
+            names.retain(|it| chosen.remove(it));
+        }
+        // What is being uninstalled has no place in the order any more.
+        let names = names.into_iter().chain(chosen).map(Name::as_str);
+        Ok(names.collect::<Vec<_>>().into())
     }
 
     fn list(&self, all: bool, own: bool, name: Option<&Pattern>) -> Value {
