@@ -14,7 +14,7 @@ pub struct Failure {
     code: Cow<'static, str>,
     message: String,
     command: Option<String>,
-    more: Map<String, Value>,
+    more: Box<Map<String, Value>>,
     detail: Option<String>,
 }
 
@@ -25,7 +25,7 @@ impl Failure {
             code: code.into(),
             message: message.into(),
             command: None,
-            more: Map::new(),
+            more: Box::default(),
             detail: None,
         }
     }
@@ -112,7 +112,7 @@ impl Failure {
         let code = text("code").unwrap_or_else(|| "unknown".to_owned());
         let message = text("message").unwrap_or_else(|| code.clone());
         let command = text("command");
-        Self { code: code.into(), message, command, more: members, detail: None }
+        Self { code: code.into(), message, command, more: Box::new(members), detail: None }
     }
 }
 
@@ -128,7 +128,7 @@ impl Serialize for Wire<'_> {
         if let Some(command) = &failure.command {
             members.serialize_entry("command", command)?;
         }
-        for (key, value) in &failure.more {
+        for (key, value) in failure.more.iter() {
             members.serialize_entry(key, value)?;
         }
         members.end()

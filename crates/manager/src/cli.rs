@@ -43,8 +43,9 @@ pub(crate) struct Cli {
 #[derive(Args, Debug)]
 #[command(next_help_heading = "Everywhere")]
 pub(crate) struct Global {
-    /// All files of the manager below one directory
-    #[arg(long, global = true, value_name = "DIR", env = "DAE_HOME", hide_env_values = true)]
+    /// Where all files of the manager are [env: DAE_HOME]
+    // Read by hand: clap would show it in every usage as if it had been typed.
+    #[arg(long, global = true, value_name = "DIR")]
     pub(crate) home: Option<PathBuf>,
     /// Print one JSON document; an error as one on stderr
     #[arg(long, global = true)]
@@ -126,7 +127,7 @@ pub(crate) enum Command {
 #[derive(Args, Debug)]
 #[command(after_help = "Example: dae up --wait")]
 pub(crate) struct Up {
-    /// Stay in this terminal and log to it
+    /// Stay in this terminal and log to it, as DAE_LOG=info says
     #[arg(long)]
     pub(crate) foreground: bool,
     /// Port of the manager [default: the last one, else a free one]
@@ -180,7 +181,7 @@ pub(crate) struct Install {
 pub(crate) struct Uninstall {
     #[command(flatten)]
     pub(crate) names: Names,
-    /// Remove their logs and their data too
+    /// Remove their logs too
     #[arg(long)]
     pub(crate) purge: bool,
 }

@@ -187,11 +187,6 @@ impl Complaint {
         &self.code
     }
 
-    /// The daemon that it is about.
-    pub(crate) fn name(&self) -> Option<&str> {
-        self.members.get("name")?.as_str()
-    }
-
     /// Tells it on stderr. With stderr closed there is nobody to tell.
     pub(crate) fn print(&self, is_json: bool) {
         let text = if is_json { format!("{}\n", self.to_json()) } else { self.to_string() };
@@ -219,7 +214,8 @@ impl Complaint {
             Some(near) if !self.message.contains("did you mean") => {
                 self.message = format!("{}; did you mean `{near}`?", self.message);
             }
-            None if self.hints.is_empty() => {
+            // What is only down just now is listed, too.
+            None if self.hints.is_empty() && self.message.starts_with("no daemon") => {
                 self.hints.push("`dae list` shows which there are".to_owned());
             }
             _ => {}

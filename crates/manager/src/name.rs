@@ -165,8 +165,7 @@ impl Pattern {
         self.is_all() || glob(self.0.as_bytes(), name.as_bytes())
     }
 
-    /// Whether it means every daemon, be there any or not.
-    pub fn is_all(&self) -> bool {
+    fn is_all(&self) -> bool {
         self.0.eq_ignore_ascii_case("all")
     }
 }

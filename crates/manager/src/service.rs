@@ -3,7 +3,7 @@
 
 mod history;
 
-use std::{path::Path, time::Duration};
+use std::{collections::BTreeSet, path::Path, time::Duration};
 
 use common_tcp::{Address, Client};
 use daemon::{Daemon, Failure, Guest, Limits, Settings, Stream};
@@ -338,12 +338,12 @@ impl Dae {
         verb: Verb,
         patience: Option<u64>,
     ) -> Result<Value, Failure> {
-        let names = self.resolve(guest, names).await?;
+        let (names, mut errors) = self.resolve(guest, names).await?;
         let mut answers = Vec::with_capacity(names.len());
         for name in names {
             answers.push(self.put(guest, Request::Verb(name, verb)).await?);
         }
-        let (mut daemons, mut errors) = (vec![], vec![]);
+        let mut daemons = vec![];
         let all = async {
             for answer in answers {
                 match answer.await.unwrap_or_else(|_| Err(ended())) {
@@ -360,16 +360,30 @@ impl Dae {
         }
     }
 
-    /// The names that the patterns mean, each once, so that who is waited for comes before who waits.
-    async fn resolve(&self, guest: &Guest, names: Names) -> Result<Vec<Name>, Failure> {
+    /// The names that the patterns mean, each once and no one before whom it waits for, and which patterns mean
+    /// nobody.
+    async fn resolve(
+        &self,
+        guest: &Guest,
+        names: Names,
+    ) -> Result<(Vec<Name>, Vec<Failure>), Failure> {
         let patterns = match names {
             Names::One(name) => vec![name],
             Names::Many(names) => names,
         };
-        let patterns = patterns.iter().map(|it| pattern(it)).collect::<Result<_, _>>()?;
-        let matching = self.ask(guest, Request::Match(patterns)).await?;
-        let matching: Vec<String> = serde_json::from_value(matching)?;
-        Ok(matching.iter().filter_map(|name| Name::new(name).ok()).collect())
+        let (mut all, mut unknown) = (BTreeSet::new(), vec![]);
+        for text in patterns {
+            match self.ask(guest, Request::Match(pattern(&text)?)).await {
+                Ok(matching) => {
+                    let matching: Vec<String> = serde_json::from_value(matching)?;
+                    all.extend(matching.iter().filter_map(|name| Name::new(name).ok()));
+                }
+                Err(failure) => unknown.push(failure),
+            }
+        }
+        let ordered = self.ask(guest, Request::InOrder(all)).await?;
+        let ordered: Vec<String> = serde_json::from_value(ordered)?;
+        Ok((ordered.iter().filter_map(|name| Name::new(name).ok()).collect(), unknown))
     }
 
     async fn ask(&self, guest: &Guest, request: Request) -> Result<Value, Failure> {

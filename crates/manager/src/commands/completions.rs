@@ -1,6 +1,6 @@
 //! `dae completions`, and the answers that the shell then asks for at each press of the key.
 
-use std::{env, path::PathBuf, time::Duration};
+use std::{env, time::Duration};
 
 use clap::ValueEnum;
 use clap_complete::{CompleteEnv, engine::CompletionCandidate, env::Shells};
@@ -11,6 +11,7 @@ use tokio::{runtime, time::timeout};
 use super::{
     Console,
     entry::Entry,
+    home_of_environment,
     manager::{Manager, read},
 };
 use crate::{
@@ -61,8 +62,8 @@ pub(crate) fn names() -> Vec<CompletionCandidate> {
 }
 
 async fn listed() -> Result<Vec<Entry>, Error> {
-    let home = env::var_os("DAE_HOME").map(PathBuf::from);
-    let paths = Paths::find(home.as_deref()).map_err(|it| Complaint::of("storage", &it))?;
+    let paths = Paths::find(home_of_environment().as_deref())
+        .map_err(|it| Complaint::of("storage", &it))?;
     let manager = Manager::connect(&paths, PATIENCE).await?;
-    Ok(read(&manager.ask("list", &json!([{"all": true}])).await?)?)
+    Ok(read(&manager.ask("list", &json!([{ "all": true, "own": true }])).await?)?)
 }

@@ -46,7 +46,8 @@ impl Entry {
     /// Everything to know beside the columns.
     pub(super) fn remarks(&self) -> String {
         let changed = (self.definition_changed == Some(true)).then_some("changed since its start");
-        let disabled = (self.enabled == Some(false)).then_some("disabled");
+        let is_disabled = self.enabled == Some(false) && !self.is_foreign();
+        let disabled = is_disabled.then_some("disabled");
         let note = self.note.as_deref().filter(|it| !it.is_empty());
         [disabled, changed, note].into_iter().flatten().collect::<Vec<_>>().join(", ")
     }

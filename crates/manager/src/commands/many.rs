@@ -50,21 +50,25 @@ impl<'a> Many<'a> {
 
     /// Runs it, and nobody has been told.
     pub(super) async fn answer(self, console: &Console) -> Result<Box<RawValue>, Error> {
-        let attempt = attempt(self.command, &self.names);
         let manager = console.act().await?;
         let options = console.with_timeout(self.options);
-        let answer = manager.ask(self.command, &(self.names, options)).await;
-        Ok(answer.map_err(|it| it.when(&attempt))?)
+        let answer = manager.ask(self.command, &(&self.names, options)).await;
+        Ok(answer.map_err(|it| named(it, self.command, &self.names))?)
     }
 }
 
-/// What was tried: one daemon is named, several are not.
-fn attempt(command: &str, names: &[&str]) -> String {
+/// Says what was tried: one daemon is named, several are not.
+fn named(complaint: Complaint, command: &str, names: &[&str]) -> Complaint {
     let verb = if command == "wait" { "wait for" } else { command };
-    match names {
+    let mut complaint = complaint.when(&match names {
         [name] => format!("{verb} `{name}`"),
         _ => format!("{verb} them"),
+    });
+    // That a daemon will not come is what `wait` was asked, not a failure of its own.
+    if command == "wait" && matches!(complaint.code(), "not-ready" | "stopped" | "spawn-failed") {
+        complaint.exit = Exit::NotUp;
     }
+    complaint
 }
 
 impl Report {
@@ -88,7 +92,7 @@ impl Report {
     /// Programs have all errors in the document already, and get the worst as their own.
     fn complain(self, is_json: bool) -> Exit {
         let errors = self.errors.into_iter();
-        let mut complaints: Vec<_> = errors.map(|it| complaint(self.command, it)).collect();
+        let mut complaints: Vec<_> = errors.map(|it| one(self.command, it)).collect();
         complaints.sort_by_key(|it| it.exit);
         let known = if is_json { complaints.len().saturating_sub(1) } else { 0 };
         complaints.iter().skip(known).for_each(|it| it.print(is_json));
@@ -96,14 +100,8 @@ impl Report {
     }
 }
 
-fn complaint(command: &str, error: Map<String, Value>) -> Complaint {
-    let complaint = Complaint::told(error);
-    let names: Vec<_> = complaint.name().into_iter().collect();
-    let attempt = attempt(command, &names);
-    let mut complaint = complaint.when(&attempt);
-    // That a daemon will not come is what `wait` was asked, not a failure of its own.
-    if command == "wait" && matches!(complaint.code(), "not-ready" | "stopped" | "spawn-failed") {
-        complaint.exit = Exit::NotUp;
-    }
-    complaint
+fn one(command: &str, error: Map<String, Value>) -> Complaint {
+    let name = error.get("name").and_then(Value::as_str).map(str::to_owned);
+    let names: Vec<_> = name.iter().map(String::as_str).collect();
+    named(Complaint::told(error), command, &names)
 }

@@ -28,7 +28,7 @@ mod up;
 mod usage;
 mod wait;
 
-use std::{path::PathBuf, time::Duration};
+use std::{env, path::PathBuf, time::Duration};
 
 use ::manager::paths::{Paths, PathsError};
 
@@ -53,14 +53,20 @@ pub(crate) struct Console {
 impl Console {
     /// The console that the common flags describe.
     pub(crate) fn new(flags: &Global) -> Self {
-        let (home, timeout) = (flags.home.clone(), flags.timeout);
-        Self { home, timeout, out: Output::of_process(flags) }
+        let home = flags.home.clone().or_else(home_of_environment);
+        Self { home, timeout: flags.timeout, out: Output::of_process(flags) }
     }
 
     /// The files of the manager that is meant.
     fn paths(&self) -> Result<Paths, Error> {
         Paths::find(self.home.as_deref()).map_err(|error| no_place(&error))
     }
+}
+
+/// Where `DAE_HOME` says that everything is.
+fn home_of_environment() -> Option<PathBuf> {
+    let home = env::var_os("DAE_HOME").filter(|it| !it.is_empty())?;
+    Some(home.into())
 }
 
 /// There is no place for the manager's files.

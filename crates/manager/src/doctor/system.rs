@@ -48,15 +48,14 @@ fn hard_limit(line: &str) -> Option<u64> {
 
 /// Which way a whole tree of processes is ended. Both are sound, so this only tells.
 pub(super) fn cgroup() -> Check {
-    const SWEEP: &str = "trees are ended by group and by a search for their secret, which a program escapes that \
-                         leaves its session and clears its environment";
-    let detail = match own_cgroup() {
-        None => format!("no unified hierarchy: {SWEEP}"),
+    let folder = match own_cgroup() {
+        None => "no unified hierarchy".to_owned(),
         Some(folder) if access(&folder, AccessFlags::W_OK).is_ok() => {
-            format!("`{}` is delegated, and not used yet: {SWEEP}", folder.display())
+            format!("`{}` is delegated, not used yet", folder.display())
         }
-        Some(folder) => format!("`{}` is not delegated: {SWEEP}", folder.display()),
+        Some(folder) => format!("`{}` is not delegated", folder.display()),
     };
+    let detail = format!("{folder}; a stop ends the group, then whoever has the secret");
     Check::pass("cgroup", detail)
 }
 

@@ -4,7 +4,7 @@ use common_tcp::Failure;
 use serde_json::{Map, Value, json};
 use tokio::time::Instant;
 
-use super::{Manager, entry::Entry, listing, plan, readiness, waiters::Waiter};
+use super::{Manager, entry::Entry, listing, plan, readiness, request::Answer, waiters::Waiter};
 use crate::{
     child::{Action, Event, Phase, State},
     events::{Kind, What},
@@ -104,6 +104,7 @@ impl Manager {
         let Some(entry) = self.entries.get_mut(name) else { return };
         entry.secret = Some(secret);
         entry.identity = None;
+        entry.announced = None;
         match planned {
             Ok(spawn) => self.keeper.spawn(spawn),
             Err(plan::PlanError { step, errno }) => {
@@ -261,6 +262,10 @@ impl Manager {
             entry.identity = Some(identity);
         }
         self.step(&name, Event::Spawned { pid });
+        let announced = self.entries.get_mut(&name).and_then(|entry| entry.announced.take());
+        if let Some((port, answer)) = announced {
+            answer.send(self.check_ready(&name, pid, port));
+        }
     }
 
     fn step_by(&mut self, name: &str, event: Event) {
@@ -320,16 +325,29 @@ impl Manager {
     }
 
     /// A child says that it listens: believed if the kernel says so too.
-    pub(super) fn heard_ready(&mut self, secret: &str, port: u16) -> Result<Value, Failure> {
+    pub(super) fn heard_ready(&mut self, secret: &str, port: u16, answer: Answer) {
         let is_it = |entry: &Entry| entry.secret.as_deref() == Some(secret);
-        let found = self.entries.iter().find(|(_, entry)| is_it(entry));
+        let found = self.entries.iter_mut().find(|(_, entry)| is_it(entry));
         let Some((name, entry)) = found else {
-            return Err(Failure::new("denied", "no spawn of this manager has this secret"));
+            let failure = Failure::new("denied", "no spawn of this manager has this secret");
+            return answer.send(Err(failure));
         };
         let (name, state) = (name.clone(), entry.child.state());
-        let Some(pid) = state.pid() else {
-            return Err(listing::about("unavailable", &name, format!("`{name}` is {state}")));
-        };
+        match state.pid() {
+            Some(pid) => answer.send(self.check_ready(&name, pid, port)),
+            // It was faster than the keeper's report about it.
+            None if matches!(state, State::Starting { .. }) => {
+                entry.announced = Some((port, answer));
+            }
+            None => {
+                let message = format!("`{name}` is {state}");
+                answer.send(Err(listing::about("unavailable", &name, message)));
+            }
+        }
+    }
+
+    fn check_ready(&mut self, name: &Name, pid: u32, port: u16) -> Result<Value, Failure> {
+        let name = name.clone();
         let tree = crate::proc::tree(pid)?;
         match scan::belongs_to(port, &tree)? {
             Belonging::Tree(_) => {

@@ -2,6 +2,7 @@ use std::collections::VecDeque;
 
 use tokio::task::AbortHandle;
 
+use super::request::Answer;
 use crate::{
     child::{Child, State},
     identity::Identity,
@@ -22,6 +23,8 @@ pub(super) struct Entry {
     pub(super) past: VecDeque<Past>,
     /// The search for its readiness.
     pub(super) probe: Option<AbortHandle>,
+    /// A port that it told before the keeper told that it runs, and who waits for the answer to that.
+    pub(super) announced: Option<(u16, Answer)>,
 }
 
 /// A transition that has been.
@@ -45,6 +48,7 @@ impl Entry {
             since_ms: time::now_ms(),
             past: VecDeque::new(),
             probe: None,
+            announced: None,
         }
     }
 

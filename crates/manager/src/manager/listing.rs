@@ -59,8 +59,8 @@ impl Manager {
         json!({
             "v": 1,
             "daemon": self.listed(name, entry),
-            "definition": entry.child.definition().to_json(),
-            "environment": entry.child.definition().env,
+            "definition": entry.child.defined().to_json(),
+            "environment": entry.child.defined().env,
             "identity": entry.identity.as_ref().map(|it| json!({
                 "pid": it.pid, "start_ticks": it.start_ticks, "boot_id": it.boot_id, "inode": it.inode,
             })),

@@ -1,3 +1,5 @@
+use std::collections::BTreeSet;
+
 use serde_json::Value;
 use tokio::sync::oneshot;
 
@@ -27,8 +29,10 @@ pub struct Answer(oneshot::Sender<Result<Value, Failure>>);
 /// What can be asked of the manager.
 #[derive(Debug)]
 pub enum Request {
-    /// The names of all installed daemons that one of the patterns matches, in an order in which they may start.
-    Match(Vec<Pattern>),
+    /// The names of all installed daemons that a pattern matches.
+    Match(Pattern),
+    /// The same names, in an order in which they may start.
+    InOrder(BTreeSet<Name>),
     /// Entries of running daemons; with `all` of stopped ones too, without `own` of foreign ones too.
     List {
         /// Stopped ones too.

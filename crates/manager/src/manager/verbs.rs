@@ -24,7 +24,8 @@ impl Manager {
         let Asked { request, by, answer } = asked;
         self.record_command(&request, &by);
         let result = match request {
-            Request::Match(patterns) => self.matching(&patterns),
+            Request::Match(pattern) => self.matching(&pattern),
+            Request::InOrder(names) => Ok(self.in_order(names)),
             Request::List { all, own, name } => Ok(self.list(all, own, name.as_ref())),
             Request::Find { name, wait } => return self.find(&name, wait, answer),
             Request::Watch { pattern, stream } => {
@@ -40,7 +41,7 @@ impl Manager {
             Request::Status(Some(name)) => {
                 self.installed(&name).map(|(name, entry)| self.status(name, entry))
             }
-            Request::Ready { secret, port } => self.heard_ready(&secret, port),
+            Request::Ready { secret, port } => return self.heard_ready(&secret, port, answer),
             Request::Install { name, definition, start, replace } => {
                 return self.install(name, *definition, start, replace, answer);
             }
@@ -52,25 +53,21 @@ impl Manager {
         answer.send(result);
     }
 
-    /// The names that `patterns` mean, each once, in an order in which they may be started.
-    fn matching(&self, patterns: &[Pattern]) -> Result<Value, Failure> {
-        let mut chosen = BTreeSet::new();
-        for pattern in patterns {
-            let mut matching = self.entries.keys().filter(|it| pattern.matches(it.as_str()));
-            match matching.next() {
-                Some(first) => chosen.extend([first].into_iter().chain(matching)),
-                None if pattern.is_all() => {}
-                None => return Err(self.unknown(pattern.as_str())),
-            }
+    fn matching(&self, pattern: &Pattern) -> Result<Value, Failure> {
+        let names = self.entries.keys().filter(|name| pattern.matches(name.as_str()));
+        let names: Vec<&str> = names.map(Name::as_str).collect();
+        match names.is_empty() && !pattern.as_str().eq_ignore_ascii_case("all") {
+            true => Err(self.unknown(pattern.as_str())),
+            false => Ok(names.into()),
         }
-        let mut names = vec![];
-        if chosen.len() > 1 {
-            names = self.order.start_order();
-            names.retain(|it| chosen.remove(it));
-        }
+    }
+
+    /// `names` so that whoever is waited for comes before who waits: one that is at rest is not waited for.
+    fn in_order(&self, mut names: BTreeSet<Name>) -> Value {
+        let order = if names.len() > 1 { self.order.start_order() } else { vec![] };
+        let ordered: Vec<Name> = order.into_iter().filter_map(|name| names.take(name)).collect();
         // What is being uninstalled has no place in the order any more.
-        let names = names.into_iter().chain(chosen).map(Name::as_str);
-        Ok(names.collect::<Vec<_>>().into())
+        ordered.iter().chain(&names).map(Name::as_str).collect()
     }
 
     fn list(&self, all: bool, own: bool, name: Option<&Pattern>) -> Value {

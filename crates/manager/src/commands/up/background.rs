@@ -2,6 +2,7 @@
 
 use std::{
     env,
+    ffi::OsStr,
     fs::{DirBuilder, File, OpenOptions},
     io::{self, BufRead, BufReader, Read, Seek, SeekFrom},
     os::unix::fs::{DirBuilderExt, OpenOptionsExt},
@@ -63,7 +64,19 @@ fn spawn(args: &Up, console: &Console, log: &Log) -> io::Result<Child> {
     if let Some(port) = args.port {
         command.arg("--port").arg(port.to_string());
     }
+    // Started from within a daemon, the manager must not pass for a part of it: by its secret in the
+    // environment the tree of a daemon is known, and ended.
+    for (key, _) in env::vars_os().filter(|(key, _)| is_of_child(key)) {
+        command.env_remove(key);
+    }
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(log.file.try_clone()?).spawn()
+}
+
+/// What a manager hands to its children, and nobody else's.
+fn is_of_child(key: &OsStr) -> bool {
+    let of_child = ["DAE", "DAE_PID", "DAE_PORT", "DAE_SECRET", "DAE_NAME", "DAE_HOST"];
+    let more = ["DAE_TOKEN_FILE", "DAE_DATA", "DAE_SOCKET", "NOTIFY_SOCKET"];
+    key.to_str().is_some_and(|key| of_child.contains(&key) || more.contains(&key))
 }
 
 /// Waits until it says where it listens; nothing if it ended first. Blocks, since there is nothing else to do.
