@@ -6,8 +6,12 @@
 #![expect(clippy::unwrap_used, reason = "all of this is tests")]
 
 mod harness;
+mod links;
+mod manager_wire;
 mod old_node;
 mod protocol_page;
+mod registry;
 mod tidy;
 mod transcripts;
+mod watch;
 mod wire;

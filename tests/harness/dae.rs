@@ -34,12 +34,17 @@ pub(crate) struct Dae {
 impl Dae {
     /// Starts a manager with nothing installed.
     pub(crate) fn start() -> Self {
+        let dae = Self::at_rest();
+        dae.succeed(["up"]);
+        dae
+    }
+
+    /// A home in which nothing has been started yet.
+    pub(crate) fn at_rest() -> Self {
         let program = fs::canonicalize(binary("dae")).unwrap();
         // Short, since the path of a Unix socket has at most 107 bytes.
         let home = TempDir::with_prefix_in("dae-", "/tmp").unwrap();
-        let dae = Self { program, home };
-        dae.succeed(["up"]);
-        dae
+        Self { program, home }
     }
 
     /// The directory under which everything of this manager is.
@@ -95,6 +100,23 @@ impl Dae {
         client
     }
 
+    /// A new connection over the Unix socket, which may do everything.
+    pub(crate) fn unix(&self) -> Netcat {
+        Netcat::unix(&self.home().join("run/Dae.sock"))
+    }
+
+    /// Ends the manager without a chance to clean up, and waits until it has ended.
+    pub(crate) fn kill_manager(&self) {
+        let manager = Pid::from_raw(self.pid().cast_signed());
+        kill(manager, Signal::SIGKILL).unwrap();
+        eventually("a killed manager has ended", || self.managers().is_empty().then_some(()));
+    }
+
+    /// The processes that are a manager of this home; there should never be more than one.
+    pub(crate) fn managers(&self) -> Vec<u32> {
+        self.ours().into_iter().filter(|it| !listening_ports(*it).is_empty()).collect()
+    }
+
     /// What the manager says of `name`, once `wanted` holds of it.
     pub(crate) fn eventually(&self, name: &str, wanted: impl Fn(&Value) -> bool) -> Value {
         let mut client = self.client();
@@ -113,10 +135,15 @@ impl Dae {
     /// Of the processes of this home the `dae` that listens, and where.
     fn listener(&self) -> (u32, u16) {
         eventually("the manager listens", || {
-            let own = |pid: &u32| program(*pid).as_ref() == Some(&self.program);
             let port = |pid| Some((pid, *listening_ports(pid).first()?));
-            self.processes().into_iter().filter(own).find_map(port)
+            self.ours().into_iter().find_map(port)
         })
+    }
+
+    /// Of the processes of this home those that run `dae`.
+    fn ours(&self) -> Vec<u32> {
+        let own = |pid: &u32| program(*pid).as_ref() == Some(&self.program);
+        self.processes().into_iter().filter(own).collect()
     }
 }
 

@@ -439,8 +439,12 @@ impl Child {
         self.defined = definition;
     }
 
-    /// Whether its definition has been changed since it was started.
+    /// Whether its definition has been changed since it was started, so that only its next start obeys it.
+    ///
+    /// Whether it starts with the manager does not count: that is so at once.
     pub fn is_changed(&self) -> bool {
-        self.definition != self.defined
+        let enabled = self.definition.enabled;
+        !Arc::ptr_eq(&self.definition, &self.defined)
+            && *self.definition != Definition { enabled, ..(*self.defined).clone() }
     }
 }

@@ -48,7 +48,9 @@ impl Manager {
     /// Queues a daemon, and starts what it needs; what it needs and can't have is its end.
     fn ask_slot(&mut self, name: &Name) {
         self.slots.ask(name);
-        let Some(definition) = self.definition(name) else { return };
+        // What it is at its next start, which this is.
+        let Some(entry) = self.entries.get(name) else { return };
+        let definition = Arc::clone(entry.child.defined());
         for need in &definition.needs {
             match self.state(need) {
                 Some(State::Down) => self.step(need, Event::Start),

@@ -25,6 +25,7 @@ impl Manager {
         self.record_command(&request, &by);
         let result = match request {
             Request::Match(pattern) => self.matching(&pattern),
+            Request::InOrder(names) => Ok(self.in_order(names)),
             Request::List { all, own, name } => Ok(self.list(all, own, name.as_ref())),
             Request::Find { name, wait } => return self.find(&name, wait, answer),
             Request::Watch { pattern, stream } => {
@@ -59,6 +60,14 @@ impl Manager {
             true => Err(self.unknown(pattern.as_str())),
             false => Ok(names.into()),
         }
+    }
+
+    /// `names` so that whoever is waited for comes before who waits: one that is at rest is not waited for.
+    fn in_order(&self, mut names: BTreeSet<Name>) -> Value {
+        let order = if names.len() > 1 { self.order.start_order() } else { vec![] };
+        let ordered: Vec<Name> = order.into_iter().filter_map(|name| names.take(name)).collect();
+        // What is being uninstalled has no place in the order any more.
+        ordered.iter().chain(&names).map(Name::as_str).collect()
     }
 
     fn list(&self, all: bool, own: bool, name: Option<&Pattern>) -> Value {
