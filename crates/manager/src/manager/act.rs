@@ -96,6 +96,7 @@ impl Manager {
             base: &self.base_environment,
             paths: &self.paths,
             manager_port: self.port,
+            nofile: self.nofile,
             socket: socket.as_deref(),
             secret: &secret,
         });

@@ -75,6 +75,7 @@ pub const MAILBOX: usize = 4096;
 pub struct Manager {
     paths: Paths,
     port: u16,
+    nofile: Option<u64>,
     started: Instant,
     base_environment: BTreeMap<String, String>,
     registry: Registry,
@@ -115,6 +116,8 @@ pub struct Beginning {
     pub paths: Paths,
     /// Where it listens.
     pub port: u16,
+    /// The soft limit of open files that daemons get; absent if there is none.
+    pub nofile: Option<u64>,
     /// What is installed.
     pub registry: Registry,
     /// The keeper, and what it already holds.
@@ -129,7 +132,7 @@ impl Manager {
     /// A manager with all that is installed, at rest.
     #[must_use]
     pub fn new(beginning: Beginning) -> Self {
-        let Beginning { paths, port, registry, keeper, mailbox, events } = beginning;
+        let Beginning { paths, port, nofile, registry, keeper, mailbox, events } = beginning;
         let history = events::Writer::open(&paths.events());
         if let Err(error) = &history {
             tracing::warn!(%error, "no history is written");
@@ -144,6 +147,7 @@ impl Manager {
         Self {
             paths,
             port,
+            nofile,
             started: Instant::now(),
             base_environment: plan::base_environment(),
             order,

@@ -20,6 +20,7 @@ pub(super) struct Plan<'a> {
     pub(super) base: &'a BTreeMap<String, String>,
     pub(super) paths: &'a Paths,
     pub(super) manager_port: u16,
+    pub(super) nofile: Option<u64>,
     pub(super) socket: Option<&'a Path>,
     pub(super) secret: &'a str,
 }
@@ -39,7 +40,10 @@ pub(super) fn base_environment() -> BTreeMap<String, String> {
     let is_base = |key: &str| {
         matches!(key, "PATH" | "HOME" | "USER" | "LANG" | "TZ") || key.starts_with("XDG_")
     };
-    env::vars().filter(|(key, _)| is_base(key)).collect()
+    // What is no text cannot be told to the keeper, and is no reason not to start.
+    let texts = env::vars_os()
+        .filter_map(|(key, value)| Some((key.into_string().ok()?, value.into_string().ok()?)));
+    texts.filter(|(key, _)| is_base(key)).collect()
 }
 
 /// What the keeper is told to spawn.
@@ -57,7 +61,7 @@ pub(super) fn spawn(plan: &Plan<'_>) -> Result<Spawn, PlanError> {
         env: environment(plan)?.into_iter().collect(),
         cwd: definition.cwd.clone().unwrap_or_else(|| paths.daemon_data(name)),
         umask: UMASK,
-        nofile: None,
+        nofile: Some(plan.nofile.unwrap_or(u64::MAX)),
         secret: (*secret).to_owned(),
         log: LogSettings {
             dir: paths.daemon_logs(name),
