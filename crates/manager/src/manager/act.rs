@@ -7,6 +7,7 @@ use tokio::time::Instant;
 use super::{Manager, entry::Entry, listing, plan, readiness, waiters::Waiter};
 use crate::{
     child::{Action, Event, Phase, State},
+    definition::Ready,
     events::{Kind, What},
     identity::Identity,
     keeper::protocol::{Listed, Report, State as Kept, Status},
@@ -100,9 +101,15 @@ impl Manager {
             socket: socket.as_deref(),
             secret: &secret,
         });
+        let notify = (definition.ready == Ready::Notify)
+            .then(|| plan::listen(&readiness::notify_path(&self.paths, name)));
         let Some(entry) = self.entries.get_mut(name) else { return };
         entry.secret = Some(secret);
         entry.identity = None;
+        let planned = planned.and_then(|spawn| {
+            entry.notify = notify.transpose()?;
+            Ok(spawn)
+        });
         match planned {
             Ok(spawn) => self.keeper.spawn(spawn),
             Err(plan::PlanError { step, errno }) => {
@@ -118,7 +125,7 @@ impl Manager {
             pid,
             ready: entry.child.definition().ready,
             secret: entry.secret.clone().unwrap_or_default(),
-            socket: readiness::notify_path(&self.paths, name),
+            notify: entry.notify.take(),
             mailbox: self.mailbox.clone(),
         };
         let task = self.tasks.spawn(search.run());
@@ -278,7 +285,10 @@ impl Manager {
             Kept::Failed { .. } => return self.keeper.forget(name.as_str()),
             Kept::Starting | Kept::Running | Kept::Exited { .. } => {}
         }
-        self.step(name, Event::Adopted { pid, port: None, is_ready: false });
+        // It has told that it is ready, and will not tell again; nobody else can.
+        let is_ready =
+            self.definition(name).is_some_and(|definition| definition.ready == Ready::Notify);
+        self.step(name, Event::Adopted { pid, port: None, is_ready });
         if let Kept::Exited { status, .. } = listed.state {
             self.step(name, Event::Exited { pid, exit: exit(status), is_empty: listed.empty });
         }

@@ -1,6 +1,6 @@
 use std::collections::VecDeque;
 
-use tokio::task::AbortHandle;
+use tokio::{net::UnixDatagram, task::AbortHandle};
 
 use crate::{
     child::{Child, State},
@@ -20,6 +20,8 @@ pub(super) struct Entry {
     pub(super) since_ms: u64,
     /// The last transitions, oldest first.
     pub(super) past: VecDeque<Past>,
+    /// Where it will tell that it is ready, from before it is spawned until the search for that begins.
+    pub(super) notify: Option<UnixDatagram>,
     /// The search for its readiness.
     pub(super) probe: Option<AbortHandle>,
 }
@@ -44,6 +46,7 @@ impl Entry {
             identity: None,
             since_ms: time::now_ms(),
             past: VecDeque::new(),
+            notify: None,
             probe: None,
         }
     }

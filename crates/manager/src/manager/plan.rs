@@ -5,6 +5,8 @@ use std::{
     process,
 };
 
+use tokio::net::UnixDatagram;
+
 use crate::{
     definition::Definition,
     keeper::protocol::{LogSettings, Spawn, Step},
@@ -68,6 +70,14 @@ pub(super) fn spawn(plan: &Plan<'_>) -> Result<Spawn, PlanError> {
             max_bytes: definition.log_max.0,
             keep: definition.log_keep as usize,
         },
+    })
+}
+
+/// Where a child with `ready = "notify"` is heard: there before the child is.
+pub(super) fn listen(path: &Path) -> Result<UnixDatagram, PlanError> {
+    super::readiness::listen(path).map_err(|error| PlanError {
+        step: format!("cannot listen on `{}`", path.display()),
+        errno: error.raw_os_error().unwrap_or(libc::EIO),
     })
 }
 
