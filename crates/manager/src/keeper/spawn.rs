@@ -36,7 +36,7 @@ pub(super) struct Started {
 impl Started {
     /// Lets the exec step become the program. Nobody waits for that: see `control`.
     pub(super) fn go(&mut self) {
-        // It may have failed and ended already; then `control` still has to tell where.
+        // It may have failed and ended by now; why is still to be read then.
         drop(self.control.write_all(b"!"));
     }
 }
