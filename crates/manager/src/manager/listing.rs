@@ -24,7 +24,7 @@ impl Manager {
         put("since", time::rfc3339(entry.since_ms).into());
         put("updated", entry.since_ms.into());
         put("restarts", (child.restarts().automatic + child.restarts().asked).into());
-        put("enabled", child.definition().enabled.into());
+        put("enabled", child.defined().enabled.into());
         put("host", "127.0.0.1".into());
         put("foreign", false.into());
         put("definition_changed", child.is_changed().into());
