@@ -142,7 +142,7 @@ impl Manager {
 
     /// A start is not possible now: who waits for it is told why.
     fn refuse(&mut self, name: &Name, reason: &str) {
-        for waiter in self.waiters.drain(name) {
+        for waiter in self.waiters.drain_ready(name) {
             waiter.answer.send(Err(listing::about(
                 "unavailable",
                 name,
