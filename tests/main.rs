@@ -8,6 +8,8 @@
 mod harness;
 mod old_node;
 mod protocol_page;
+mod spawn;
+mod states;
 mod tidy;
 mod transcripts;
 mod wire;
