@@ -9,7 +9,7 @@ use crate::{
     child::{Action, Event, Phase, State},
     definition::Ready,
     events::{Kind, What},
-    identity::Identity,
+    identity::{Identity, kill_trees},
     keeper::protocol::{Listed, Report, State as Kept, Status},
     name::Name,
     order::Link,
@@ -304,10 +304,9 @@ impl Manager {
             .iter()
             .filter_map(|(name, entry)| Some((name.clone(), entry.child.state().pid()?)))
             .collect();
+        let known = with_process.iter().filter_map(|(name, _)| self.identity_of(name).cloned());
+        kill_trees(&known.collect::<Vec<_>>());
         for (name, pid) in with_process {
-            if let Some(identity) = self.identity_of(&name) {
-                identity.kill_tree();
-            }
             self.step(&name, Event::Exited { pid, exit: Exit::Unknown, is_empty: true });
         }
         let spawning = |entry: &Entry| {

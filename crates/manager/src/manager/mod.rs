@@ -19,6 +19,7 @@ mod watchers;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    fs,
     path::PathBuf,
     process,
     sync::Arc,
@@ -38,8 +39,8 @@ use self::{
 use crate::{
     child::{self, Child, State, Then},
     events::{self, Kind, What},
-    identity::Identity,
-    keeper::protocol::Report,
+    identity::{Identity, kill_trees},
+    keeper::protocol::{Listed, Report},
     keeper_client::Keeper,
     name::Name,
     order::Order,
@@ -313,7 +314,9 @@ impl Manager {
 
     /// Takes over what a manager before this one left with the keeper.
     fn adopt(&mut self) {
-        for listed in self.keeper.take_children() {
+        let children = self.keeper.take_children();
+        self.end_unkept(&children);
+        for listed in children {
             match Name::new(&listed.name) {
                 Ok(name) if self.entries.contains_key(&name) => self.adopt_one(&name, listed),
                 _ => {
@@ -322,6 +325,24 @@ impl Manager {
                     self.keeper.forget(&listed.name);
                 }
             }
+        }
+    }
+
+    /// Ends what a keeper that is gone has left running: nobody reads its output or would see its end.
+    fn end_unkept(&self, kept: &[Listed]) {
+        let files = fs::read_dir(self.paths.running()).into_iter().flatten().flatten();
+        let files =
+            files.map(|it| it.path()).filter(|it| it.extension().is_some_and(|it| it == "json"));
+        let stored = files.filter_map(|file| Some((Identity::load(&file).ok()?, file)));
+        let (unkept, files): (Vec<_>, Vec<_>) =
+            stored.filter(|(it, _)| !kept.iter().any(|kept| kept.name == it.name)).unzip();
+        for identity in unkept.iter().filter(|it| it.is_alive()) {
+            tracing::warn!(name = identity.name, pid = identity.pid, "ending what has no keeper");
+        }
+        kill_trees(&unkept);
+        for file in files {
+            // One that stays is told from a live process by its content.
+            drop(fs::remove_file(file));
         }
     }
 
