@@ -10,6 +10,7 @@ mod old_node;
 mod protocol_page;
 mod spawn;
 mod states;
+mod supervise;
 mod tidy;
 mod transcripts;
 mod wire;
