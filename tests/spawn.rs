@@ -229,9 +229,11 @@ fn m_6_3_a_child_with_another_name_is_up_with_a_note() {
 #[test]
 fn m_6_3_who_does_not_know_a_secret_is_denied() {
     let dae = Dae::start();
+    dae.install("Idle", &shell(IDLE, &json!({})));
     let secret = "0123456789abcdef0123456789abcdef";
     let (reply, args) = Netcat::tcp(dae.port()).call("ready", &json!([secret, dae.port()]));
     assert_eq!((reply.as_str(), &args[0]["code"]), ("err", &json!("denied")));
+    assert_eq!(message(&args[0]), "no spawn of this manager has this secret");
 }
 
 #[test]
