@@ -226,6 +226,24 @@ impl Reports {
     }
 }
 
+impl Reports {
+    /// Whether the report behind `exited` is already here and says that its whole tree has ended. That one
+    /// is then taken too: most daemons leave nothing behind, and both ends come in one write.
+    fn take_empty_of(&mut self, report: &Report) -> bool {
+        let Report::Exited { name, pid, .. } = report else { return false };
+        let waiting = self.0.buffer();
+        let Some(end) = waiting.iter().position(|&byte| byte == b'\n') else { return false };
+        let next: Option<Report> = serde_json::from_slice(&waiting[..end]).ok();
+        let is_its_own = matches!(
+            next, Some(Report::Empty { name: of, pid: leader }) if of == *name && leader == *pid
+        );
+        if is_its_own {
+            self.0.consume(end + 1);
+        }
+        is_its_own
+    }
+}
+
 /// Carries requests out and reports in, until either side is gone.
 async fn link(
     place: Place,
@@ -235,7 +253,8 @@ async fn link(
 ) {
     let hear = async {
         while let Some(report) = reports.next().await {
-            if place.mailbox.send(Event::Reported(report)).await.is_err() {
+            let is_empty = reports.take_empty_of(&report);
+            if place.mailbox.send(Event::Reported { report, is_empty }).await.is_err() {
                 return;
             }
         }

@@ -244,7 +244,7 @@ impl Manager {
     }
 
     /// Takes in what the keeper reports.
-    pub(super) fn reported(&mut self, report: Report) {
+    pub(super) fn reported(&mut self, report: Report, is_empty: bool) {
         match report {
             Report::Spawned { name, identity, .. } => self.spawned(&name, identity),
             Report::SpawnFailed { name, step, errno, .. } => {
@@ -252,7 +252,7 @@ impl Manager {
                 self.step_by(&name, Event::SpawnFailed { step, errno });
             }
             Report::Exited { name, pid, status, .. } => {
-                let event = Event::Exited { pid: pid as u32, exit: exit(status), is_empty: false };
+                let event = Event::Exited { pid: pid as u32, exit: exit(status), is_empty };
                 self.step_by(&name, event);
             }
             Report::Empty { name, pid } => self.step_by(&name, Event::Empty { pid: pid as u32 }),

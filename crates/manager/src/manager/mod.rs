@@ -55,7 +55,12 @@ pub enum Event {
     /// A guest asks for something.
     Asked(Asked),
     /// The keeper says something.
-    Reported(Report),
+    Reported {
+        /// What.
+        report: Report,
+        /// Of a child that has exited: whether its whole tree has ended with it.
+        is_empty: bool,
+    },
     /// The keeper is gone.
     KeeperLost,
     /// The search for a child's readiness has a result.
@@ -213,7 +218,7 @@ impl Manager {
     fn take(&mut self, event: Event) {
         match event {
             Event::Asked(asked) => self.answer(asked),
-            Event::Reported(report) => self.reported(report),
+            Event::Reported { report, is_empty } => self.reported(report, is_empty),
             Event::KeeperLost => self.keeper_lost(),
             Event::Probed(event, name) => self.step(&name, event),
             Event::Scanned(look) => self.looked(look),
