@@ -37,7 +37,7 @@ pub use client::{CallError, Client, ConnectError, Events, Pushed, Reply};
 pub use connection::Connection;
 pub use credential::Credential;
 pub use decoder::Decoder;
-pub use encode::{encode, encode_err, encode_with};
+pub use encode::{encode, encode_err, encode_with, in_one_line};
 pub use failure::Failure;
 pub use limits::Limits;
 pub use packet::{NAME_BYTES, Packet, TAG_BYTES, is_name, is_tag};
