@@ -24,6 +24,7 @@ mod client;
 mod connection;
 mod credential;
 mod decoder;
+mod driver;
 mod encode;
 mod failure;
 mod limits;
