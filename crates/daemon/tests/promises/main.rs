@@ -1,0 +1,12 @@
+//! What the SDK promises to guests, over real sockets.
+
+mod arguments;
+mod auth;
+mod client;
+mod guard;
+mod lab;
+mod limits;
+mod netcat;
+mod requests;
+mod shutdown;
+mod streams;
