@@ -1,5 +1,7 @@
 //! The client before servers that are slow, strange, dying or hostile. Each server is a closure over the socket.
 
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 use std::{io, time::Duration};
 
 use common_tcp::{Address, CallError, Client, ConnectError, Pushed, Remote, Resolve};
