@@ -4,10 +4,18 @@
 //! file needs its line here, which `tidy` checks.
 
 #![expect(clippy::unwrap_used, reason = "all of this is tests")]
+#![expect(clippy::print_stdout, reason = "a test tells its figures, and what it must skip")]
 
 mod harness;
+mod links;
+mod manager_wire;
 mod old_node;
 mod protocol_page;
+mod registry;
+mod spawn;
+mod states;
+mod supervise;
 mod tidy;
 mod transcripts;
+mod watch;
 mod wire;

@@ -2,8 +2,11 @@
 
 use std::{
     io::{self, BufRead, BufReader, Read, Write},
-    net::{Ipv4Addr, Shutdown, SocketAddr, SocketAddrV4, TcpStream},
-    os::{fd::OwnedFd, unix::net::UnixStream},
+    net::{Ipv4Addr, Ipv6Addr, Shutdown, SocketAddr, SocketAddrV4, TcpStream},
+    os::{
+        fd::{AsRawFd, OwnedFd},
+        unix::net::UnixStream,
+    },
     path::Path,
     thread,
     time::Duration,
@@ -11,7 +14,10 @@ use std::{
 
 use nix::{
     libc::linger,
-    sys::socket::{setsockopt, sockopt::Linger},
+    sys::socket::{
+        AddressFamily, SockFlag, SockType, SockaddrIn, connect, setsockopt, socket,
+        sockopt::{Linger, RcvBuf},
+    },
 };
 use serde_json::Value;
 
@@ -41,6 +47,21 @@ impl Netcat {
         stream.set_nodelay(true).unwrap();
         let SocketAddr::V4(own) = stream.local_addr().unwrap() else { unreachable!() };
         Self::over(stream, Some((own, daemon)))
+    }
+
+    /// Connects to `port` on the loopback of IPv6, where this machine has it.
+    pub(crate) fn tcp6(port: u16) -> io::Result<Self> {
+        Ok(Self::over(TcpStream::connect((Ipv6Addr::LOCALHOST, port))?, None))
+    }
+
+    /// Connects to `port` on loopback, with as little room for what comes as the kernel allows.
+    pub(crate) fn narrow(port: u16) -> Self {
+        let flags = SockFlag::SOCK_CLOEXEC;
+        let socket = socket(AddressFamily::Inet, SockType::Stream, flags, None).unwrap();
+        // Before the connection, or the window is promised already.
+        setsockopt(&socket, RcvBuf, &1).unwrap();
+        connect(socket.as_raw_fd(), &SockaddrIn::new(127, 0, 0, 1, port)).unwrap();
+        Self::over(TcpStream::from(socket), None)
     }
 
     /// Connects to the Unix socket at `path`.
@@ -103,5 +124,19 @@ impl Netcat {
         let line = self.read_line().unwrap();
         let (name, args) = line.split_once(' ').unwrap_or_else(|| panic!("{name}: got {line:?}"));
         (name.to_owned(), serde_json::from_str(args).unwrap())
+    }
+    /// Runs a command that must not fail, and returns its result.
+    pub(crate) fn ask(&mut self, name: &str, args: &Value) -> Value {
+        let (reply, mut args) = self.call(name, args);
+        assert_ne!(reply, "err", "{name}: {args}");
+        args.get_mut(0).map(Value::take).unwrap_or_default()
+    }
+
+    /// Runs a command that must fail with `code`, and returns the error.
+    pub(crate) fn refuse(&mut self, code: &str, name: &str, args: &Value) -> Value {
+        let (reply, mut answer) = self.call(name, args);
+        assert_eq!(reply, "err", "{name} {args}: got {answer} where `{code}` was expected");
+        assert_eq!(answer[0]["code"], code, "{name} {args}: {answer}");
+        answer[0].take()
     }
 }

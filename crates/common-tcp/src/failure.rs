@@ -1,12 +1,15 @@
-use std::{borrow::Cow, error::Error, fmt};
+use std::{any::Any, borrow::Cow, error::Error, fmt};
 
 use serde::{Serialize, Serializer, ser::SerializeMap};
 use serde_json::{Map, Value};
 
+use crate::CallError;
+
 /// A command's failure: what goes out, or came in, as `err [{"code","message","command",…}]`.
 ///
 /// Any error turns into one by `?`, with the code `internal`; the guest is then told no more than that
-/// something broke, and the error's text goes to the log.
+/// something broke, and the error's text goes to the log. A [`CallError`] keeps what the other daemon said,
+/// or says `unavailable`.
 ///
 /// It is neither an [`Error`] nor [`Serialize`], or a handler's reply would be ambiguous.
 #[derive(Clone, PartialEq)]
@@ -14,7 +17,7 @@ pub struct Failure {
     code: Cow<'static, str>,
     message: String,
     command: Option<String>,
-    more: Map<String, Value>,
+    more: Box<Map<String, Value>>,
     detail: Option<String>,
 }
 
@@ -25,7 +28,7 @@ impl Failure {
             code: code.into(),
             message: message.into(),
             command: None,
-            more: Map::new(),
+            more: Box::default(),
             detail: None,
         }
     }
@@ -112,7 +115,7 @@ impl Failure {
         let code = text("code").unwrap_or_else(|| "unknown".to_owned());
         let message = text("message").unwrap_or_else(|| code.clone());
         let command = text("command");
-        Self { code: code.into(), message, command, more: members, detail: None }
+        Self { code: code.into(), message, command, more: Box::new(members), detail: None }
     }
 }
 
@@ -128,7 +131,7 @@ impl Serialize for Wire<'_> {
         if let Some(command) = &failure.command {
             members.serialize_entry("command", command)?;
         }
-        for (key, value) in &failure.more {
+        for (key, value) in failure.more.iter() {
             members.serialize_entry(key, value)?;
         }
         members.end()
@@ -148,8 +151,12 @@ impl fmt::Debug for Failure {
     }
 }
 
-impl<E: Error> From<E> for Failure {
+impl<E: Error + 'static> From<E> for Failure {
     fn from(error: E) -> Self {
+        // That another daemon is not there, or refuses, is no fault inside: the guest is told.
+        if let Some(call) = (&error as &dyn Any).downcast_ref::<CallError>() {
+            return call.to_failure();
+        }
         let mut detail = error.to_string();
         let mut source = error.source();
         while let Some(cause) = source {

@@ -433,14 +433,21 @@ impl Child {
 
     /// Takes a new definition, which is obeyed from the next start on.
     pub fn define(&mut self, definition: Arc<Definition>) {
-        if self.state.is_at_rest() {
+        // What is for the next manager alone makes no difference to what runs.
+        let enabled = self.definition.enabled;
+        let is_same = *self.definition == Definition { enabled, ..(*definition).clone() };
+        if is_same || self.state.is_at_rest() {
             self.definition = definition.clone();
         }
         self.defined = definition;
     }
 
-    /// Whether its definition has been changed since it was started.
+    /// Whether its definition has been changed since it was started, so that only its next start obeys it.
+    ///
+    /// Whether it starts with the manager does not count: that is so at once.
     pub fn is_changed(&self) -> bool {
-        self.definition != self.defined
+        let enabled = self.definition.enabled;
+        !Arc::ptr_eq(&self.definition, &self.defined)
+            && *self.definition != Definition { enabled, ..(*self.defined).clone() }
     }
 }

@@ -3,7 +3,7 @@
 
 mod history;
 
-use std::{path::Path, time::Duration};
+use std::{collections::BTreeSet, path::Path, time::Duration};
 
 use common_tcp::{Address, Client};
 use daemon::{Daemon, Failure, Guest, Limits, Settings, Stream};
@@ -177,10 +177,10 @@ impl Dae {
             .map_err(|error| Failure::bad_argument(0, "name", error.to_string()))?;
         let mut flag = |key: &str| take_bool(&mut definition, key);
         let (stays, replace) = (flag("no_start")?, flag("replace")?);
-        let patience = definition.remove("timeout").and_then(|it| it.as_u64());
+        let patience = take_ms(&mut definition, "timeout")?;
         let definition = Definition::from_json(&definition)
             .map_err(|error| Failure::bad_argument(1, "definition", chain(&error)))?;
-        check_program(&definition)?;
+        check_program(&definition.program)?;
         let warnings = Vec::from_iter(warning_if_writable_by_others(&definition.program));
         let definition = Box::new(definition);
         let request = Request::Install { name, definition, start: !stays, replace };
@@ -268,6 +268,9 @@ impl Dae {
         let name = one_name(&name)?;
         let change = Change::from_json(change)
             .map_err(|error| Failure::bad_argument(1, "change", chain(&error)))?;
+        if let Some(program) = change.as_json().get("program").and_then(Value::as_str) {
+            check_program(Path::new(program))?;
+        }
         self.ask(&guest, Request::Edit { name, change }).await
     }
 
@@ -335,12 +338,12 @@ impl Dae {
         verb: Verb,
         patience: Option<u64>,
     ) -> Result<Value, Failure> {
-        let names = self.resolve(guest, names).await?;
+        let (names, mut errors) = self.resolve(guest, names).await?;
         let mut answers = Vec::with_capacity(names.len());
         for name in names {
             answers.push(self.put(guest, Request::Verb(name, verb)).await?);
         }
-        let (mut daemons, mut errors) = (vec![], vec![]);
+        let mut daemons = vec![];
         let all = async {
             for answer in answers {
                 match answer.await.unwrap_or_else(|_| Err(ended())) {
@@ -357,19 +360,30 @@ impl Dae {
         }
     }
 
-    /// The names that the patterns mean, each once.
-    async fn resolve(&self, guest: &Guest, names: Names) -> Result<Vec<Name>, Failure> {
+    /// The names that the patterns mean, each once and no one before whom it waits for, and which patterns mean
+    /// nobody.
+    async fn resolve(
+        &self,
+        guest: &Guest,
+        names: Names,
+    ) -> Result<(Vec<Name>, Vec<Failure>), Failure> {
         let patterns = match names {
             Names::One(name) => vec![name],
             Names::Many(names) => names,
         };
-        let mut all = std::collections::BTreeSet::new();
+        let (mut all, mut unknown) = (BTreeSet::new(), vec![]);
         for text in patterns {
-            let matching = self.ask(guest, Request::Match(pattern(&text)?)).await?;
-            let matching: Vec<String> = serde_json::from_value(matching)?;
-            all.extend(matching.iter().filter_map(|name| Name::new(name).ok()));
+            match self.ask(guest, Request::Match(pattern(&text)?)).await {
+                Ok(matching) => {
+                    let matching: Vec<String> = serde_json::from_value(matching)?;
+                    all.extend(matching.iter().filter_map(|name| Name::new(name).ok()));
+                }
+                Err(failure) => unknown.push(failure),
+            }
         }
-        Ok(all.into_iter().collect())
+        let ordered = self.ask(guest, Request::InOrder(all)).await?;
+        let ordered: Vec<String> = serde_json::from_value(ordered)?;
+        Ok((ordered.iter().filter_map(|name| Name::new(name).ok()).collect(), unknown))
     }
 
     async fn ask(&self, guest: &Guest, request: Request) -> Result<Value, Failure> {
@@ -441,9 +455,18 @@ fn take_bool(members: &mut Map<String, Value>, key: &str) -> Result<bool, Failur
     }
 }
 
+fn take_ms(members: &mut Map<String, Value>, key: &str) -> Result<Option<u64>, Failure> {
+    match members.remove(key) {
+        None | Some(Value::Null) => Ok(None),
+        Some(other) => other.as_u64().map(Some).ok_or_else(|| {
+            let message = format!("`{key}` is a number of milliseconds, not {other}");
+            Failure::bad_argument(1, "milliseconds", message)
+        }),
+    }
+}
+
 /// Over Common TCP nothing is relative: there is no directory that it could be relative to.
-fn check_program(definition: &Definition) -> Result<(), Failure> {
-    let given = definition.program.as_path();
+fn check_program(given: &Path) -> Result<(), Failure> {
     if !given.is_absolute() {
         let message = format!("`{}` is no absolute path", given.display());
         return Err(Failure::bad_argument(1, "absolute path", message));

@@ -183,29 +183,41 @@ impl Child {
 
     /// Whether reading is to stop (`Some(true)`) or to go on (`Some(false)`) from now on.
     pub(super) fn turn_of_the_tap(&mut self) -> Option<bool> {
-        let is_blocked = self.log.as_ref().is_some_and(Log::is_blocked);
+        let is_blocked = self.is_blocked();
         let was_paused = std::mem::replace(&mut self.is_paused, is_blocked);
         (was_paused != is_blocked).then_some(is_blocked)
     }
 
     /// Does what is due by time: tries a full disk again, gives up pipes that do not end. True when
     /// the child has become empty.
-    pub(super) fn tend(&mut self, now: Now) -> bool {
+    pub(super) fn tend(&mut self, buffer: &mut [u8], now: Now) -> bool {
         let Some(log) = &mut self.log else { return false };
         if log.retry_at_ms().is_some_and(|at| at <= now.steady_ms) {
             log.retry(now);
         }
-        if log.is_blocked() || self.has_tree() {
-            return false;
-        }
         if self.drained_at_ms().is_some_and(|at| at <= now.steady_ms) {
-            self.outputs = [None, None];
+            self.drain(buffer, now);
         }
-        let is_done = self.outputs().next().is_none();
+        let is_done = !self.is_blocked() && !self.has_tree() && self.outputs().next().is_none();
         if is_done {
             self.log = None;
         }
         is_done
+    }
+
+    /// Takes what the pipes hold, which is at most a buffer each, and closes them.
+    fn drain(&mut self, buffer: &mut [u8], now: Now) {
+        for stream in Stream::ALL {
+            self.capture(stream, buffer, now);
+            if self.is_blocked() {
+                return;
+            }
+            self.outputs[stream.index()] = None;
+        }
+    }
+
+    fn is_blocked(&self) -> bool {
+        self.log.as_ref().is_some_and(Log::is_blocked)
     }
 
     /// When [`tend`](Self::tend) is due, in steady milliseconds.
@@ -244,5 +256,32 @@ fn status_of(status: WaitStatus) -> Status {
     match status.terminating_signal() {
         Some(signal) => Status::Signal(signal),
         None => Status::Code(status.exit_status().unwrap_or(0)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::keeper::protocol::LogSettings;
+
+    #[test]
+    fn what_is_in_a_pipe_is_read_before_it_is_given_up() {
+        let home = tempfile::tempdir().unwrap();
+        let dir = home.path().to_owned();
+        let now = Now { unix_ms: 1, steady_ms: 1 };
+        let log = Log::open(&LogSettings { dir, max_bytes: 1 << 20, keep: 1 }, now).unwrap();
+        let [(out, out_end), (err, _err_end)] = [(); 2].map(|()| rustix::pipe::pipe().unwrap());
+        rustix::io::write(&out_end, b"late").unwrap();
+        let (control, _) = UnixStream::pair().unwrap();
+        rustix::io::ioctl_fionbio(&err, true).unwrap();
+        let own = rustix::process::getpid();
+        let identity = Identity::read("Sample", own, "secret", 1).unwrap();
+        let mut child = Child::new(1, Started { identity, control, outputs: [out, err] }, log);
+        child.tree_emptied(now);
+
+        let at = |ms| Now { steady_ms: 1 + ms, ..now };
+        assert!(!child.tend(&mut [0; 64], at(DRAIN_MS - 1)));
+        assert!(child.tend(&mut [0; 64], at(DRAIN_MS)));
+        assert_eq!(std::fs::read(home.path().join("current")).unwrap(), b"late");
     }
 }

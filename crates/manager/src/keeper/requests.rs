@@ -70,7 +70,7 @@ impl Keeper {
         // What cannot be watched must not run.
         sources::watch_started(&self.epoll, self.last_key, &started)
             .map_err(SpawnError::at(Step::Spawn))?;
-        started.go()?;
+        started.go();
         let child = Child::new(order.id, started, log);
         before.map(|key| self.children.remove(&key));
         self.children.insert(self.last_key, child);

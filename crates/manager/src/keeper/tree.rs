@@ -8,18 +8,28 @@
 //! pidfd is opened first and the process behind it verified afterwards.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::fs;
+use std::fs::{self, File};
 use std::os::unix::fs::MetadataExt;
 
+use rustix::buffer::spare_capacity;
 use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 
 use super::child::{Child, Leader};
+use super::clock::Now;
 use super::syscall::{self, Target};
 use crate::identity::Stat;
 
 /// All children, by a key that is never used again; a later spawn has a higher one.
 pub(super) type Children = BTreeMap<u64, Child>;
+
+/// How long an orphan without an environment keeps trees from being called empty: it may be within
+/// `exec`, or about to die, and shows whose it is in a moment. Most that stay without have emptied
+/// it on purpose, and nobody's end should wait for them.
+const DOUBT_MS: u64 = 200;
+
+/// More than most environments have; longer ones take another read.
+const ENVIRONMENT_BYTES: usize = 128 << 10;
 
 /// To whom each orphan belongs.
 #[derive(Debug, Default)]
@@ -29,26 +39,44 @@ pub(super) struct Orphans {
     /// Who was sent SIGKILL, by pid and start, until the tree is empty: the dying show neither
     /// their environment nor, once it is reaped, their parent.
     condemned: HashMap<(i32, u64), u64>,
+    /// Orphans that show no environment, and since when.
+    doubtful: HashMap<i32, u64>,
 }
 
 impl Orphans {
     /// Finds the owners of orphans that came since, and tells who has any.
-    pub(super) fn owners(&mut self, children: &Children) -> BTreeSet<u64> {
+    pub(super) fn owners(&mut self, children: &Children, now: Now) -> BTreeSet<u64> {
         for pid in own_children() {
             let is_leader = children.values().any(|child| child.unreaped() == Some(pid));
             let pid = pid.as_raw_pid();
-            if !is_leader
-                && !self.owners.contains_key(&pid)
-                && let Some(owner) = self.owner(pid, children)
-            {
-                self.owners.insert(pid, owner);
+            if !is_leader && !self.owners.contains_key(&pid) {
+                self.attribute(pid, children, now);
             }
         }
         self.owners.values().copied().collect()
     }
 
+    fn attribute(&mut self, pid: i32, children: &Children, now: Now) {
+        let Some(stat) = Pid::from_raw(pid).and_then(|pid| Stat::of(pid).ok()) else { return };
+        let environment = environment(pid);
+        if let Some(owner) = self.owner(pid, &stat, &environment, children) {
+            self.owners.insert(pid, owner);
+        }
+        if environment.is_empty() && !stat.is_dead() && !self.owners.contains_key(&pid) {
+            self.doubtful.entry(pid).or_insert(now.steady_ms);
+        } else {
+            self.doubtful.remove(&pid);
+        }
+    }
+
+    /// Whether an orphan may belong to anybody, because it shows no cookie just now.
+    pub(super) fn is_in_doubt(&self, now: Now) -> bool {
+        self.doubtful.values().any(|since| now.steady_ms < since + DOUBT_MS)
+    }
+
     /// A pid was reaped and means nobody now.
     pub(super) fn reaped(&mut self, pid: Pid) {
+        self.doubtful.remove(&pid.as_raw_pid());
         self.owners.remove(&pid.as_raw_pid());
     }
 
@@ -59,9 +87,9 @@ impl Orphans {
 
     /// Freezes the tree of a child, so that it cannot grow meanwhile, and kills it. What escaped
     /// all the same is found by the next sweep: one is due whenever something has died.
-    pub(super) fn sweep(&mut self, key: u64, children: &Children) {
+    pub(super) fn sweep(&mut self, key: u64, children: &Children, now: Now) {
         let Some(child) = children.get(&key) else { return };
-        self.owners(children);
+        self.owners(children, now);
         for signal in [libc::SIGSTOP, libc::SIGKILL] {
             // Nobody in the group is no failure; the rest of the tree is signalled one by one.
             let _ = signal_group(child, signal);
@@ -78,17 +106,15 @@ impl Orphans {
     /// The child that an orphan belongs to. The cookie is asked before the number of its session or
     /// group: it is this spawn's alone, while a number is used again when nothing is left of it, so
     /// that it speaks for the latest child that had it.
-    fn owner(&self, pid: i32, children: &Children) -> Option<u64> {
-        let stat = Stat::of(Pid::from_raw(pid)?).ok()?;
-        let environment = environment(pid);
+    fn owner(&self, pid: i32, stat: &Stat, environment: &[u8], children: &Children) -> Option<u64> {
         let find = |is_owner: &dyn Fn(&Child) -> bool| {
             let mut living = children.iter().rev().filter(|(_, child)| child.has_tree());
             living.find(|(_, child)| is_owner(child)).map(|(key, _)| *key)
         };
         let condemned = self.condemned.get(&(pid, stat.start_ticks)).copied();
         condemned
-            .or_else(|| find(&|child| holds(&environment, &child.identity.secret)))
-            .or_else(|| find(&|child| is_led(&stat, child)))
+            .or_else(|| find(&|child| holds(environment, &child.identity.secret)))
+            .or_else(|| find(&|child| is_led(stat, child)))
     }
 
     fn is_of(&self, pid: i32, key: u64, children: &Children, snapshot: &Snapshot) -> bool {
@@ -241,8 +267,16 @@ fn carries(pid: i32, secret: &str) -> bool {
     holds(&environment(pid), secret)
 }
 
+/// Empty while the process is within `exec`. Read in one call, during which the kernel holds on to
+/// one program's memory: with two calls the process may begin another program between them, and its
+/// environment would end early.
 fn environment(pid: i32) -> Vec<u8> {
-    fs::read(format!("/proc/{pid}/environ")).unwrap_or_default()
+    let mut environment = Vec::with_capacity(ENVIRONMENT_BYTES);
+    let Ok(file) = File::open(format!("/proc/{pid}/environ")) else { return environment };
+    while let Ok(1..) = rustix::io::read(&file, spare_capacity(&mut environment)) {
+        environment.reserve(ENVIRONMENT_BYTES);
+    }
+    environment
 }
 
 fn holds(environment: &[u8], secret: &str) -> bool {

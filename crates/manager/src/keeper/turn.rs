@@ -29,6 +29,10 @@ const READ_BYTES: usize = 1 << 20;
 /// How long a keeper without children waits for a manager.
 const IDLE_MS: u64 = 60_000;
 
+/// How soon trees are looked at again when it could not be told whose an orphan is: no event says
+/// that an `exec` is over.
+const RECHECK_MS: u64 = 5;
+
 /// How many events one turn takes.
 const EVENTS: usize = 256;
 
@@ -49,6 +53,8 @@ pub(super) struct Keeper {
     /// How many children are not empty.
     pub(super) living: usize,
     alone_since_ms: Option<u64>,
+    /// When trees are looked at though nobody died: see [`Orphans::is_in_doubt`].
+    recheck_at_ms: Option<u64>,
     pub(super) is_ending: bool,
     buffer: Vec<u8>,
 }
@@ -76,6 +82,7 @@ impl Keeper {
             last_key: 0,
             due: BTreeSet::new(),
             living: 0,
+            recheck_at_ms: None,
             alone_since_ms: Some(Now::read().steady_ms),
             is_ending: false,
             buffer: vec![0; READ_BYTES],
@@ -97,6 +104,9 @@ impl Keeper {
         self.events = events;
         self.events.clear();
         self.obey_one(now);
+        if self.recheck_at_ms.is_some_and(|at| at <= now.steady_ms) {
+            self.sweep_and_check(now);
+        }
         self.tend(now);
         self.flush();
         Ok(!self.is_ending && !self.is_alone_too_long(now))
@@ -108,7 +118,8 @@ impl Keeper {
             return Some(Timespec::default());
         }
         let due = self.due.iter().filter_map(|key| self.children.get(key)?.due_at_ms());
-        let at_ms = due.chain(self.alone_since_ms.map(|since| since + IDLE_MS)).min()?;
+        let alone = self.alone_since_ms.map(|since| since + IDLE_MS);
+        let at_ms = due.chain(alone).chain(self.recheck_at_ms).min()?;
         let wait_ms = i64::try_from(at_ms.saturating_sub(now.steady_ms)).unwrap_or(i64::MAX);
         Some(Timespec { tv_sec: wait_ms / 1000, tv_nsec: wait_ms % 1000 * 1_000_000 })
     }
@@ -199,7 +210,7 @@ impl Keeper {
         let killed = |(_, child): &(&u64, &mut Child)| child.sweeps_left > 0;
         let keys: Vec<u64> = self.children.iter_mut().filter(killed).map(|(key, _)| *key).collect();
         for key in keys {
-            self.orphans.sweep(key, &self.children);
+            self.orphans.sweep(key, &self.children, now);
             if let Some(child) = self.children.get_mut(&key) {
                 child.sweeps_left -= 1;
             }
@@ -207,11 +218,16 @@ impl Keeper {
     }
 
     fn check_trees(&mut self, now: Now) {
+        self.recheck_at_ms = None;
         let is_open = |child: &Child| child.has_tree() && child.unreaped().is_none();
         if !self.children.values().any(is_open) {
             return;
         }
-        let owners = self.orphans.owners(&self.children);
+        let owners = self.orphans.owners(&self.children, now);
+        if self.orphans.is_in_doubt(now) {
+            self.recheck_at_ms = Some(now.steady_ms + RECHECK_MS);
+            return;
+        }
         for (key, child) in &mut self.children {
             if is_open(child) && !owners.contains(key) && !tree::has_group(child) {
                 child.tree_emptied(now);
@@ -232,7 +248,7 @@ impl Keeper {
     fn tend(&mut self, now: Now) {
         for key in std::mem::take(&mut self.due) {
             let Some(child) = self.children.get_mut(&key) else { continue };
-            let has_emptied = child.tend(now);
+            let has_emptied = child.tend(&mut self.buffer, now);
             sources::turn_tap(&self.epoll, key, child);
             if child.due_at_ms().is_some() {
                 self.due.insert(key);

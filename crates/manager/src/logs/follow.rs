@@ -111,7 +111,7 @@ impl AsRawFd for Follow {
 
 #[cfg(test)]
 mod tests {
-    use std::{fs, thread};
+    use std::{fs, sync::mpsc, thread};
 
     use rustix::event::{PollFd, PollFlags, Timespec, poll};
     use tempfile::TempDir;
@@ -249,6 +249,35 @@ mod tests {
                 keeper.rotate(number as u64);
             }
         }
+    }
+
+    /// The line may come after the last look at a file and before it is seen to be renamed.
+    #[test]
+    fn a_line_written_just_before_a_rotation_is_not_lost() {
+        const ROUNDS: usize = 1000;
+        const AHEAD: usize = 4;
+        let (_dir, mut keeper) = keeper();
+        let mut follow = Follow::open(vec![keeper.dir.clone()], &NEW).unwrap();
+        let (seen, next) = mpsc::channel();
+        let writer = thread::spawn(move || {
+            for number in 0..ROUNDS {
+                keeper.out(number as u64, format!("{number}\n"));
+                keeper.rotate(number as u64);
+                if number > AHEAD {
+                    next.recv().unwrap();
+                    keeper.prune();
+                }
+            }
+        });
+        let mut number = 0;
+        while number < ROUNDS {
+            for line in take(&mut follow, 1) {
+                assert_eq!(line, (0, number.to_string()));
+                number += 1;
+                seen.send(()).ok();
+            }
+        }
+        writer.join().unwrap();
     }
 
     #[test]

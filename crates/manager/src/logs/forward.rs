@@ -174,3 +174,25 @@ impl Forward {
         pending.min_by_key(|it| it.pending_since())?.finish(true)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::logs::fixture::Keeper;
+
+    #[test]
+    fn a_line_between_the_last_look_and_the_rename_is_not_lost() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut keeper = Keeper::new(dir.path());
+        let bounds = Bounds { is_following: true, ..Bounds::default() };
+        let mut forward = Forward::new(dir.path(), bounds);
+        assert_eq!(forward.next_line().unwrap(), None);
+        keeper.out(1, "late\n");
+        keeper.rotate(1);
+        keeper.out(2, "new\n");
+        assert!(forward.turn().unwrap());
+        for text in ["late", "new"] {
+            assert_eq!(forward.next_line().unwrap().unwrap().text, text.as_bytes());
+        }
+    }
+}

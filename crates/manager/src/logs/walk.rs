@@ -31,9 +31,10 @@ pub(super) struct Start {
     pub(super) record: u64,
     /// Where the first line wanted of each stream begins; `None`: at the first byte met.
     pub(super) marks: [Option<Mark>; 2],
-    /// Whether there is nothing before it.
+    /// Whether there are fewer lines than wanted.
     pub(super) is_oldest: bool,
-    /// How many files and records are before it.
+    /// How many files and records are before the lines; what began earlier and ends among them left
+    /// aside.
     rank: (usize, u64),
 }
 
@@ -108,19 +109,27 @@ impl Walk {
     /// silent for long, only at the index.
     pub(super) fn start(mut self, goal: Goal) -> io::Result<Start> {
         let mut search = Search::new(goal);
-        let mut is_oldest = false;
+        let mut start = Start::at(&self);
         while !search.is_over() {
+            let is_counting = search.lines > 0;
             let Some(record) = self.back()? else {
-                is_oldest = true;
+                start.is_oldest = is_counting;
                 break;
             };
-            if goal.stream.is_none_or(|it| it == record.stream) {
-                search.look(&mut self.segment, self.record, &record)?;
+            let is_wanted = goal.stream.is_none_or(|it| it == record.stream);
+            if is_wanted && search.look(&mut self.segment, self.record, &record)? {
+                start.move_to(&self);
+            }
+            if is_counting {
+                start.rank = self.rank();
             }
         }
-        let marks = search.streams.map(|it| it.mark);
-        let rank = (self.older.len(), self.record);
-        Ok(Start { segment: self.segment, record: self.record, marks, is_oldest, rank })
+        start.marks = search.streams.map(|it| it.mark);
+        Ok(start)
+    }
+
+    fn rank(&self) -> (usize, u64) {
+        (self.older.len(), self.record)
     }
 
     fn back(&mut self) -> io::Result<Option<Record>> {
@@ -152,7 +161,19 @@ impl Walk {
 }
 
 impl Start {
-    /// Whether it is before `other`, which was found from the same end.
+    fn at(walk: &Walk) -> Self {
+        let (segment, record, rank) = (walk.segment.clone(), walk.record, walk.rank());
+        Self { segment, record, marks: [None; 2], is_oldest: false, rank }
+    }
+
+    fn move_to(&mut self, walk: &Walk) {
+        if self.segment.inode != walk.segment.inode {
+            self.segment = walk.segment.clone();
+        }
+        self.record = walk.record;
+    }
+
+    /// Whether its lines begin before those of `other`, which was found from the same end.
     pub(super) fn is_before(&self, other: &Self) -> bool {
         self.rank < other.rank
     }
@@ -172,12 +193,17 @@ impl Search {
         self.lines == 0 && self.streams.iter().all(|it| it.mark.is_some() || !it.is_needed)
     }
 
-    fn look(&mut self, segment: &mut Segment, number: u64, record: &Record) -> io::Result<()> {
+    /// Looks for ends of lines in a record; returns whether it has to be read.
+    fn look(&mut self, segment: &mut Segment, number: u64, record: &Record) -> io::Result<bool> {
         if record.note {
+            let is_counting = self.lines > 0;
             self.lines = self.lines.saturating_sub(1);
-            return Ok(());
+            return Ok(is_counting);
         }
         let sought = &mut self.streams[record.stream as usize];
+        if sought.mark.is_some() {
+            return Ok(false);
+        }
         sought.is_needed = true;
         let mut end = record.len;
         while sought.mark.is_none() {
@@ -189,6 +215,6 @@ impl Search {
             self.lines = self.lines.saturating_sub(1);
             end = newline;
         }
-        Ok(())
+        Ok(true)
     }
 }

@@ -4,11 +4,12 @@ use common_tcp::Failure;
 use serde_json::{Map, Value, json};
 use tokio::time::Instant;
 
-use super::{Manager, entry::Entry, listing, plan, readiness, waiters::Waiter};
+use super::{Manager, entry::Entry, listing, plan, readiness, request::Answer, waiters::Waiter};
 use crate::{
     child::{Action, Event, Phase, State},
+    definition::Ready,
     events::{Kind, What},
-    identity::Identity,
+    identity::{Identity, kill_trees},
     keeper::protocol::{Listed, Report, State as Kept, Status},
     name::Name,
     order::Link,
@@ -48,7 +49,9 @@ impl Manager {
     /// Queues a daemon, and starts what it needs; what it needs and can't have is its end.
     fn ask_slot(&mut self, name: &Name) {
         self.slots.ask(name);
-        let Some(definition) = self.definition(name) else { return };
+        // What it is at its next start, which this is.
+        let Some(entry) = self.entries.get(name) else { return };
+        let definition = Arc::clone(entry.child.defined());
         for need in &definition.needs {
             match self.state(need) {
                 Some(State::Down) => self.step(need, Event::Start),
@@ -96,12 +99,20 @@ impl Manager {
             base: &self.base_environment,
             paths: &self.paths,
             manager_port: self.port,
+            nofile: self.nofile,
             socket: socket.as_deref(),
             secret: &secret,
         });
+        let notify = (definition.ready == Ready::Notify)
+            .then(|| plan::listen(&readiness::notify_path(&self.paths, name)));
         let Some(entry) = self.entries.get_mut(name) else { return };
         entry.secret = Some(secret);
         entry.identity = None;
+        entry.announced = None;
+        let planned = planned.and_then(|spawn| {
+            entry.notify = notify.transpose()?;
+            Ok(spawn)
+        });
         match planned {
             Ok(spawn) => self.keeper.spawn(spawn),
             Err(plan::PlanError { step, errno }) => {
@@ -117,7 +128,7 @@ impl Manager {
             pid,
             ready: entry.child.definition().ready,
             secret: entry.secret.clone().unwrap_or_default(),
-            socket: readiness::notify_path(&self.paths, name),
+            notify: entry.notify.take(),
             mailbox: self.mailbox.clone(),
         };
         let task = self.tasks.spawn(search.run());
@@ -134,7 +145,7 @@ impl Manager {
 
     /// A start is not possible now: who waits for it is told why.
     fn refuse(&mut self, name: &Name, reason: &str) {
-        for waiter in self.waiters.drain(name) {
+        for waiter in self.waiters.drain_ready(name) {
             waiter.answer.send(Err(listing::about(
                 "unavailable",
                 name,
@@ -259,6 +270,10 @@ impl Manager {
             entry.identity = Some(identity);
         }
         self.step(&name, Event::Spawned { pid });
+        let announced = self.entries.get_mut(&name).and_then(|entry| entry.announced.take());
+        if let Some((port, answer)) = announced {
+            answer.send(self.check_ready(&name, pid, port));
+        }
     }
 
     fn step_by(&mut self, name: &str, event: Event) {
@@ -277,7 +292,10 @@ impl Manager {
             Kept::Failed { .. } => return self.keeper.forget(name.as_str()),
             Kept::Starting | Kept::Running | Kept::Exited { .. } => {}
         }
-        self.step(name, Event::Adopted { pid, port: None, is_ready: false });
+        // It has told that it is ready, and will not tell again; nobody else can.
+        let is_ready =
+            self.definition(name).is_some_and(|definition| definition.ready == Ready::Notify);
+        self.step(name, Event::Adopted { pid, port: None, is_ready });
         if let Kept::Exited { status, .. } = listed.state {
             self.step(name, Event::Exited { pid, exit: exit(status), is_empty: listed.empty });
         }
@@ -293,10 +311,9 @@ impl Manager {
             .iter()
             .filter_map(|(name, entry)| Some((name.clone(), entry.child.state().pid()?)))
             .collect();
+        let known = with_process.iter().filter_map(|(name, _)| self.identity_of(name).cloned());
+        kill_trees(&known.collect::<Vec<_>>());
         for (name, pid) in with_process {
-            if let Some(identity) = self.identity_of(&name) {
-                identity.kill_tree();
-            }
             self.step(&name, Event::Exited { pid, exit: Exit::Unknown, is_empty: true });
         }
         let spawning = |entry: &Entry| {
@@ -318,16 +335,29 @@ impl Manager {
     }
 
     /// A child says that it listens: believed if the kernel says so too.
-    pub(super) fn heard_ready(&mut self, secret: &str, port: u16) -> Result<Value, Failure> {
+    pub(super) fn heard_ready(&mut self, secret: &str, port: u16, answer: Answer) {
         let is_it = |entry: &Entry| entry.secret.as_deref() == Some(secret);
-        let found = self.entries.iter().find(|(_, entry)| is_it(entry));
+        let found = self.entries.iter_mut().find(|(_, entry)| is_it(entry));
         let Some((name, entry)) = found else {
-            return Err(Failure::new("denied", "no spawn of this manager has this secret"));
+            let failure = Failure::new("denied", "no spawn of this manager has this secret");
+            return answer.send(Err(failure));
         };
         let (name, state) = (name.clone(), entry.child.state());
-        let Some(pid) = state.pid() else {
-            return Err(listing::about("unavailable", &name, format!("`{name}` is {state}")));
-        };
+        match state.pid() {
+            Some(pid) => answer.send(self.check_ready(&name, pid, port)),
+            // It was faster than the keeper's report about it.
+            None if matches!(state, State::Starting { .. }) => {
+                entry.announced = Some((port, answer));
+            }
+            None => {
+                let message = format!("`{name}` is {state}");
+                answer.send(Err(listing::about("unavailable", &name, message)));
+            }
+        }
+    }
+
+    fn check_ready(&mut self, name: &Name, pid: u32, port: u16) -> Result<Value, Failure> {
+        let name = name.clone();
         let tree = crate::proc::tree(pid)?;
         match scan::belongs_to(port, &tree)? {
             Belonging::Tree(_) => {

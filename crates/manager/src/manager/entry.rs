@@ -1,7 +1,8 @@
 use std::collections::VecDeque;
 
-use tokio::task::AbortHandle;
+use tokio::{net::UnixDatagram, task::AbortHandle};
 
+use super::request::Answer;
 use crate::{
     child::{Child, State},
     identity::Identity,
@@ -20,8 +21,12 @@ pub(super) struct Entry {
     pub(super) since_ms: u64,
     /// The last transitions, oldest first.
     pub(super) past: VecDeque<Past>,
+    /// Where it will tell that it is ready, from before it is spawned until the search for that begins.
+    pub(super) notify: Option<UnixDatagram>,
     /// The search for its readiness.
     pub(super) probe: Option<AbortHandle>,
+    /// A port that it told before the keeper told that it runs, and who waits for the answer to that.
+    pub(super) announced: Option<(u16, Answer)>,
 }
 
 /// A transition that has been.
@@ -44,7 +49,9 @@ impl Entry {
             identity: None,
             since_ms: time::now_ms(),
             past: VecDeque::new(),
+            notify: None,
             probe: None,
+            announced: None,
         }
     }
 

@@ -24,7 +24,7 @@ impl Manager {
         put("since", time::rfc3339(entry.since_ms).into());
         put("updated", entry.since_ms.into());
         put("restarts", (child.restarts().automatic + child.restarts().asked).into());
-        put("enabled", child.definition().enabled.into());
+        put("enabled", child.defined().enabled.into());
         put("host", "127.0.0.1".into());
         put("foreign", false.into());
         put("definition_changed", child.is_changed().into());
@@ -59,8 +59,8 @@ impl Manager {
         json!({
             "v": 1,
             "daemon": self.listed(name, entry),
-            "definition": entry.child.definition().to_json(),
-            "environment": entry.child.definition().env,
+            "definition": entry.child.defined().to_json(),
+            "environment": entry.child.defined().env,
             "identity": entry.identity.as_ref().map(|it| json!({
                 "pid": it.pid, "start_ticks": it.start_ticks, "boot_id": it.boot_id, "inode": it.inode,
             })),

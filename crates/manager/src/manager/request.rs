@@ -1,3 +1,5 @@
+use std::collections::BTreeSet;
+
 use serde_json::Value;
 use tokio::sync::oneshot;
 
@@ -29,6 +31,8 @@ pub struct Answer(oneshot::Sender<Result<Value, Failure>>);
 pub enum Request {
     /// The names of all installed daemons that a pattern matches.
     Match(Pattern),
+    /// The same names, in an order in which they may start.
+    InOrder(BTreeSet<Name>),
     /// Entries of running daemons; with `all` of stopped ones too, without `own` of foreign ones too.
     List {
         /// Stopped ones too.

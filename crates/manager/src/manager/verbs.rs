@@ -11,7 +11,7 @@ use super::{
     waiters::{self, Verdict, Waiter},
 };
 use crate::{
-    child::{Child, Event, State},
+    child::{Child, Event, State, Then},
     definition::{Change, Definition},
     events::{Kind, What},
     name::{Name, Pattern, nearest},
@@ -25,6 +25,7 @@ impl Manager {
         self.record_command(&request, &by);
         let result = match request {
             Request::Match(pattern) => self.matching(&pattern),
+            Request::InOrder(names) => Ok(self.in_order(names)),
             Request::List { all, own, name } => Ok(self.list(all, own, name.as_ref())),
             Request::Find { name, wait } => return self.find(&name, wait, answer),
             Request::Watch { pattern, stream } => {
@@ -40,7 +41,7 @@ impl Manager {
             Request::Status(Some(name)) => {
                 self.installed(&name).map(|(name, entry)| self.status(name, entry))
             }
-            Request::Ready { secret, port } => self.heard_ready(&secret, port),
+            Request::Ready { secret, port } => return self.heard_ready(&secret, port, answer),
             Request::Install { name, definition, start, replace } => {
                 return self.install(name, *definition, start, replace, answer);
             }
@@ -59,6 +60,14 @@ impl Manager {
             true => Err(self.unknown(pattern.as_str())),
             false => Ok(names.into()),
         }
+    }
+
+    /// `names` so that whoever is waited for comes before who waits: one that is at rest is not waited for.
+    fn in_order(&self, mut names: BTreeSet<Name>) -> Value {
+        let order = if names.len() > 1 { self.order.start_order() } else { vec![] };
+        let ordered: Vec<Name> = order.into_iter().filter_map(|name| names.take(name)).collect();
+        // What is being uninstalled has no place in the order any more.
+        ordered.iter().chain(&names).map(Name::as_str).collect()
     }
 
     fn list(&self, all: bool, own: bool, name: Option<&Pattern>) -> Value {
@@ -135,6 +144,11 @@ impl Manager {
 
     /// Keeps a definition: in the order of all, on disk, and with the child.
     fn store(&mut self, name: &Name, definition: Definition) -> Result<(), Failure> {
+        // It has left the registry already, and must not come back by this.
+        if let Some(State::Stopping { then: Then::Gone, .. }) = self.state(name) {
+            let message = format!("`{name}` is being uninstalled");
+            return Err(listing::about("unavailable", name, message));
+        }
         let mut order = self.order.clone();
         order.put(name.clone(), &definition);
         order.check().map_err(|cycle| {

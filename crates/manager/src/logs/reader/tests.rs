@@ -264,6 +264,46 @@ fn a_silent_stream_costs_no_data() {
     assert!(cost < 4 * 20_000 * index::SIZE as u64, "{cost} bytes read");
 }
 
+#[test]
+fn a_follower_looks_back_beyond_a_stream_that_was_never_used() {
+    let (_dir, mut keeper) = keeper();
+    for number in 0..1000 {
+        keeper.out(number, format!("line {number}\n"));
+    }
+    let early = Selection { lines: Some(2), ..grep("^line .$") };
+    let mut reader = Reader::open_following(&keeper.dir, &early).unwrap();
+    assert_eq!(texts(&mut reader), ["line 8", "line 9"]);
+}
+
+#[test]
+fn lines_older_than_since_are_not_even_looked_at() {
+    let (_dir, mut keeper) = keeper();
+    for number in 0..20_000_u32 {
+        keeper.out(u64::from(number), format!("{number:0199}\n"));
+    }
+    let before = bytes_read();
+    let few = Selection { since_ms: Some(19_998), ..last(5) };
+    assert_eq!(keeper.read(&few).len(), 2);
+    let cost = bytes_read() - before;
+    assert!(cost < 1024 * 1024, "{cost} bytes read");
+}
+
+#[test]
+fn files_pruned_during_the_walk_back_end_it() {
+    let (_dir, mut keeper) = keeper();
+    for number in 0..4 {
+        keeper.out(number, format!("{number}\n"));
+        keeper.rotate(number);
+    }
+    let walk = Walk::from_end(&keeper.dir).unwrap().unwrap();
+    keeper.prune();
+    keeper.prune();
+    let start = walk.start(Goal { lines: 9, stream: None, goes_on: false }).unwrap();
+    assert!(start.is_oldest);
+    let mut forward = Forward::from(&keeper.dir, Bounds::default(), start);
+    assert_eq!(forward.next_line().unwrap().unwrap().text, b"2");
+}
+
 /// What one write of a daemon may be.
 fn write() -> impl Strategy<Value = (u8, String)> {
     (0u8..8, "[ab\n]{0,5}")

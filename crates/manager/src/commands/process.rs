@@ -1,0 +1,37 @@
+//! Another process, watched until it ends.
+
+use std::{
+    io,
+    os::fd::{AsFd, BorrowedFd, OwnedFd},
+};
+
+use rustix::{
+    event::{PollFd, PollFlags, poll},
+    io::retry_on_intr,
+    process::{Pid, PidfdFlags, pidfd_open},
+};
+
+/// A process that cannot be mistaken for a later one with its pid. Readable once it has ended.
+#[derive(Debug)]
+pub(super) struct Process(OwnedFd);
+
+impl Process {
+    /// The process that has `pid` now.
+    pub(super) fn open(pid: u32) -> io::Result<Self> {
+        let pid = i32::try_from(pid).ok().and_then(Pid::from_raw);
+        let pid = pid.ok_or(io::ErrorKind::InvalidInput)?;
+        Ok(Self(pidfd_open(pid, PidfdFlags::empty())?))
+    }
+
+    /// Waits until it has ended. Blocks, since a command has nothing else to do meanwhile.
+    pub(super) fn wait(&self) -> io::Result<()> {
+        retry_on_intr(|| poll(&mut [PollFd::new(self, PollFlags::IN)], None))?;
+        Ok(())
+    }
+}
+
+impl AsFd for Process {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}

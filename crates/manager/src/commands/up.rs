@@ -1,0 +1,119 @@
+//! `dae up`: sees that there is a manager, in the background or here.
+
+mod background;
+mod foreground;
+
+use std::time::Duration;
+
+use common_tcp::{Address, CallError, Credential, Remote, Reply};
+use manager::paths::Paths;
+use serde::{Deserialize, Serialize};
+use serde_json::{json, value::RawValue};
+
+use super::{
+    Console,
+    entry::Entry,
+    manager::{Manager, read},
+    many::{Many, Report},
+};
+use crate::{
+    cli::Up,
+    error::{Complaint, Done, Error, Exit},
+};
+
+/// How long a running manager may take to say who it is.
+const ANSWER: Duration = Duration::from_secs(10);
+
+/// Where a manager is.
+#[derive(Debug, Deserialize, Serialize)]
+struct Place {
+    v: u8,
+    pid: u32,
+    port: u16,
+    unix: String,
+    /// Whether it was there before.
+    #[serde(default)]
+    already: bool,
+    /// What became of the daemons that were waited for.
+    #[serde(skip_deserializing, skip_serializing_if = "Option::is_none")]
+    wait: Option<Box<RawValue>>,
+}
+
+pub(super) async fn run(args: Up, console: &mut Console) -> Done {
+    let paths = console.paths()?;
+    // The parent of a manager in the background has looked.
+    let running = if args.background { None } else { running(&paths).await? };
+    let place = match running {
+        Some(place) => place,
+        None if args.foreground => return foreground::run(&args, paths, console).await,
+        None => background::start(&args, &paths, console).await?,
+    };
+    if args.wait { waited(place, console).await } else { told(&place, console) }
+}
+
+fn told(place: &Place, console: &mut Console) -> Done {
+    if console.out.is_json {
+        console.out.document(place)?;
+    } else {
+        let already = if place.already { "already " } else { "" };
+        let Place { pid, port, .. } = place;
+        console.out.note(format_args!("Dae  {already}up  pid {pid}  port {port}"))?;
+    }
+    Ok(Exit::Done)
+}
+
+/// Tells how the daemons fare that start with the manager, once that is clear.
+async fn waited(place: Place, console: &mut Console) -> Done {
+    if !console.out.is_json {
+        told(&place, console)?;
+    }
+    let names = enabled(console).await?;
+    if names.is_empty() {
+        return if console.out.is_json { told(&place, console) } else { Ok(Exit::Done) };
+    }
+    let answer = Many::new("wait", names.iter().map(String::as_str))
+        .with("for", "ready")
+        .answer(console)
+        .await?;
+    let report = Report::read("wait", &answer)?;
+    if console.out.is_json {
+        told(&Place { wait: Some(answer), ..place }, console)?;
+    }
+    let is_vain = !report.daemons.iter().all(Entry::is_up);
+    let exit = report.tell(console, ToString::to_string)?;
+    Ok(if is_vain { exit.max(Exit::NotUp) } else { exit })
+}
+
+/// Who starts with the manager.
+async fn enabled(console: &Console) -> Result<Vec<String>, Error> {
+    let options = json!([{ "all": true, "own": true }]);
+    let answer = console.look().await?.ask("list", &options).await?;
+    let entries: Vec<Entry> = read(&answer)?;
+    let enabled = entries.into_iter().filter(|it| it.enabled != Some(false) && !it.is_foreign());
+    Ok(enabled.map(|it| it.name).collect())
+}
+
+/// The manager that runs, if one does.
+async fn running(paths: &Paths) -> Result<Option<Place>, Error> {
+    let manager = match Manager::connect(paths, ANSWER).await {
+        Ok(manager) => manager,
+        Err(Error::Failed(complaint)) if complaint.exit == Exit::NoManager => return Ok(None),
+        Err(error) => return Err(error),
+    };
+    Ok(Some(place(&manager.exchange("dae", &json!([])).await?, paths)?))
+}
+
+/// The manager that somebody else starts just now: it has the lock already, and will listen.
+async fn arriving(paths: &Paths) -> Result<Place, Error> {
+    let manager = Remote::new(Address::Unix(paths.socket())).with_deadline(ANSWER);
+    let reply = manager.exchange("dae", &json!([])).await;
+    let reply = reply.map_err(|error: CallError| Complaint::unanswered(&error))?;
+    Ok(place(&reply, paths)?)
+}
+
+fn place(reply: &Reply, paths: &Paths) -> Result<Place, Complaint> {
+    let unexpected = |error| Complaint::of("unexpected", &error).when("understand the manager");
+    let Credential { pid, port, .. } = reply.parse().map_err(unexpected)?;
+    let unix = paths.socket().display().to_string();
+    Ok(Place { v: 1, pid, port, unix, already: true, wait: None })
+}

@@ -1,0 +1,53 @@
+//! The manager in this process.
+
+use std::io::{self, IsTerminal};
+
+use manager::{
+    paths::Paths,
+    run::{self, RunError},
+};
+use nix::unistd::setsid;
+use tracing_subscriber::EnvFilter;
+
+use crate::{
+    cli::Up,
+    commands::Console,
+    error::{Complaint, Done, Exit},
+};
+
+pub(super) async fn run(args: &Up, paths: Paths, console: &Console) -> Done {
+    if args.background {
+        leave()?;
+    }
+    log();
+    let announce = args.background || console.out.is_json;
+    let options = run::Options { port: args.port, no_start: args.no_start, announce };
+    let ended = run::run(&paths, options).await;
+    ended.map_err(|error| failed(&error))?;
+    Ok(Exit::Done)
+}
+
+fn failed(error: &RunError) -> Complaint {
+    let (code, hint) = match error {
+        RunError::Paths(error) => ("storage", error.hint()),
+        RunError::Registry(error) => ("storage", error.hint().map(str::to_owned)),
+        _ => ("failed", None),
+    };
+    let complaint = Complaint::of(code, error).when("run the manager");
+    hint.into_iter().fold(complaint, Complaint::hint)
+}
+
+/// Leaves the terminal, so that neither its ^C nor its end reaches the manager.
+fn leave() -> Result<(), Complaint> {
+    setsid().map(drop).map_err(|error| Complaint::of("failed", &error).when("leave the terminal"))
+}
+
+/// Logs to stderr: from `info` on, or as `DAE_LOG` says.
+fn log() {
+    let filter = EnvFilter::try_from_env("DAE_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(io::stderr)
+        .with_ansi(io::stderr().is_terminal())
+        .init();
+}
