@@ -6,10 +6,6 @@ use crate::{
     netcat::{Netcat, code, failure},
 };
 
-fn eight(_: &(), a: u8, b: u8, c: u8, d: u8, e: u8, f: u8, g: u8, h: u8) -> Vec<u8> {
-    vec![a, b, c, d, e, f, g, h]
-}
-
 #[rustfmt::skip] // A table: one row a command.
 async fn served() -> Served<()> {
     let daemon = Daemon::new("Words")
@@ -18,7 +14,7 @@ async fn served() -> Served<()> {
         .command("trailing", |_: &(), a: u8, b: Option<u8>| (a, b)).args(["a", "b"]).help("Two")
         .command("middle", |_: &(), a: Option<u8>, b: u8| (a, b))
         .command("rest", |_: &(), a: String, rest: Rest| (a, rest.0))
-        .command("eight", eight)
+        .command("eight", |_: &(), a: u8, b: u8, c: u8, d: u8, e: u8, f: u8, g: u8, h: u8| [a, b, c, d, e, f, g, h])
         .command("later", async |_: &(), a: u8, _: Guest| a + 1)
         .command("may-fail", async |_: &(), fails: bool| match fails {
             true => Err(Failure::new("no-way", "it was asked to").with("why", 7)),

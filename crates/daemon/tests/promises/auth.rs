@@ -1,10 +1,7 @@
-use std::{
-    fs,
-    net::Ipv4Addr,
-    time::{Duration, Instant},
-};
+use std::{fs, net::Ipv4Addr, time::Duration};
 
 use daemon::{BindError, Daemon, Environment, Failure, Guest, Settings};
+use tokio::time::Instant;
 
 use crate::{
     lab::{Lab, lab, serve},

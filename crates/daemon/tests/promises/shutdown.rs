@@ -1,14 +1,15 @@
 use std::{
     sync::atomic::{AtomicBool, Ordering::SeqCst},
-    time::{Duration, Instant},
+    time::Duration,
 };
+
+use serde_json::json;
+use tokio::time::{Instant, timeout};
 
 use crate::{
     lab::{lab, serve},
     netcat::{Netcat, PATIENCE, code},
 };
-use serde_json::json;
-use tokio::time::timeout;
 
 #[tokio::test]
 async fn at_the_end_all_that_was_read_is_answered_and_streams_are_told() {
