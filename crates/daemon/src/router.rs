@@ -8,7 +8,7 @@ use std::{
     sync::atomic::{AtomicU64, Ordering::Relaxed},
 };
 
-use common_tcp::{Failure, Packet, Unreadable, encode_err};
+use common_tcp::{Failure, Packet, Unreadable, encode_err, in_one_line};
 use serde_json::value::RawValue;
 
 use crate::{
@@ -100,6 +100,9 @@ impl<S: 'static> Router<S> {
         }
         let (index, refused) = (Cell::new(0), RefCell::new(None));
         let call = Call { guest, tag: packet.tag, index, refused };
+        if declaration.is_stream() {
+            guest.outbox().take_all(out);
+        }
         let start = out.len();
         write_head(out, declaration.reply, packet.tag);
         let run = || match entry {
@@ -162,6 +165,7 @@ impl<S: 'static> Router<S> {
         });
         match result {
             Ok(()) => {
+                in_one_line(&mut out[start..]);
                 out.push(b'\n');
                 if declaration.is_stream() {
                     guest.outbox().open(tag);
