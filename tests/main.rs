@@ -11,6 +11,7 @@ mod links;
 mod manager_wire;
 mod old_node;
 mod protocol_page;
+mod readme;
 mod registry;
 mod spawn;
 mod states;

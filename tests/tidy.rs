@@ -1,4 +1,7 @@
 //! The tree itself: what depends on what, what lies where, what no file may name.
+//!
+//! What depends on what, and which files there are, is told by the tables of
+//! `crates/ARCHITECTURE.md`, so that the page cannot lie.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -11,15 +14,8 @@ use serde_json::Value;
 
 use crate::harness::workspace;
 
-/// Which of our crates each crate may, and does, depend on. Arrows go down only.
-const ARROWS: &[(&str, &[&str])] = &[
-    ("common-tcp", &[]),
-    ("daemon", &["common-tcp"]),
-    ("manager", &["common-tcp", "daemon"]),
-    ("sample", &["daemon"]),
-    ("tests", &["common-tcp", "daemon"]),
-    ("xtask", &[]),
-];
+/// The page for those who change the code.
+const MAP: &str = "crates/ARCHITECTURE.md";
 
 /// All that lies at the top of the repository, besides dot files.
 const TOP: &[&str] =
@@ -39,13 +35,18 @@ const OF_A_REGISTRY: &[&str] = &[
     "files.pythonhosted.org",
 ];
 
+/// Where pages lie that are not in this repository: nobody who reads it could look them up.
+const ELSEWHERE: &[&str] = &["spec/", "shared/"];
+
 /// The one address by which a lock file names the public registry, whichever mirror is in use.
 const PUBLIC_REGISTRY: &str = "registry+https://github.com/rust-lang/crates.io-index";
 
 #[test]
 fn crates_depend_on_each_other_as_drawn() {
-    let drawn: BTreeMap<&str, BTreeSet<&str>> =
-        ARROWS.iter().map(|(from, to)| (*from, to.iter().copied().collect())).collect();
+    let page = map();
+    let drawn: BTreeMap<&str, BTreeSet<&str>> = rows(&page, "crate")
+        .map(|row| (code(row.cells[0]).next().unwrap(), code(row.cells[1]).collect()))
+        .collect();
     let metadata = cargo_metadata();
     let found: BTreeMap<&str, BTreeSet<&str>> = metadata["packages"]
         .as_array()
@@ -54,7 +55,34 @@ fn crates_depend_on_each_other_as_drawn() {
         .map(|package| (package["name"].as_str().unwrap(), own_dependencies(package)))
         .collect();
 
-    assert_eq!(found, drawn);
+    assert_eq!(found, drawn, "`cargo metadata` on the left, {MAP} on the right");
+}
+
+#[test]
+fn every_file_of_the_crates_is_on_the_map() {
+    let page = map();
+    let drawn: BTreeSet<String> = rows(&page, "file")
+        .flat_map(|row| {
+            let directory = code(row.section).next().unwrap();
+            code(row.cells[0]).flat_map(move |it| expanded(&format!("{directory}/{it}")))
+        })
+        .collect();
+    let found: BTreeSet<String> = tracked().into_iter().filter(|it| is_mapped(it)).collect();
+
+    let unnamed: Vec<&String> = found.difference(&drawn).collect();
+    assert!(unnamed.is_empty(), "in no table of {MAP}: {unnamed:#?}");
+    let gone: Vec<&String> = drawn.difference(&found).collect();
+    assert!(gone.is_empty(), "in a table of {MAP}, and nowhere else: {gone:#?}");
+}
+
+#[test]
+fn every_crate_says_what_it_is() {
+    let roots = tracked();
+    let roots = roots.iter().filter(|it| it.ends_with("src/lib.rs") || it.ends_with("src/main.rs"));
+    for root in roots {
+        let text = fs::read_to_string(workspace().join(root)).unwrap();
+        assert!(text.starts_with("//! "), "{root} does not begin with what it is");
+    }
 }
 
 #[test]
@@ -101,6 +129,36 @@ fn no_file_names_one_machine_or_where_packages_come_from() {
     }
 }
 
+#[test]
+fn every_page_that_a_file_names_is_here() {
+    let files = tracked();
+    let own_name = file!().rsplit('/').next().unwrap();
+    for path in files.iter().filter(|it| !it.ends_with(own_name)) {
+        let Ok(text) = fs::read_to_string(workspace().join(path)) else { continue };
+        for (number, line) in text.lines().enumerate() {
+            let place = format!("{path}:{}: {line}", number + 1);
+            assert!(!ELSEWHERE.iter().any(|it| names_path(line, it)), "{place}");
+            for page in pages(line) {
+                let is_it = |file: &&String| file.rsplit('/').next() == page.rsplit('/').next();
+                assert!(files.iter().any(|it| is_it(&it)), "there is no `{page}`: {place}");
+            }
+        }
+    }
+}
+
+/// The names of pages in `line`.
+fn pages(line: &str) -> impl Iterator<Item = &str> {
+    line.split(|it: char| !(it.is_alphanumeric() || "._-/".contains(it)))
+        .map(|word| word.trim_end_matches('.'))
+        .filter(|word| word.strip_suffix(".md").is_some_and(|it| !it.is_empty()))
+}
+
+#[test]
+fn a_page_is_found_in_the_middle_of_a_sentence() {
+    let line = "See `docs/a.md`, B.md. Not c.mdx, nor .md; [d](../d.md#e).";
+    assert_eq!(pages(line).collect::<Vec<_>>(), ["docs/a.md", "B.md", "../d.md"]);
+}
+
 /// Whether `line` has an absolute path that begins with `start`; `docs/home/x` is none.
 fn names_path(line: &str, start: &str) -> bool {
     line.match_indices(start).any(|(at, _)| {
@@ -114,6 +172,74 @@ fn a_path_is_absolute_when_nothing_stands_before_it() {
     assert!(names_path("/home/ann", "/home/"));
     assert!(!names_path("docs/home/ann", "/home/"));
     assert!(!names_path("$HOME/ann", "/home/"));
+}
+
+/// The text of [`MAP`].
+fn map() -> String {
+    fs::read_to_string(workspace().join(MAP)).unwrap()
+}
+
+/// A row of a table in a page, with the heading above the table.
+struct Row<'a> {
+    section: &'a str,
+    cells: Vec<&'a str>,
+}
+
+/// The rows of all tables in `page` whose first column is `column`.
+fn rows<'a>(page: &'a str, column: &str) -> impl Iterator<Item = Row<'a>> {
+    let (mut section, mut is_wanted) = ("", None::<bool>);
+    page.lines().filter_map(move |line| {
+        if line.starts_with('#') {
+            section = line;
+        }
+        let Some(inner) = line.strip_prefix("| ") else {
+            // The line between head and rows is part of the table.
+            if !line.starts_with("|-") {
+                is_wanted = None;
+            }
+            return None;
+        };
+        let cells: Vec<&str> = inner.split('|').map(str::trim).collect();
+        match is_wanted {
+            Some(is_wanted) => is_wanted.then_some(Row { section, cells }),
+            None => {
+                is_wanted = Some(cells[0] == column);
+                None
+            }
+        }
+    })
+}
+
+/// What stands between backticks in `text`.
+fn code(text: &str) -> impl Iterator<Item = &str> {
+    text.split('`').skip(1).step_by(2)
+}
+
+/// The paths that a shell makes of `path`: `a/{b,c}.rs` are two.
+fn expanded(path: &str) -> Vec<String> {
+    let parts = path.split_once('{').and_then(|(head, rest)| Some((head, rest.split_once('}')?)));
+    let Some((head, (names, tail))) = parts else { return vec![path.to_owned()] };
+    names.split(',').map(|name| format!("{head}{name}{tail}")).collect()
+}
+
+/// Whether the file at `path` must be on the map.
+fn is_mapped(path: &str) -> bool {
+    let parts: Vec<&str> = path.split('/').collect();
+    match parts[..] {
+        ["crates", _, "src", ..] => true,
+        ["daemons", .., file] => file != "Cargo.toml",
+        _ => false,
+    }
+}
+
+#[test]
+fn a_table_is_read_with_its_heading() {
+    let page = "# `a`\n\n| file | what |\n|---|---|\n| `x.rs`, `{y,z}.rs` | `w` |\n\n\
+                ## `b`\n| task | who |\n|---|---|\n| `v.rs` | |\n";
+    let found: Vec<_> = rows(page, "file").map(|it| (it.section, it.cells[0])).collect();
+    assert_eq!(found, [("# `a`", "`x.rs`, `{y,z}.rs`")]);
+    let files: Vec<String> = code(found[0].1).flat_map(expanded).collect();
+    assert_eq!(files, ["x.rs", "y.rs", "z.rs"]);
 }
 
 /// Those of `package`'s dependencies, of any kind, that lie in this repository.

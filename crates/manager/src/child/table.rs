@@ -1,7 +1,7 @@
-//! The table: one line a transition. `spec/manager.md`, section 7, row by row, and what the pages around it add.
+//! The table: one line a transition, in the order of a life.
 //!
-//! Shorter than the page in two places: after the crash of a stable child there is nothing to wait for, so it is
-//! `pending` at once; and whether to give up is decided at the failure, so such a child never comes to `waiting`.
+//! After the crash of a stable child there is nothing to wait for, so it is `pending` at once. Whether to give up
+//! is decided at the failure, so a child that is given up never comes to `waiting`.
 
 use std::time::Duration;
 
