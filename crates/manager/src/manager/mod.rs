@@ -2,7 +2,7 @@
 //!
 //! Whatever wakes it is an [`Event`]. Most become an event of one child's table (`child.rs`), whose actions
 //! it performs. It decides nothing that the tables decide, and waits for nothing: who has to wait leaves a
-//! [`Waiter`](waiters::Waiter) and is answered when a transition settles it.
+//! `Waiter` and is answered when a transition settles it.
 
 mod act;
 mod entry;
