@@ -1,6 +1,10 @@
 //! Every verb of the manager over the wire, with good and with bad arguments.
 
-use std::{fs, io, thread};
+use std::{
+    fs, io,
+    sync::mpsc::{self, TryRecvError},
+    thread,
+};
 
 use nix::{
     sys::signal::{Signal, kill},
@@ -479,6 +483,33 @@ fn events_tell_every_command_with_who_asked() {
     assert_eq!(dae.client().ask("events", &json!([{ "since": "2999-01-01" }])), json!([]));
     dae.client().refuse("bad-argument", "events", &json!([{ "since": "soon" }]));
     dae.client().refuse("bad-argument", "events", &json!([{ "folow": true }]));
+}
+
+#[test]
+fn who_follows_events_misses_none_between_the_past_and_the_stream() {
+    let dae = Dae::start();
+    dae.unix().ask("install", &at_rest("Sleeper"));
+    let (is_enough, enough) = mpsc::channel::<()>();
+    thread::scope(|scope| {
+        let dae = &dae;
+        scope.spawn(move || {
+            let mut client = dae.unix();
+            // Until the sender is dropped, by a panic too.
+            while enough.try_recv() == Err(TryRecvError::Empty) {
+                client.ask("start", &json!(["Sleeper"]));
+                client.ask("stop", &json!(["Sleeper"]));
+            }
+        });
+        let _until_the_end = is_enough;
+        for _ in 0..20 {
+            let mut follower = dae.unix();
+            let past = follower.ask("events", &json!([{ "follow": true }]));
+            let event = follower.read_line().unwrap();
+            let event: Value = serde_json::from_str(&event["event ".len()..]).unwrap();
+            let last = past.as_array().unwrap().last().unwrap()["seq"].as_u64().unwrap();
+            assert_eq!(event[1]["seq"], last + 1, "{event}");
+        }
+    });
 }
 
 #[test]
