@@ -4,7 +4,7 @@
 //! file needs its line here, which `tidy` checks.
 
 #![expect(clippy::unwrap_used, reason = "all of this is tests")]
-#![expect(clippy::print_stdout, reason = "figures, seeds and what is skipped are for people")]
+#![expect(clippy::print_stdout, reason = "a test tells its figures, and what it must skip")]
 
 mod harness;
 mod links;
@@ -12,6 +12,9 @@ mod manager_wire;
 mod old_node;
 mod protocol_page;
 mod registry;
+mod spawn;
+mod states;
+mod supervise;
 mod tidy;
 mod transcripts;
 mod watch;

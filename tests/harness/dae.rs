@@ -39,6 +39,16 @@ impl Dae {
         dae
     }
 
+    /// Starts a manager from a shell that runs `script`, in which `"$0"` is `dae`, with
+    /// `environment` added.
+    pub(crate) fn start_by(script: &str, environment: &[(&str, &OsStr)]) -> Self {
+        let dae = Self::at_rest();
+        let mut shell = without_ours(Command::new("sh"));
+        shell.args(["-c", script]).arg(&dae.program).envs(environment.iter().copied());
+        succeeded(dae.finish(shell));
+        dae
+    }
+
     /// A home in which nothing has been started yet.
     pub(crate) fn at_rest() -> Self {
         let program = fs::canonicalize(binary("dae")).unwrap();
@@ -55,7 +65,12 @@ impl Dae {
     /// Runs `dae args…` to its end.
     pub(crate) fn run<A: AsRef<OsStr>>(&self, args: impl IntoIterator<Item = A>) -> Output {
         let mut command = without_ours(Command::new(&self.program));
-        command.args(args).env("DAE_HOME", self.home()).stdin(Stdio::null());
+        command.args(args);
+        self.finish(command)
+    }
+
+    fn finish(&self, mut command: Command) -> Output {
+        command.env("DAE_HOME", self.home()).stdin(Stdio::null());
         let shown = format!("{command:?}");
 
         let (done, output) = mpsc::channel();
@@ -70,10 +85,7 @@ impl Dae {
 
     /// Runs `dae args…`, which must exit 0, and returns what it printed.
     pub(crate) fn succeed<A: AsRef<OsStr>>(&self, args: impl IntoIterator<Item = A>) -> String {
-        let output = self.run(args);
-        let error = String::from_utf8_lossy(&output.stderr);
-        assert!(output.status.success(), "dae failed: {}\n{error}", output.status);
-        String::from_utf8(output.stdout).unwrap()
+        succeeded(self.run(args))
     }
 
     /// The process that is the manager now.
@@ -117,14 +129,28 @@ impl Dae {
         self.ours().into_iter().filter(|it| !listening_ports(*it).is_empty()).collect()
     }
 
+    /// What the manager answers to one packet: its result, or the member of its `err`.
+    pub(crate) fn ask(&self, command: &str, args: &Value) -> Result<Value, Value> {
+        let (reply, mut args) = self.unix().call(command, args);
+        let answer = args[0].take();
+        if reply == "err" { Err(answer) } else { Ok(answer) }
+    }
+
+    /// Installs a daemon by its definition, and returns what is listed of it.
+    pub(crate) fn install(&self, name: &str, definition: &Value) -> Value {
+        let answer = self.ask("install", &json!([name, definition]));
+        answer.unwrap_or_else(|error| panic!("{name}: {error}"))["daemon"].take()
+    }
+
+    /// What the manager lists of `name`, running or not.
+    pub(crate) fn listed(&self, name: &str) -> Option<Value> {
+        let listed = self.ask("list", &json!([{ "all": true }])).unwrap();
+        listed.as_array().unwrap().iter().find(|it| it["name"] == name).cloned()
+    }
+
     /// What the manager says of `name`, once `wanted` holds of it.
     pub(crate) fn eventually(&self, name: &str, wanted: impl Fn(&Value) -> bool) -> Value {
-        let mut client = self.client();
-        eventually(&format!("{name} is as wanted"), || {
-            let (reply, args) = client.call("list", &json!([]));
-            assert_eq!(reply, "daemons");
-            args[0].as_array().unwrap().iter().find(|it| it["name"] == name && wanted(it)).cloned()
-        })
+        eventually(&format!("{name} is as wanted"), || self.listed(name).filter(&wanted))
     }
 
     /// The processes of this home: manager, keeper and whatever they started.
@@ -167,6 +193,13 @@ impl Drop for Dae {
             kill(Pid::from_raw(pid.cast_signed()), Signal::SIGKILL).ok();
         }
     }
+}
+
+/// What a command that had to exit 0 has printed.
+fn succeeded(output: Output) -> String {
+    let error = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "dae failed: {}\n{error}", output.status);
+    String::from_utf8(output.stdout).unwrap()
 }
 
 /// `command` without the variables by which a manager tells its children where they are, or by

@@ -1,15 +1,19 @@
 //! What the kernel says of processes and sockets: the witness that no program can deceive.
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     fs,
     net::SocketAddrV4,
     os::fd::AsRawFd,
     path::{Path, PathBuf},
 };
 
-use nix::sys::socket::{
-    AddressFamily, MsgFlags, SockFlag, SockProtocol, SockType, recv, send, socket,
+use nix::{
+    sys::{
+        signal::{self, Signal},
+        socket::{AddressFamily, MsgFlags, SockFlag, SockProtocol, SockType, recv, send, socket},
+    },
+    unistd::Pid,
 };
 
 /// The state `LISTEN` in `/proc/net/tcp`.
@@ -74,9 +78,8 @@ pub(super) fn processes_naming(path: &Path) -> Vec<u32> {
     let names = |file: PathBuf| {
         fs::read(file).is_ok_and(|text| text.windows(path.len()).any(|it| it == path))
     };
-    fs::read_dir("/proc")
-        .unwrap()
-        .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
+    processes()
+        .into_iter()
         .filter(|pid| ["cmdline", "environ"].iter().any(|it| names(of(*pid, it))))
         .collect()
 }
@@ -84,6 +87,44 @@ pub(super) fn processes_naming(path: &Path) -> Vec<u32> {
 /// The program that `pid` runs.
 pub(super) fn program(pid: u32) -> Option<PathBuf> {
     fs::read_link(of(pid, "exe")).ok()
+}
+
+/// The environment with which `pid` was started.
+pub(crate) fn environment(pid: u32) -> BTreeMap<String, String> {
+    let text = fs::read(of(pid, "environ")).unwrap_or_default();
+    let variables = text.split(|byte| *byte == 0).filter(|it| !it.is_empty());
+    variables
+        .map(|it| String::from_utf8(it.to_vec()).unwrap())
+        .map(|it| it.split_once('=').map(|(key, value)| (key.into(), value.into())).unwrap())
+        .collect()
+}
+
+/// What `/proc/PID/status` says of `key`; nothing when there is no such process.
+pub(crate) fn status(pid: u32, key: &str) -> Option<String> {
+    let text = fs::read_to_string(of(pid, "status")).ok()?;
+    let line = text.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix(':'))?;
+    Some(line.trim().to_owned())
+}
+
+/// Whether `pid` runs; a zombie does not.
+pub(crate) fn is_running(pid: u32) -> bool {
+    status(pid, "State").is_some_and(|state| !state.starts_with(['Z', 'X']))
+}
+
+/// Ends `pid` by SIGKILL.
+pub(crate) fn kill(pid: u32) {
+    signal::kill(Pid::from_raw(pid.cast_signed()), Signal::SIGKILL).unwrap();
+}
+
+/// A file or a link of `/proc/PID`.
+pub(crate) fn of(pid: u32, file: &str) -> PathBuf {
+    PathBuf::from(format!("/proc/{pid}/{file}"))
+}
+
+/// All processes.
+pub(crate) fn processes() -> Vec<u32> {
+    let entries = fs::read_dir("/proc").unwrap();
+    entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok()).collect()
 }
 
 /// A line of `/proc/net/tcp`.
@@ -120,8 +161,4 @@ fn socket_inodes(pid: u32) -> BTreeSet<u64> {
         link.to_str()?.strip_prefix("socket:[")?.strip_suffix(']')?.parse().ok()
     })
     .collect()
-}
-
-fn of(pid: u32, file: &str) -> PathBuf {
-    PathBuf::from(format!("/proc/{pid}/{file}"))
 }

@@ -7,10 +7,12 @@ mod daemon;
 mod eventually;
 mod kernel;
 mod netcat;
+mod program;
 
 pub(crate) use binaries::{binary, workspace};
 pub(crate) use dae::Dae;
 pub(crate) use daemon::Daemon;
 pub(crate) use eventually::eventually;
-pub(crate) use kernel::listening_ports;
+pub(crate) use kernel::{environment, is_running, kill, listening_ports, of, processes, status};
 pub(crate) use netcat::Netcat;
+pub(crate) use program::{pid, program, shell};

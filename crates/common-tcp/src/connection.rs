@@ -121,12 +121,28 @@ impl Connection {
     pub fn poll_write(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         while self.sent < self.unsent.len() {
             let unsent = &self.unsent[self.sent..];
-            self.sent += ready!(Pin::new(&mut self.socket).poll_write(cx, unsent))?;
+            match Pin::new(&mut self.socket).poll_write(cx, unsent)? {
+                Poll::Ready(written) => self.sent += written,
+                Poll::Pending => {
+                    self.compact();
+                    return Poll::Pending;
+                }
+            }
         }
         self.unsent.clear();
         self.unsent.shrink_to(KEPT_BYTES);
         self.sent = 0;
         Poll::Ready(Ok(()))
+    }
+
+    /// Gives back the room of what is sent once it is the larger part: a peer that reads slowly may never
+    /// let all be sent.
+    fn compact(&mut self) {
+        if self.sent > self.unsent.len() / 2 {
+            self.unsent.drain(..self.sent);
+            self.sent = 0;
+            self.unsent.shrink_to(self.unsent.len() * 2);
+        }
     }
 
     /// Writes what waits. Cancel safe: what is left of it is written by the next call.
@@ -143,5 +159,50 @@ impl Connection {
     /// What the socket says.
     pub async fn finish(&mut self) -> io::Result<()> {
         self.socket.shutdown().await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::{
+        io::{AsyncReadExt, AsyncWriteExt},
+        net::UnixStream,
+    };
+
+    use super::*;
+
+    fn pair() -> (Connection, UnixStream) {
+        let (ours, theirs) = UnixStream::pair().unwrap();
+        (Connection::of_server(Socket::Unix(ours), &Limits::default()), theirs)
+    }
+
+    #[tokio::test]
+    async fn a_peer_that_never_takes_all_costs_no_more_than_what_it_leaves() {
+        let (mut connection, mut peer) = pair();
+        let mut taken = vec![0; 100_000];
+        // What the kernel does not take stays here.
+        connection.halves().1.extend(vec![b'x'; 1_000_000]);
+        for _ in 0..1000 {
+            connection.halves().1.extend(vec![b'x'; 100_000]);
+            // Both are cancel safe enough here: what is written is written, and what is read is not looked at.
+            tokio::select! {
+                _ = connection.write() => panic!("the peer leaves something"),
+                read = peer.read_exact(&mut taken) => drop(read.unwrap()),
+            }
+        }
+        assert!(connection.unsent_bytes() > 0);
+        let held = connection.unsent.capacity();
+        assert!(held < 8_000_000, "{held} bytes are held for {}", connection.unsent_bytes());
+    }
+
+    #[tokio::test]
+    async fn an_idle_connection_holds_no_buffers() {
+        let (mut connection, mut peer) = pair();
+        peer.write_all(format!("echo [\"{}\"]\n", "x".repeat(50_000)).as_bytes()).await.unwrap();
+        assert!(connection.read().await.unwrap().unwrap().is_ok());
+        assert!(connection.next().is_none());
+        connection.halves().1.extend(vec![b'x'; 50_000]);
+        connection.write().await.unwrap();
+        assert!(connection.unsent.capacity() <= KEPT_BYTES);
     }
 }

@@ -1,4 +1,4 @@
-use std::mem;
+use std::{mem, ops::Range};
 
 use crate::{
     Limits, Packet, Unreadable,
@@ -192,17 +192,40 @@ impl Decoder {
     }
 
     fn step_start(&mut self) -> Option<Step> {
-        if self.bytes[self.at] == 0x16 && !self.seen_any {
+        if !self.seen_any && self.bytes[self.at] == 0x16 {
             return Some(Step::Unreadable(Unreadable::Tls));
         }
         self.seen_any = true;
         let blanks = self.bytes[self.at..].iter().take_while(|byte| is_blank(**byte)).count();
         self.at += blanks;
         self.start = self.at;
-        if self.at < self.bytes.len() {
+        if self.at == self.bytes.len() {
+            return None;
+        }
+        let usual = self.step_usual();
+        if usual.is_none() {
             self.state = State::Name;
         }
-        None
+        usual
+    }
+
+    /// The usual packet, `name [args]`, if the whole of it is there. Anything else is left to the states.
+    fn step_usual(&mut self) -> Option<Step> {
+        let bytes = &self.bytes[self.start..];
+        let name_bytes = bytes.iter().position(|&byte| byte == b' ')?;
+        if bytes.get(name_bytes + 1) != Some(&b'[') || self.check_name(name_bytes).is_err() {
+            return None;
+        }
+        let args_at = name_bytes + 1;
+        let scanned = Brackets::default().scan(&bytes[args_at..], self.depth);
+        let Some((length, Bracket::Closed)) = scanned else { return None };
+        let packet_bytes = args_at + length;
+        if packet_bytes > self.packet_bytes {
+            return None;
+        }
+        self.at = self.start + packet_bytes;
+        self.state = State::Tail;
+        Some(Step::Packet { name_bytes, args_at: Some(args_at), end: self.at })
     }
 
     fn step_name(&mut self) -> Option<Step> {
@@ -388,40 +411,34 @@ impl Decoder {
         args_at: Option<usize>,
         end: usize,
     ) -> Result<Packet<'_>, Unreadable> {
-        let args_range = args_at.map(|args_at| start + args_at..end);
-        if let Some(range) = args_range.clone()
-            && let Err(error) = str::from_utf8(&self.bytes[range.clone()])
-        {
-            let at = range.start - start + error.valid_up_to();
-            if !self.of_client {
-                return Err(Unreadable::BadEncoding { at });
-            }
-            return Ok(self.latin1(start, name_bytes, range));
+        let packet = start..args_at.map_or(start + name_bytes, |_| end);
+        if let Err(error) = str::from_utf8(&self.bytes[packet.clone()]) {
+            let at = error.valid_up_to();
+            return match (self.of_client, args_at) {
+                (true, Some(args_at)) => Ok(self.latin1(start, name_bytes, args_at, end)),
+                _ => Err(Unreadable::BadEncoding { at }),
+            };
         }
         let glued = matches!(self.state, State::Tail)
             && self.bytes.get(end).is_some_and(|byte| !is_blank(*byte));
-        Ok(self.borrowed(start, name_bytes, args_range, glued))
+        Ok(self.borrowed(packet, name_bytes, args_at, glued))
     }
 
-    /// The packet once its arguments are known to be UTF-8.
+    /// The packet once it is known to be UTF-8.
     fn borrowed(
         &self,
-        start: usize,
+        packet: Range<usize>,
         name_bytes: usize,
-        args: Option<std::ops::Range<usize>>,
+        args_at: Option<usize>,
         glued: bool,
     ) -> Packet<'_> {
-        let (name, tag) = split_tag(&self.bytes[start..start + name_bytes]);
-        let args_at = args.as_ref().map_or(name_bytes, |range| range.start - start);
-        Packet {
-            name: str::from_utf8(name).expect("a checked name is ASCII"),
-            tag: tag.map(|tag| str::from_utf8(tag).expect("a checked tag is ASCII")),
-            args: args.map_or("[]", |range| {
-                str::from_utf8(&self.bytes[range]).expect("checked to be UTF-8")
-            }),
-            args_at,
-            glued,
-        }
+        let text = str::from_utf8(&self.bytes[packet]).expect("checked to be UTF-8");
+        let (name, tag) = match text[..name_bytes].split_once('#') {
+            Some((name, tag)) => (name, Some(tag)),
+            None => (&text[..name_bytes], None),
+        };
+        let args = args_at.map_or("[]", |args_at| &text[args_at..]);
+        Packet { name, tag, args, args_at: args_at.unwrap_or(name_bytes), glued }
     }
 
     /// Rewrites arguments that an original wrote in Latin-1 as UTF-8, in place, and hands them out.
@@ -429,15 +446,16 @@ impl Decoder {
         &mut self,
         start: usize,
         name_bytes: usize,
-        range: std::ops::Range<usize>,
+        args_at: usize,
+        end: usize,
     ) -> Packet<'_> {
-        let text: String = self.bytes[range.clone()].iter().map(|&byte| char::from(byte)).collect();
-        let grown = text.len() - range.len();
-        let args = range.start..range.start + text.len();
-        self.bytes.splice(range, text.into_bytes());
+        let args = start + args_at..end;
+        let text: String = self.bytes[args.clone()].iter().map(|&byte| char::from(byte)).collect();
+        let grown = text.len() - args.len();
+        self.bytes.splice(args, text.into_bytes());
         self.at += grown;
         self.start += grown;
-        self.borrowed(start, name_bytes, Some(args), false)
+        self.borrowed(start..end + grown, name_bytes, Some(args_at), false)
     }
 
     /// Gives back the room of what has been read.
@@ -490,17 +508,20 @@ impl Skipped {
 impl Brackets {
     /// Follows `bytes` up to the one that ends the arguments or breaks them; says how many that took.
     fn scan(&mut self, bytes: &[u8], limit: u32) -> Option<(usize, Bracket)> {
-        let mut state = *self;
-        for (index, &byte) in bytes.iter().enumerate() {
-            match state.step(byte, limit) {
+        let mut index = 0;
+        while let Some(&byte) = bytes.get(index) {
+            index += 1;
+            if self.string && !self.escape && !matches!(byte, b'"' | b'\\' | b'\n') {
+                let rest = &bytes[index..];
+                let plain = rest.iter().position(|byte| matches!(byte, b'"' | b'\\' | b'\n'));
+                index += plain.unwrap_or(rest.len());
+                continue;
+            }
+            match self.step(byte, limit) {
                 Bracket::Within => {}
-                ended => {
-                    *self = state;
-                    return Some((index + 1, ended));
-                }
+                ended => return Some((index, ended)),
             }
         }
-        *self = state;
         None
     }
 

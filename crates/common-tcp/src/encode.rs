@@ -47,8 +47,19 @@ pub fn encode_with<E>(
         out.truncate(start);
         return Err(error);
     }
+    in_one_line(&mut out[start..]);
     out.push(b'\n');
     Ok(())
+}
+
+/// Turns line feeds in written arguments into blanks. JSON that somebody else wrote may have some between its
+/// values, and there only; on the wire they would end the packet.
+pub fn in_one_line(json: &mut [u8]) {
+    let mut rest = json;
+    while let Some(at) = rest.iter().position(|&byte| byte == b'\n') {
+        rest[at] = b' ';
+        rest = &mut rest[at + 1..];
+    }
 }
 
 /// Appends `err [{…}]`.
@@ -72,6 +83,13 @@ mod tests {
         assert_eq!(line("get", Some("7"), &("k",)), "get#7 [\"k\"]\n");
         assert_eq!(line("get", None, &[None::<u8>]), "get [null]\n");
         assert_eq!(line("x", None, &("a\nb",)), "x [\"a\\nb\"]\n");
+    }
+
+    #[test]
+    fn json_of_several_lines_becomes_one() {
+        let raw: Box<serde_json::value::RawValue> =
+            serde_json::from_str("{\n  \"a\\n\": [1,\r\n2]\n}").unwrap();
+        assert_eq!(line("x", None, &(raw,)), "x [{   \"a\\n\": [1,\r 2] }]\n");
     }
 
     #[test]

@@ -1,12 +1,15 @@
-use std::{borrow::Cow, error::Error, fmt};
+use std::{any::Any, borrow::Cow, error::Error, fmt};
 
 use serde::{Serialize, Serializer, ser::SerializeMap};
 use serde_json::{Map, Value};
 
+use crate::CallError;
+
 /// A command's failure: what goes out, or came in, as `err [{"code","message","command",…}]`.
 ///
 /// Any error turns into one by `?`, with the code `internal`; the guest is then told no more than that
-/// something broke, and the error's text goes to the log.
+/// something broke, and the error's text goes to the log. A [`CallError`] keeps what the other daemon said,
+/// or says `unavailable`.
 ///
 /// It is neither an [`Error`] nor [`Serialize`], or a handler's reply would be ambiguous.
 #[derive(Clone, PartialEq)]
@@ -148,8 +151,12 @@ impl fmt::Debug for Failure {
     }
 }
 
-impl<E: Error> From<E> for Failure {
+impl<E: Error + 'static> From<E> for Failure {
     fn from(error: E) -> Self {
+        // That another daemon is not there, or refuses, is no fault inside: the guest is told.
+        if let Some(call) = (&error as &dyn Any).downcast_ref::<CallError>() {
+            return call.to_failure();
+        }
         let mut detail = error.to_string();
         let mut source = error.source();
         while let Some(cause) = source {

@@ -15,7 +15,7 @@ pub struct Limits {
     pub unsent_bytes: usize,
     /// Packets that wait in one stream; beyond it the stream is ended as `lagged`.
     pub stream_packets: usize,
-    /// Bytes that wait in one stream; beyond it the stream is ended as `lagged`.
+    /// Bytes that wait in all streams of one connection; beyond it the one that has more is ended as `lagged`.
     pub stream_bytes: usize,
     /// Connections of one daemon; a further one is answered `busy` and closed.
     pub connections: usize,

@@ -3,7 +3,7 @@ use std::time::Duration;
 use serde::{Serialize, de::DeserializeOwned};
 use tokio::{
     sync::Mutex,
-    time::{Instant, sleep_until},
+    time::{Instant, sleep, sleep_until, timeout_at},
 };
 
 use crate::{Address, CallError, Client, ConnectError, Events, Reply};
@@ -70,8 +70,10 @@ impl<R: Resolve> Remote<R> {
     ) -> Result<Reply, CallError> {
         let until = Instant::now() + self.deadline;
         loop {
-            match self.client(until).await?.exchange(command, args).await {
-                Err(CallError::Lost { sent: false, .. }) if Instant::now() < until => {}
+            match self.client(command, until).await?.exchange(command, args).await {
+                Err(CallError::Lost { sent: false, .. }) if Instant::now() + PAUSE < until => {
+                    sleep(PAUSE).await;
+                }
                 answer => return answer,
             }
         }
@@ -87,11 +89,21 @@ impl<R: Resolve> Remote<R> {
         args: &(impl Serialize + ?Sized),
     ) -> Result<(T, Events), CallError> {
         let until = Instant::now() + self.deadline;
-        self.client(until).await?.stream(command, args).await
+        self.client(command, until).await?.stream(command, args).await
     }
 
-    /// The client of a living connection; tries until one comes about.
-    async fn client(&self, until: Instant) -> Result<Client, ConnectError> {
+    /// The client of a living connection, with the time that is left.
+    async fn client(&self, command: &str, until: Instant) -> Result<Client, CallError> {
+        // Others may be connecting just now, and who resolves may have a patience of its own.
+        let Ok(connected) = timeout_at(until, self.connected(until)).await else {
+            return Err(CallError::TimedOut { command: command.to_owned(), after: self.deadline });
+        };
+        let left = until.saturating_duration_since(Instant::now());
+        Ok(connected?.with_deadline(left.max(PAUSE)))
+    }
+
+    /// Tries until a connection comes about.
+    async fn connected(&self, until: Instant) -> Result<Client, ConnectError> {
         let mut slot = self.client.lock().await;
         if let Some(client) = slot.as_ref().filter(|client| !client.is_lost()) {
             return Ok(client.clone());
@@ -99,11 +111,7 @@ impl<R: Resolve> Remote<R> {
         loop {
             let again = Instant::now() + PAUSE;
             match self.connect().await {
-                Ok(client) => {
-                    let left = until.saturating_duration_since(Instant::now());
-                    *slot = Some(client.clone().with_deadline(self.deadline));
-                    return Ok(client.with_deadline(left.max(PAUSE)));
-                }
+                Ok(client) => return Ok(slot.insert(client).clone()),
                 Err(error) if again >= until => return Err(error),
                 Err(_) => sleep_until(again).await,
             }

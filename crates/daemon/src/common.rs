@@ -131,14 +131,19 @@ impl Common {
             return Err(Failure::new("not-supported", "this daemon has no token"));
         };
         let expected = fs::read_to_string(file)?;
-        if equal_in_constant_time(expected.trim_ascii(), &token) {
+        let expected = expected.trim_ascii();
+        if expected.is_empty() {
+            return Err(Failure::internal(format!("`{}` holds no token", file.display())));
+        }
+        if equal_in_constant_time(expected, &token) {
             guest.authenticate();
             return Ok(());
         }
-        sleep(PAUSE).await;
+        // Counted before the pause, so that attempts side by side are no more than those in a row.
         if guest.refused() >= REFUSALS {
             guest.leave();
         }
+        sleep(PAUSE).await;
         Err(Failure::new("denied", "this is not the token"))
     }
 

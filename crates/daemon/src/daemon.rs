@@ -1,5 +1,5 @@
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::BTreeMap,
     fmt, fs,
     net::{IpAddr, Ipv4Addr},
     os::unix::fs::MetadataExt,
@@ -13,7 +13,7 @@ use crate::{
     command::{Command, Declaration},
     common::{Common, now_ms},
     listen::Listener,
-    router::{Entry, Router},
+    router::{ByName, Entry, Router},
     serve::Service,
 };
 
@@ -230,7 +230,7 @@ impl<S: Send + Sync + 'static> Daemon<S> {
 
 /// All commands by name, and what `options` and `help` say of them.
 fn router<S: 'static>(mut common: Common, state: S, own: Vec<Command<S>>) -> Router<S> {
-    let mut commands = HashMap::new();
+    let mut commands = ByName::default();
     for command in Common::commands() {
         commands.insert(command.declaration.name, Entry::Common(command));
     }

@@ -55,7 +55,7 @@ pub struct Flags {
     #[arg(long, value_name = "PACKETS", default_value_t = Limits::default().stream_packets, help_heading = "Limits")]
     pub stream_packets: usize,
 
-    /// Bytes that may wait in one stream
+    /// Bytes that may wait in all streams of one guest
     #[arg(long, value_name = "BYTES", default_value_t = Limits::default().stream_bytes, help_heading = "Limits")]
     pub stream_bytes: usize,
 

@@ -88,6 +88,18 @@ impl Guest {
         self.0.refusals.fetch_add(1, Relaxed) + 1
     }
 
+    /// The connection is over: what was kept of it is dropped, whoever still holds the guest.
+    ///
+    /// A session that holds streams holds their guest, so it would keep itself alive.
+    pub(crate) fn depart(&self) {
+        self.0.outbox.clear();
+        let mut sessions = self.0.sessions.lock().unwrap_or_else(PoisonError::into_inner);
+        let kept = std::mem::take(&mut *sessions);
+        // What is dropped may ask for the guest's sessions.
+        drop(sessions);
+        drop(kept);
+    }
+
     pub(crate) fn outbox(&self) -> &Outbox {
         &self.0.outbox
     }

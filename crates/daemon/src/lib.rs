@@ -56,7 +56,9 @@ mod stream;
 mod visit;
 
 pub use argument::{Argument, Rest};
-pub use common_tcp::{Credential, Failure, Limits};
+pub use common_tcp::{
+    Address, CallError, Client, Credential, Events, Failure, Limits, Pushed, Remote,
+};
 pub use data::{Data, DataError};
 pub use environment::Environment;
 pub use guest::{Guest, Session};

@@ -1,7 +1,7 @@
 use std::{
     fs, io,
     net::{IpAddr, Ipv6Addr, SocketAddr},
-    os::unix::fs::PermissionsExt,
+    os::unix::fs::{MetadataExt, PermissionsExt},
     path::{Path, PathBuf},
 };
 
@@ -12,7 +12,15 @@ use tokio::net::{TcpListener, UnixListener};
 #[derive(Debug)]
 pub(crate) struct Listener {
     tcp: Vec<TcpListener>,
-    unix: Option<(UnixListener, PathBuf)>,
+    unix: Option<(UnixListener, SocketFile)>,
+}
+
+/// A socket's file, removed with this if it is still ours.
+#[derive(Debug)]
+struct SocketFile {
+    path: PathBuf,
+    /// Device and inode.
+    identity: Option<(u64, u64)>,
 }
 
 /// Why a daemon can't listen.
@@ -58,7 +66,7 @@ impl Listener {
             true => bind_both(bind, port).await?,
             false => vec![bind_tcp((bind, port).into()).await?],
         };
-        let unix = unix.map(|path| Ok((bind_unix(path)?, path.to_owned()))).transpose()?;
+        let unix = unix.map(bind_unix).transpose()?;
         Ok(Self { tcp, unix })
     }
 
@@ -89,13 +97,23 @@ impl Listener {
     }
 }
 
-impl Drop for Listener {
+impl SocketFile {
+    fn new(path: &Path) -> Self {
+        Self { path: path.to_owned(), identity: identity(path) }
+    }
+}
+
+impl Drop for SocketFile {
     fn drop(&mut self) {
-        if let Some((_, path)) = &self.unix {
-            // Somebody else may have removed it: then it is gone as it should be.
-            drop(fs::remove_file(path));
+        // Another daemon that found nobody listening may have put its own there.
+        if self.identity.is_some() && identity(&self.path) == self.identity {
+            drop(fs::remove_file(&self.path));
         }
     }
+}
+
+fn identity(path: &Path) -> Option<(u64, u64)> {
+    fs::symlink_metadata(path).ok().map(|it| (it.dev(), it.ino()))
 }
 
 async fn bind_tcp(address: SocketAddr) -> Result<TcpListener, BindError> {
@@ -122,12 +140,13 @@ async fn bind_both(bind: IpAddr, port: u16) -> Result<Vec<TcpListener>, BindErro
 }
 
 /// Listens on a socket's file that only its owner may use; one that nobody listens on is replaced.
-fn bind_unix(path: &Path) -> Result<UnixListener, BindError> {
+fn bind_unix(path: &Path) -> Result<(UnixListener, SocketFile), BindError> {
     let failed = |source| BindError::Unix { path: path.to_owned(), source };
     if std::os::unix::net::UnixStream::connect(path).is_err() && path.exists() {
         fs::remove_file(path).map_err(failed)?;
     }
     let listener = UnixListener::bind(path).map_err(failed)?;
+    let file = SocketFile::new(path);
     fs::set_permissions(path, fs::Permissions::from_mode(0o600)).map_err(failed)?;
-    Ok(listener)
+    Ok((listener, file))
 }

@@ -1,5 +1,5 @@
 use std::{
-    collections::HashMap,
+    collections::{HashMap, VecDeque},
     sync::{Mutex, MutexGuard, PoisonError},
     task::Waker,
 };
@@ -22,7 +22,9 @@ pub(crate) struct Outbox {
 struct State {
     streams: HashMap<u64, Queue>,
     /// Streams that have something to send, in the order in which they got it.
-    ready: Vec<u64>,
+    ready: VecDeque<u64>,
+    /// How many bytes wait in all streams together.
+    bytes: usize,
     last_id: u64,
     waker: Option<Waker>,
     /// No stream may start any more: the guest is gone, or the daemon ends.
@@ -68,27 +70,29 @@ impl Outbox {
         if let Some((&id, queue)) = found {
             queue.open = true;
             if queue.has_something() {
-                state.ready.push(id);
+                state.ready.push_back(id);
             }
         }
     }
 
     /// Forgets a stream of `tag` that was not opened, since its command failed.
     pub(crate) fn abandon(&self, tag: Option<&str>) {
-        self.lock().streams.retain(|_, queue| queue.open || queue.tag.as_deref() != tag);
+        let mut state = self.lock();
+        state.forget(|queue| !queue.open && queue.tag.as_deref() == tag);
     }
 
     /// Appends an event; false if the stream has ended, or ends by this.
     pub(crate) fn emit(&self, id: u64, topic: &str, payload: &str) -> bool {
         let mut state = self.lock();
-        let Some(queue) = state.streams.get_mut(&id).filter(|queue| queue.end.is_none()) else {
+        let State { streams, bytes, .. } = &mut *state;
+        let Some(queue) = streams.get_mut(&id).filter(|queue| queue.end.is_none()) else {
             return false;
         };
         let was_empty = !queue.has_something();
-        queue.event(topic, payload);
-        let lags = queue.packets > self.packets as u64 || queue.bytes.len() > self.bytes;
+        *bytes += queue.event(topic, payload);
+        let lags = queue.packets > self.packets as u64 || *bytes > self.bytes;
         if lags {
-            queue.lag();
+            *bytes -= queue.lag();
         }
         if was_empty && queue.open {
             state.wake(id);
@@ -113,7 +117,8 @@ impl Outbox {
     /// Forgets a stream that was not opened.
     pub(crate) fn decline(&self, id: u64) {
         let mut state = self.lock();
-        if state.streams.get(&id).is_some_and(|queue| !queue.open) {
+        if let Some(queue) = state.streams.get(&id).filter(|queue| !queue.open) {
+            state.bytes -= queue.bytes.len();
             state.streams.remove(&id);
         }
     }
@@ -143,16 +148,33 @@ impl Outbox {
         self.lock().streams.get(&id).is_some_and(|queue| queue.end.is_none())
     }
 
-    /// Moves what is to be sent to `out`, and remembers whom to wake when there is more.
-    pub(crate) fn take(&self, out: &mut Vec<u8>, waker: &Waker) {
+    /// Drops everything: the guest is gone.
+    pub(crate) fn clear(&self) {
+        let mut state = self.lock();
+        *state = State { closed: true, ..State::default() };
+    }
+
+    /// Moves what is to be sent to `out` until that has `enough` bytes, and remembers whom to wake when there
+    /// is more; true if some is left.
+    pub(crate) fn take(&self, out: &mut Vec<u8>, enough: usize, waker: &Waker) -> bool {
         let mut state = self.lock();
         if !state.waker.as_ref().is_some_and(|known| known.will_wake(waker)) {
             state.waker = Some(waker.clone());
         }
-        for id in std::mem::take(&mut state.ready) {
-            if state.streams.get_mut(&id).is_some_and(|queue| queue.send(out)) {
-                state.streams.remove(&id);
-            }
+        while out.len() < enough
+            && let Some(id) = state.ready.pop_front()
+        {
+            state.send(id, out);
+        }
+        !state.ready.is_empty()
+    }
+
+    /// Moves all that is to be sent to `out`, so that a stream that has ended has its `end` before another one
+    /// of the same tag begins.
+    pub(crate) fn take_all(&self, out: &mut Vec<u8>) {
+        let mut state = self.lock();
+        while let Some(id) = state.ready.pop_front() {
+            state.send(id, out);
         }
     }
 
@@ -170,10 +192,28 @@ impl Outbox {
 
 impl State {
     fn wake(&mut self, id: u64) {
-        self.ready.push(id);
+        self.ready.push_back(id);
         if let Some(waker) = &self.waker {
             waker.wake_by_ref();
         }
+    }
+
+    /// Moves what waits in a stream to `out`, and forgets the stream if that was the last.
+    fn send(&mut self, id: u64, out: &mut Vec<u8>) {
+        let Some(queue) = self.streams.get_mut(&id) else { return };
+        self.bytes -= queue.bytes.len();
+        if queue.send(out) {
+            self.streams.remove(&id);
+        }
+    }
+
+    fn forget(&mut self, which: impl Fn(&Queue) -> bool) {
+        let bytes = &mut self.bytes;
+        self.streams.retain(|_, queue| {
+            let stays = !which(queue);
+            *bytes -= if stays { 0 } else { queue.bytes.len() };
+            stays
+        });
     }
 }
 
@@ -182,10 +222,12 @@ impl Queue {
         self.packets > 0 || self.end.is_some()
     }
 
-    fn event(&mut self, topic: &str, payload: &str) {
+    /// Appends an event; how many bytes it has.
+    fn event(&mut self, topic: &str, payload: &str) -> usize {
         self.seq += 1;
         self.packets += 1;
         let seq = self.seq;
+        let before = self.bytes.len();
         let written = encode_with(&mut self.bytes, "event", self.tag.as_deref(), |out| {
             out.push(b'[');
             serde_json::to_writer(&mut *out, topic)?;
@@ -197,11 +239,13 @@ impl Queue {
             Ok::<_, serde_json::Error>(())
         });
         written.expect("a string and a number are JSON");
+        self.bytes.len() - before
     }
 
-    fn lag(&mut self) {
+    /// Ends it without what waits in it; how many bytes that were.
+    fn lag(&mut self) -> usize {
         self.end = Some(json!({ "reason": "lagged", "missed": self.packets }));
-        self.bytes = Vec::new();
+        std::mem::take(&mut self.bytes).len()
     }
 
     /// Moves what waits to `out`; true if that was the last.

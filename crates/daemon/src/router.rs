@@ -3,11 +3,12 @@ use std::{
     cell::{Cell, RefCell},
     collections::HashMap,
     fmt,
+    hash::{BuildHasherDefault, Hasher},
     panic::{AssertUnwindSafe, catch_unwind},
     sync::atomic::{AtomicU64, Ordering::Relaxed},
 };
 
-use common_tcp::{Failure, Packet, Unreadable, encode_err};
+use common_tcp::{Failure, Packet, Unreadable, encode_err, in_one_line};
 use serde_json::value::RawValue;
 
 use crate::{
@@ -22,7 +23,32 @@ use crate::{
 pub(crate) struct Router<S> {
     pub(crate) common: Common,
     pub(crate) state: S,
-    pub(crate) commands: HashMap<&'static str, Entry<S>>,
+    pub(crate) commands: ByName<Entry<S>>,
+}
+
+/// Something by the name of a command. The names are ours, so the hash needs no protection against
+/// names made to collide, and short ones are what it must be fast for.
+pub(crate) type ByName<T> = HashMap<&'static str, T, BuildHasherDefault<Fnv>>;
+
+/// FNV-1a.
+pub(crate) struct Fnv(u64);
+
+impl Default for Fnv {
+    fn default() -> Self {
+        Self(0xcbf2_9ce4_8422_2325)
+    }
+}
+
+impl Hasher for Fnv {
+    fn write(&mut self, bytes: &[u8]) {
+        for &byte in bytes {
+            self.0 = (self.0 ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
+        }
+    }
+
+    fn finish(&self) -> u64 {
+        self.0
+    }
 }
 
 /// A command of every daemon, or of this one.
@@ -74,6 +100,9 @@ impl<S: 'static> Router<S> {
         }
         let (index, refused) = (Cell::new(0), RefCell::new(None));
         let call = Call { guest, tag: packet.tag, index, refused };
+        if declaration.is_stream() {
+            guest.outbox().take_all(out);
+        }
         let start = out.len();
         write_head(out, declaration.reply, packet.tag);
         let run = || match entry {
@@ -136,6 +165,7 @@ impl<S: 'static> Router<S> {
         });
         match result {
             Ok(()) => {
+                in_one_line(&mut out[start..]);
                 out.push(b'\n');
                 if declaration.is_stream() {
                     guest.outbox().open(tag);

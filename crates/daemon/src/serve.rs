@@ -47,11 +47,15 @@ pub struct State<S>(Arc<Router<S>>);
 #[derive(Debug, Default)]
 pub(crate) struct Ending {
     begun: AtomicBool,
+    overdue: AtomicBool,
     guests: Mutex<HashMap<u64, Guest>>,
 }
 
 /// How long commands that run may still take once the daemon is to end.
 const GRACE: Duration = Duration::from_secs(5);
+
+/// How long guests are given after that to take their last bytes.
+const PARTING: Duration = Duration::from_secs(1);
 
 /// How long nobody is accepted after the kernel had no room for one, usually for want of descriptors.
 const PAUSE: Duration = Duration::from_millis(100);
@@ -81,7 +85,14 @@ impl<S: Send + Sync + 'static> Bound<S> {
         }
         if let Some(manager) = manager {
             let (secret, port) = (router.common.secret.clone(), listener.port());
-            tasks.spawn(async move { manager.tell_ready(secret, port).await });
+            let mut shutdown = shutdown.clone();
+            tasks.spawn(async move {
+                // Who ends is not ready any more.
+                tokio::select! {
+                    () = manager.tell_ready(secret, port) => {}
+                    () = shutdown.requested() => {}
+                }
+            });
         }
 
         let mut guests = JoinSet::new();
@@ -104,12 +115,16 @@ impl<S: Send + Sync + 'static> Bound<S> {
         drop(listener);
         end.send_replace(true);
         ending.begin();
-        let gone = async {
+        let mut gone = pin!(async {
             while guests.join_next().await.is_some() {}
             while tasks.join_next().await.is_some() {}
-        };
-        if timeout(GRACE + Duration::from_secs(1), gone).await.is_err() {
-            tracing::warn!("some guests were still busy at the end");
+        });
+        if timeout(GRACE, gone.as_mut()).await.is_ok() {
+            return;
+        }
+        ending.give_up();
+        if timeout(PARTING, gone).await.is_err() {
+            tracing::warn!("some guests or services were still busy at the end");
         }
     }
 }
@@ -155,7 +170,8 @@ impl<'a> Presence<'a> {
 
 impl Drop for Presence<'_> {
     fn drop(&mut self) {
-        self.0.lock().remove(&self.1);
+        let guest = self.0.lock().remove(&self.1);
+        guest.iter().for_each(Guest::depart);
     }
 }
 
@@ -164,8 +180,22 @@ impl Ending {
         self.begun.load(Relaxed)
     }
 
+    /// Whether commands that run are waited for no longer.
+    pub(crate) fn is_overdue(&self) -> bool {
+        self.overdue.load(Relaxed)
+    }
+
     fn begin(&self) {
         self.begun.store(true, Relaxed);
+        self.wake_all();
+    }
+
+    fn give_up(&self) {
+        self.overdue.store(true, Relaxed);
+        self.wake_all();
+    }
+
+    fn wake_all(&self) {
         for guest in self.lock().values() {
             guest.outbox().wake();
         }

@@ -12,8 +12,9 @@ use crate::{
 /// What the command returns is the first reply; then come the events, numbered from 1. If the command fails,
 /// there is no stream. Dropping it ends the stream as `ended`.
 ///
-/// A guest that takes too little does not hold up who emits: after [`Limits::stream_packets`] or
-/// [`Limits::stream_bytes`] its stream is ended as `lagged`, and the guest may start it again.
+/// A guest that takes too little does not hold up who emits: after [`Limits::stream_packets`] of one stream
+/// or [`Limits::stream_bytes`] of all its streams the one that has more to say is ended as `lagged`, and the
+/// guest may start it again.
 ///
 /// [`Limits::stream_packets`]: crate::Limits::stream_packets
 /// [`Limits::stream_bytes`]: crate::Limits::stream_bytes

@@ -66,7 +66,6 @@ impl<'a, S: 'static> Visit<'a, S> {
         if poll_fn(|cx| self.poll(cx)).await.is_ok() {
             drop(timeout(LINGER, self.part()).await);
         }
-        self.guest.outbox().close("closed");
     }
 
     /// Ends our direction and reads on until the guest's ends: to close with unread bytes would destroy
@@ -79,20 +78,20 @@ impl<'a, S: 'static> Visit<'a, S> {
 
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         loop {
-            self.note_ending();
             self.poll_running(cx);
-            let more = self.answer();
-            if self.connection.unsent_bytes() == 0 {
-                self.guest.outbox().take(self.connection.halves().1, cx.waker());
-            }
+            self.answer(cx);
+            self.note_ending();
+            let has_events = self.take_events(cx);
             let wrote_all = self.connection.poll_write(cx)?.is_ready();
-            if more && wrote_all {
+            if self.may_answer() && self.connection.decoder().has_next() || has_events && wrote_all
+            {
                 continue;
             }
-            if self.is_over() {
-                return if wrote_all { Poll::Ready(Ok(())) } else { Poll::Pending };
+            if wrote_all && self.is_over() {
+                return Poll::Ready(Ok(()));
             }
-            if !self.may_read() {
+            // Nothing that was read is left unanswered here, so what is read does not pile up.
+            if !self.may_answer() || self.stage != Stage::Open {
                 return Poll::Pending;
             }
             match self.connection.poll_read(cx)? {
@@ -120,43 +119,37 @@ impl<'a, S: 'static> Visit<'a, S> {
 
     /// Sees whether the daemon ends or the guest wants to leave.
     fn note_ending(&mut self) {
-        if self.guest.is_leaving() && self.running.is_empty() {
+        if self.guest.is_leaving() {
             self.stage = Stage::Closing;
         }
-        if self.ending.has_begun() && self.stage == Stage::Open && !self.may_answer_more() {
+        // A packet that was read before is answered first.
+        let read_out = self.stage == Stage::Open && !self.connection.decoder().has_next();
+        if self.ending.has_begun() && read_out {
             self.guest.outbox().close("shutting-down");
             self.stage = Stage::Closing;
         }
     }
 
-    /// Whether a packet that was read before the daemon began to end still waits.
-    fn may_answer_more(&mut self) -> bool {
-        self.connection.decoder().has_next()
+    /// Puts events behind the replies; true if some are left for the next time.
+    fn take_events(&mut self, cx: &Context<'_>) -> bool {
+        self.guest.outbox().take(self.connection.halves().1, BURST_BYTES, cx.waker())
     }
 
     fn may_answer(&self) -> bool {
         let limits = &self.router.common.limits;
         self.stage != Stage::Closing
             && !self.guest.is_leaving()
+            && self.connection.unsent_bytes() < limits.unsent_bytes
             && self.running.len() < limits.pipeline
             && self.running.iter().all(|running| running.tag.is_some())
     }
 
-    fn may_read(&self) -> bool {
-        let limits = &self.router.common.limits;
-        self.stage == Stage::Open
-            && self.may_answer()
-            && self.connection.unsent_bytes() < limits.unsent_bytes
-    }
-
-    /// Answers what has been read; true if it stopped only so that replies can be written.
-    fn answer(&mut self) -> bool {
-        while self.may_answer() {
-            if self.connection.unsent_bytes() >= BURST_BYTES {
-                return true;
-            }
+    /// Answers what has been read, until a burst of replies is to be written.
+    fn answer(&mut self, cx: &mut Context<'_>) {
+        let burst = self.connection.unsent_bytes() + BURST_BYTES;
+        while self.may_answer() && self.connection.unsent_bytes() < burst {
             let (decoder, out) = self.connection.halves();
-            let Some(packet) = decoder.next() else { return false };
+            let Some(packet) = decoder.next() else { return };
             let packet = match packet {
                 Ok(packet) => packet,
                 Err(why) => {
@@ -180,15 +173,13 @@ impl<'a, S: 'static> Visit<'a, S> {
                 Routed::Unreadable(why) => decoder.discard_line(why),
                 Routed::Running(running) => {
                     self.running.push(running);
-                    // It is looked at before anything else is waited for.
-                    return true;
+                    self.poll_one(self.running.len() - 1, cx);
                 }
             }
             if glued {
-                return true;
+                return;
             }
         }
-        false
     }
 
     fn complain(&mut self, why: &Unreadable) {
@@ -202,19 +193,27 @@ impl<'a, S: 'static> Visit<'a, S> {
     /// Sees which of the commands that wait are done, and appends their replies.
     fn poll_running(&mut self, cx: &mut Context<'_>) {
         let mut index = 0;
-        while let Some(running) = self.running.get_mut(index) {
-            let polled = catch_unwind(AssertUnwindSafe(|| running.future.as_mut().poll(cx)));
-            let result = match polled {
-                Ok(Poll::Pending) => {
-                    index += 1;
-                    continue;
-                }
-                Ok(Poll::Ready(result)) => result,
-                Err(panic) => Err(Running::panicked(panic.as_ref())),
-            };
-            let done = self.running.remove(index);
-            self.router.finish(&self.guest, &done, result, self.connection.halves().1);
+        while index < self.running.len() {
+            if !self.poll_one(index, cx) {
+                index += 1;
+            }
         }
+    }
+
+    /// Appends the reply of one of them if it is done, or if the daemon waits for it no longer.
+    fn poll_one(&mut self, index: usize, cx: &mut Context<'_>) -> bool {
+        let future = self.running[index].future.as_mut();
+        let result = match catch_unwind(AssertUnwindSafe(|| future.poll(cx))) {
+            Ok(Poll::Pending) if self.ending.is_overdue() => {
+                Err(Failure::new("shutting-down", "the daemon ends before this is done"))
+            }
+            Ok(Poll::Pending) => return false,
+            Ok(Poll::Ready(result)) => result,
+            Err(panic) => Err(Running::panicked(panic.as_ref())),
+        };
+        let done = self.running.remove(index);
+        self.router.finish(&self.guest, &done, result, self.connection.halves().1);
+        true
     }
 
     /// Gives an unfinished packet its time anew, now that a byte of it came.

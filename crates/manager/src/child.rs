@@ -433,7 +433,10 @@ impl Child {
 
     /// Takes a new definition, which is obeyed from the next start on.
     pub fn define(&mut self, definition: Arc<Definition>) {
-        if self.state.is_at_rest() {
+        // What is for the next manager alone makes no difference to what runs.
+        let enabled = self.definition.enabled;
+        let is_same = *self.definition == Definition { enabled, ..(*definition).clone() };
+        if is_same || self.state.is_at_rest() {
             self.definition = definition.clone();
         }
         self.defined = definition;

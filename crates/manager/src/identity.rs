@@ -4,14 +4,19 @@
 //! start, the boot and the inode of its pidfd it is one process for ever, so that a manager which
 //! comes back can tell its daemon from a stranger.
 
+use std::collections::HashSet;
+use std::ffi::OsStr;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 use serde::{Deserialize, Serialize};
+use tokio::time::Instant;
 
 /// One process, as `running/NAME.json` has it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -137,25 +142,53 @@ impl Identity {
             && (self.inode.is_none() || inode(&pidfd) == self.inode);
         (is_same && !stat.is_dead()).then_some(pidfd)
     }
-    /// Kills the process, and all of this user's that carry its cookie, each through a pidfd that was opened
-    /// before it was looked at. For the case that the keeper, who could do better, is gone.
-    pub fn kill_tree(&self) {
-        // It may end by itself just now.
-        let kill = |pidfd: OwnedFd| _ = pidfd_send_signal(pidfd, Signal::KILL);
-        if let Some(pidfd) = self.open() {
-            kill(pidfd);
+}
+
+/// How often processes are looked for that were forked while others were killed.
+const SWEEPS: usize = 20;
+
+/// How long the killed may take to end, all together; more is one in a system call that cannot be interrupted.
+const DEATH: Duration = Duration::from_millis(900);
+
+/// Kills these processes, and all of this user's that carry one of their cookies, each through a pidfd that
+/// was opened before it was looked at; waits until they have ended. For the case that the keeper, who could
+/// do better, is gone.
+pub fn kill_trees(identities: &[Identity]) {
+    let until = Instant::now() + DEATH;
+    for _ in 0..SWEEPS {
+        let living = living(identities);
+        if living.is_empty() {
+            return;
         }
-        for pid in crate::proc::own_processes().unwrap_or_default() {
-            let pidfd = i32::try_from(pid).ok().and_then(Pid::from_raw);
-            let Some(pidfd) = pidfd.and_then(|pid| pidfd_open(pid, PidfdFlags::empty()).ok())
-            else {
-                continue;
-            };
-            let cookie = crate::proc::variable(pid, "DAE_SECRET").ok().flatten();
-            if cookie.is_some_and(|it| it == *self.secret) {
-                kill(pidfd);
-            }
+        for pidfd in &living {
+            // It may end by itself just now.
+            _ = pidfd_send_signal(pidfd, Signal::KILL);
         }
+        wait_for(&living, until);
+    }
+}
+
+/// Who of these trees still runs, by one walk over all processes.
+fn living(identities: &[Identity]) -> Vec<OwnedFd> {
+    let cookies: HashSet<&OsStr> = identities.iter().map(|it| OsStr::new(&it.secret)).collect();
+    let carries_one = |pid: u32| {
+        let pidfd =
+            pidfd_open(Pid::from_raw(i32::try_from(pid).ok()?)?, PidfdFlags::empty()).ok()?;
+        let cookie = crate::proc::variable(pid, "DAE_SECRET").ok()??;
+        cookies.contains(cookie.as_os_str()).then_some(pidfd)
+    };
+    let leaders = identities.iter().filter_map(Identity::open);
+    let all = crate::proc::own_processes().unwrap_or_default();
+    leaders.chain(all.into_iter().filter_map(carries_one)).collect()
+}
+
+/// Waits for the end of all these processes, but not for ever.
+fn wait_for(pidfds: &[OwnedFd], until: Instant) {
+    for pidfd in pidfds {
+        let left = until.saturating_duration_since(Instant::now());
+        let left = Timespec { tv_sec: 0, tv_nsec: i64::from(left.subsec_nanos()) };
+        // A pidfd is readable once its process has ended; an interrupted wait is made up for by the next look.
+        _ = poll(&mut [PollFd::new(pidfd, PollFlags::IN)], Some(&left));
     }
 }
 

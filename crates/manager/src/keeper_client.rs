@@ -9,6 +9,10 @@ use std::{
     os::unix::fs::OpenOptionsExt,
     path::{Path, PathBuf},
     process::{Command, Stdio},
+    sync::{
+        Arc,
+        atomic::{AtomicI32, Ordering},
+    },
     time::Duration,
 };
 
@@ -32,7 +36,8 @@ use crate::{
 #[derive(Debug)]
 pub struct Keeper {
     place: Place,
-    pid: Option<i32>,
+    /// 0 while it is not known.
+    pid: Arc<AtomicI32>,
     children: Vec<Listed>,
     requests: mpsc::Sender<Request>,
     link: JoinHandle<()>,
@@ -90,7 +95,7 @@ impl Keeper {
     ) -> Result<Self, KeeperError> {
         let place = Place { runtime: runtime.to_owned(), socket, log, mailbox };
         let stream = place.stream().await?;
-        let pid = stream.peer_cred().ok().and_then(|it| it.pid());
+        let pid = Arc::new(AtomicI32::new(peer(&stream)));
         let (reading, mut writing) = stream.into_split();
         let mut reports = Reports(BufReader::new(reading));
         let list = line(&Request::List {});
@@ -112,7 +117,8 @@ impl Keeper {
     /// Its process.
     #[must_use]
     pub fn pid(&self) -> Option<i32> {
-        self.pid
+        let pid = self.pid.load(Ordering::Relaxed);
+        (pid != 0).then_some(pid)
     }
 
     /// What it held when it was connected to.
@@ -145,7 +151,8 @@ impl Keeper {
         let (requests, queue) = mpsc::channel(REQUESTS);
         self.requests = requests;
         self.link.abort();
-        self.link = tokio::spawn(link_anew(self.place.clone(), queue));
+        self.pid.store(0, Ordering::Relaxed);
+        self.link = tokio::spawn(link_anew(self.place.clone(), Arc::clone(&self.pid), queue));
     }
 
     /// Ends it, since nothing is left to keep.
@@ -219,6 +226,24 @@ impl Reports {
     }
 }
 
+impl Reports {
+    /// Whether the report behind `exited` is already here and says that its whole tree has ended. That one
+    /// is then taken too: most daemons leave nothing behind, and both ends come in one write.
+    fn take_empty_of(&mut self, report: &Report) -> bool {
+        let Report::Exited { name, pid, .. } = report else { return false };
+        let waiting = self.0.buffer();
+        let Some(end) = waiting.iter().position(|&byte| byte == b'\n') else { return false };
+        let next: Option<Report> = serde_json::from_slice(&waiting[..end]).ok();
+        let is_its_own = matches!(
+            next, Some(Report::Empty { name: of, pid: leader }) if of == *name && leader == *pid
+        );
+        if is_its_own {
+            self.0.consume(end + 1);
+        }
+        is_its_own
+    }
+}
+
 /// Carries requests out and reports in, until either side is gone.
 async fn link(
     place: Place,
@@ -228,7 +253,8 @@ async fn link(
 ) {
     let hear = async {
         while let Some(report) = reports.next().await {
-            if place.mailbox.send(Event::Reported(report)).await.is_err() {
+            let is_empty = reports.take_empty_of(&report);
+            if place.mailbox.send(Event::Reported { report, is_empty }).await.is_err() {
                 return;
             }
         }
@@ -252,9 +278,10 @@ async fn link(
 }
 
 /// As [`link`], with a keeper that has yet to be started.
-async fn link_anew(place: Place, queue: mpsc::Receiver<Request>) {
+async fn link_anew(place: Place, pid: Arc<AtomicI32>, queue: mpsc::Receiver<Request>) {
     match place.stream().await {
         Ok(stream) => {
+            pid.store(peer(&stream), Ordering::Relaxed);
             let (reading, writing) = stream.into_split();
             link(place, Reports(BufReader::new(reading)), writing, queue).await;
         }
@@ -264,6 +291,11 @@ async fn link_anew(place: Place, queue: mpsc::Receiver<Request>) {
             drop(place.mailbox.send(Event::KeeperLost).await);
         }
     }
+}
+
+/// The process at the other end; 0 if the kernel does not tell.
+fn peer(stream: &UnixStream) -> i32 {
+    stream.peer_cred().ok().and_then(|it| it.pid()).unwrap_or_default()
 }
 
 fn line(request: &Request) -> Vec<u8> {

@@ -73,7 +73,7 @@ pub async fn run(paths: &Paths, options: Options) -> Result<(), RunError> {
     paths.create()?;
     let mut lock = Lock::take(paths.lock())?;
     make_token(&paths.token())?;
-    raise_nofile();
+    let nofile = raise_nofile();
     let registry = Registry::load(paths.registry())?;
     if let Some(recovery) = registry.recovery() {
         tracing::error!(?recovery, "the registry was broken; the version before is in force");
@@ -103,6 +103,7 @@ pub async fn run(paths: &Paths, options: Options) -> Result<(), RunError> {
     let beginning = Beginning {
         paths: paths.clone(),
         port,
+        nofile,
         registry,
         keeper,
         mailbox: mailbox.clone(),
@@ -225,11 +226,13 @@ fn make_token(path: &Path) -> Result<(), RunError> {
     writeln!(file, "{token}").and_then(|()| fs::rename(&new, path)).map_err(failed)
 }
 
-/// Raises the soft limit of open files to the hard one: each daemon may keep a connection.
-fn raise_nofile() {
+/// Raises the soft limit of open files to the hard one: each daemon may keep a connection. Returns what
+/// it was, which is what daemons get: a program that uses `select` breaks with more.
+fn raise_nofile() -> Option<u64> {
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
     let limit = getrlimit(Resource::Nofile);
     if let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit }) {
         tracing::warn!(%error, "cannot raise the limit of open files");
     }
+    limit.current
 }

@@ -7,8 +7,9 @@ use tokio::time::Instant;
 use super::{Manager, entry::Entry, listing, plan, readiness, request::Answer, waiters::Waiter};
 use crate::{
     child::{Action, Event, Phase, State},
+    definition::Ready,
     events::{Kind, What},
-    identity::Identity,
+    identity::{Identity, kill_trees},
     keeper::protocol::{Listed, Report, State as Kept, Status},
     name::Name,
     order::Link,
@@ -98,13 +99,20 @@ impl Manager {
             base: &self.base_environment,
             paths: &self.paths,
             manager_port: self.port,
+            nofile: self.nofile,
             socket: socket.as_deref(),
             secret: &secret,
         });
+        let notify = (definition.ready == Ready::Notify)
+            .then(|| plan::listen(&readiness::notify_path(&self.paths, name)));
         let Some(entry) = self.entries.get_mut(name) else { return };
         entry.secret = Some(secret);
         entry.identity = None;
         entry.announced = None;
+        let planned = planned.and_then(|spawn| {
+            entry.notify = notify.transpose()?;
+            Ok(spawn)
+        });
         match planned {
             Ok(spawn) => self.keeper.spawn(spawn),
             Err(plan::PlanError { step, errno }) => {
@@ -120,7 +128,7 @@ impl Manager {
             pid,
             ready: entry.child.definition().ready,
             secret: entry.secret.clone().unwrap_or_default(),
-            socket: readiness::notify_path(&self.paths, name),
+            notify: entry.notify.take(),
             mailbox: self.mailbox.clone(),
         };
         let task = self.tasks.spawn(search.run());
@@ -137,7 +145,7 @@ impl Manager {
 
     /// A start is not possible now: who waits for it is told why.
     fn refuse(&mut self, name: &Name, reason: &str) {
-        for waiter in self.waiters.drain(name) {
+        for waiter in self.waiters.drain_ready(name) {
             waiter.answer.send(Err(listing::about(
                 "unavailable",
                 name,
@@ -236,7 +244,7 @@ impl Manager {
     }
 
     /// Takes in what the keeper reports.
-    pub(super) fn reported(&mut self, report: Report) {
+    pub(super) fn reported(&mut self, report: Report, is_empty: bool) {
         match report {
             Report::Spawned { name, identity, .. } => self.spawned(&name, identity),
             Report::SpawnFailed { name, step, errno, .. } => {
@@ -244,7 +252,7 @@ impl Manager {
                 self.step_by(&name, Event::SpawnFailed { step, errno });
             }
             Report::Exited { name, pid, status, .. } => {
-                let event = Event::Exited { pid: pid as u32, exit: exit(status), is_empty: false };
+                let event = Event::Exited { pid: pid as u32, exit: exit(status), is_empty };
                 self.step_by(&name, event);
             }
             Report::Empty { name, pid } => self.step_by(&name, Event::Empty { pid: pid as u32 }),
@@ -284,7 +292,10 @@ impl Manager {
             Kept::Failed { .. } => return self.keeper.forget(name.as_str()),
             Kept::Starting | Kept::Running | Kept::Exited { .. } => {}
         }
-        self.step(name, Event::Adopted { pid, port: None, is_ready: false });
+        // It has told that it is ready, and will not tell again; nobody else can.
+        let is_ready =
+            self.definition(name).is_some_and(|definition| definition.ready == Ready::Notify);
+        self.step(name, Event::Adopted { pid, port: None, is_ready });
         if let Kept::Exited { status, .. } = listed.state {
             self.step(name, Event::Exited { pid, exit: exit(status), is_empty: listed.empty });
         }
@@ -300,10 +311,9 @@ impl Manager {
             .iter()
             .filter_map(|(name, entry)| Some((name.clone(), entry.child.state().pid()?)))
             .collect();
+        let known = with_process.iter().filter_map(|(name, _)| self.identity_of(name).cloned());
+        kill_trees(&known.collect::<Vec<_>>());
         for (name, pid) in with_process {
-            if let Some(identity) = self.identity_of(&name) {
-                identity.kill_tree();
-            }
             self.step(&name, Event::Exited { pid, exit: Exit::Unknown, is_empty: true });
         }
         let spawning = |entry: &Entry| {

@@ -1,6 +1,6 @@
 use std::collections::VecDeque;
 
-use tokio::task::AbortHandle;
+use tokio::{net::UnixDatagram, task::AbortHandle};
 
 use super::request::Answer;
 use crate::{
@@ -21,6 +21,8 @@ pub(super) struct Entry {
     pub(super) since_ms: u64,
     /// The last transitions, oldest first.
     pub(super) past: VecDeque<Past>,
+    /// Where it will tell that it is ready, from before it is spawned until the search for that begins.
+    pub(super) notify: Option<UnixDatagram>,
     /// The search for its readiness.
     pub(super) probe: Option<AbortHandle>,
     /// A port that it told before the keeper told that it runs, and who waits for the answer to that.
@@ -47,6 +49,7 @@ impl Entry {
             identity: None,
             since_ms: time::now_ms(),
             past: VecDeque::new(),
+            notify: None,
             probe: None,
             announced: None,
         }

@@ -19,6 +19,7 @@ mod watchers;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    fs,
     path::PathBuf,
     process,
     sync::Arc,
@@ -38,8 +39,8 @@ use self::{
 use crate::{
     child::{self, Child, State, Then},
     events::{self, Kind, What},
-    identity::Identity,
-    keeper::protocol::Report,
+    identity::{Identity, kill_trees},
+    keeper::protocol::{Listed, Report},
     keeper_client::Keeper,
     name::Name,
     order::Order,
@@ -54,7 +55,12 @@ pub enum Event {
     /// A guest asks for something.
     Asked(Asked),
     /// The keeper says something.
-    Reported(Report),
+    Reported {
+        /// What.
+        report: Report,
+        /// Of a child that has exited: whether its whole tree has ended with it.
+        is_empty: bool,
+    },
     /// The keeper is gone.
     KeeperLost,
     /// The search for a child's readiness has a result.
@@ -75,6 +81,7 @@ pub const MAILBOX: usize = 4096;
 pub struct Manager {
     paths: Paths,
     port: u16,
+    nofile: Option<u64>,
     started: Instant,
     base_environment: BTreeMap<String, String>,
     registry: Registry,
@@ -115,6 +122,8 @@ pub struct Beginning {
     pub paths: Paths,
     /// Where it listens.
     pub port: u16,
+    /// The soft limit of open files that daemons get; absent if there is none.
+    pub nofile: Option<u64>,
     /// What is installed.
     pub registry: Registry,
     /// The keeper, and what it already holds.
@@ -129,7 +138,7 @@ impl Manager {
     /// A manager with all that is installed, at rest.
     #[must_use]
     pub fn new(beginning: Beginning) -> Self {
-        let Beginning { paths, port, registry, keeper, mailbox, events } = beginning;
+        let Beginning { paths, port, nofile, registry, keeper, mailbox, events } = beginning;
         let history = events::Writer::open(&paths.events());
         if let Err(error) = &history {
             tracing::warn!(%error, "no history is written");
@@ -144,6 +153,7 @@ impl Manager {
         Self {
             paths,
             port,
+            nofile,
             started: Instant::now(),
             base_environment: plan::base_environment(),
             order,
@@ -208,7 +218,7 @@ impl Manager {
     fn take(&mut self, event: Event) {
         match event {
             Event::Asked(asked) => self.answer(asked),
-            Event::Reported(report) => self.reported(report),
+            Event::Reported { report, is_empty } => self.reported(report, is_empty),
             Event::KeeperLost => self.keeper_lost(),
             Event::Probed(event, name) => self.step(&name, event),
             Event::Scanned(look) => self.looked(look),
@@ -309,7 +319,9 @@ impl Manager {
 
     /// Takes over what a manager before this one left with the keeper.
     fn adopt(&mut self) {
-        for listed in self.keeper.take_children() {
+        let children = self.keeper.take_children();
+        self.end_unkept(&children);
+        for listed in children {
             match Name::new(&listed.name) {
                 Ok(name) if self.entries.contains_key(&name) => self.adopt_one(&name, listed),
                 _ => {
@@ -318,6 +330,24 @@ impl Manager {
                     self.keeper.forget(&listed.name);
                 }
             }
+        }
+    }
+
+    /// Ends what a keeper that is gone has left running: nobody reads its output or would see its end.
+    fn end_unkept(&self, kept: &[Listed]) {
+        let files = fs::read_dir(self.paths.running()).into_iter().flatten().flatten();
+        let files =
+            files.map(|it| it.path()).filter(|it| it.extension().is_some_and(|it| it == "json"));
+        let stored = files.filter_map(|file| Some((Identity::load(&file).ok()?, file)));
+        let (unkept, files): (Vec<_>, Vec<_>) =
+            stored.filter(|(it, _)| !kept.iter().any(|kept| kept.name == it.name)).unzip();
+        for identity in unkept.iter().filter(|it| it.is_alive()) {
+            tracing::warn!(name = identity.name, pid = identity.pid, "ending what has no keeper");
+        }
+        kill_trees(&unkept);
+        for file in files {
+            // One that stays is told from a live process by its content.
+            drop(fs::remove_file(file));
         }
     }
 

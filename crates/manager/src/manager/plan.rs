@@ -5,6 +5,8 @@ use std::{
     process,
 };
 
+use tokio::net::UnixDatagram;
+
 use crate::{
     definition::Definition,
     keeper::protocol::{LogSettings, Spawn, Step},
@@ -20,6 +22,7 @@ pub(super) struct Plan<'a> {
     pub(super) base: &'a BTreeMap<String, String>,
     pub(super) paths: &'a Paths,
     pub(super) manager_port: u16,
+    pub(super) nofile: Option<u64>,
     pub(super) socket: Option<&'a Path>,
     pub(super) secret: &'a str,
 }
@@ -39,7 +42,10 @@ pub(super) fn base_environment() -> BTreeMap<String, String> {
     let is_base = |key: &str| {
         matches!(key, "PATH" | "HOME" | "USER" | "LANG" | "TZ") || key.starts_with("XDG_")
     };
-    env::vars().filter(|(key, _)| is_base(key)).collect()
+    // What is no text cannot be told to the keeper, and is no reason not to start.
+    let texts = env::vars_os()
+        .filter_map(|(key, value)| Some((key.into_string().ok()?, value.into_string().ok()?)));
+    texts.filter(|(key, _)| is_base(key)).collect()
 }
 
 /// What the keeper is told to spawn.
@@ -57,13 +63,21 @@ pub(super) fn spawn(plan: &Plan<'_>) -> Result<Spawn, PlanError> {
         env: environment(plan)?.into_iter().collect(),
         cwd: definition.cwd.clone().unwrap_or_else(|| paths.daemon_data(name)),
         umask: UMASK,
-        nofile: None,
+        nofile: Some(plan.nofile.unwrap_or(u64::MAX)),
         secret: (*secret).to_owned(),
         log: LogSettings {
             dir: paths.daemon_logs(name),
             max_bytes: definition.log_max.0,
             keep: definition.log_keep as usize,
         },
+    })
+}
+
+/// Where a child with `ready = "notify"` is heard: there before the child is.
+pub(super) fn listen(path: &Path) -> Result<UnixDatagram, PlanError> {
+    super::readiness::listen(path).map_err(|error| PlanError {
+        step: format!("cannot listen on `{}`", path.display()),
+        errno: error.raw_os_error().unwrap_or(libc::EIO),
     })
 }
 

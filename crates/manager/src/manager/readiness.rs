@@ -1,4 +1,8 @@
-use std::{io, path::PathBuf, time::Duration};
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use tokio::{net::UnixDatagram, sync::mpsc, time::sleep};
 
@@ -19,7 +23,8 @@ pub(super) struct Search {
     pub(super) pid: u32,
     pub(super) ready: Ready,
     pub(super) secret: String,
-    pub(super) socket: PathBuf,
+    /// Where a child with `ready = "notify"` is heard.
+    pub(super) notify: Option<UnixDatagram>,
     pub(super) mailbox: mpsc::Sender<Event>,
 }
 
@@ -33,6 +38,16 @@ const PERIOD: Duration = Duration::from_millis(100);
 /// Where a child with `ready = "notify"` sends `READY=1`.
 pub(super) fn notify_path(paths: &Paths, name: &Name) -> PathBuf {
     paths.running().join(format!("{name}.notify"))
+}
+
+/// Listens where a child that is about to be spawned will tell that it is ready. What an earlier spawn
+/// has left there is removed.
+pub(super) fn listen(path: &Path) -> io::Result<UnixDatagram> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    UnixDatagram::bind(path)
 }
 
 impl Search {
@@ -52,7 +67,7 @@ impl Search {
                 None => PERIOD,
             };
             sleep(pause).await;
-            let event = self.look_once().await;
+            let Some(event) = self.look_once().await else { continue };
             let is_found = matches!(event, child::Event::Ready { .. });
             if self.mailbox.send(Event::Probed(event, self.name.clone())).await.is_err() || is_found
             {
@@ -61,28 +76,31 @@ impl Search {
         }
     }
 
-    async fn look_once(&self) -> child::Event {
+    /// What there is to tell; nothing while it listens on nothing.
+    async fn look_once(&self) -> Option<child::Event> {
         let listening = match self.listening() {
             Ok(listening) => listening,
-            Err(error) => return self.found(format!("cannot be looked at: {error}")),
+            Err(error) => return Some(self.found(format!("cannot be looked at: {error}"))),
         };
-        let mut what = "listens on nothing".to_owned();
+        let mut what = None;
         for Listening { socket, .. } in listening {
             let port = socket.address.port();
             if self.ready == Ready::Port {
-                return self.is_ready(port, None);
+                return Some(self.is_ready(port, None));
             }
             match scan::probe(socket, Limits::OWN).await {
                 Probe::Credential(it) if it.secret.as_deref() == Some(&*self.secret) => {
                     let other = !it.name.eq_ignore_ascii_case(self.name.as_str());
-                    return self
-                        .is_ready(port, other.then(|| format!("calls itself `{}`", it.name)));
+                    let note = other.then(|| format!("calls itself `{}`", it.name));
+                    return Some(self.is_ready(port, note));
                 }
-                Probe::Credential(_) => what = format!("port {port} answers with another secret"),
-                probe => what = format!("port {port} {}", told(&probe)),
+                Probe::Credential(_) => {
+                    what = Some(format!("port {port} answers with another secret"));
+                }
+                probe => what = Some(format!("port {port} {}", told(&probe))),
             }
         }
-        self.found(what)
+        Some(self.found(what?))
     }
 
     /// Where the child and its descendants listen so that this machine can connect.
@@ -94,14 +112,7 @@ impl Search {
 
     /// Waits for `READY=1` on the socket that the child was given.
     async fn hear(self) {
-        let socket = match UnixDatagram::bind(&self.socket) {
-            Ok(socket) => socket,
-            Err(error) => {
-                let event = self.found(format!("cannot be heard: {error}"));
-                drop(self.mailbox.send(Event::Probed(event, self.name.clone())).await);
-                return;
-            }
-        };
+        let Some(socket) = &self.notify else { return };
         let mut message = [0; 4096];
         while let Ok(length) = socket.recv(&mut message).await {
             if message[..length].split(|&byte| byte == b'\n').any(|line| line == b"READY=1") {

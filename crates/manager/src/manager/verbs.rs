@@ -11,7 +11,7 @@ use super::{
     waiters::{self, Verdict, Waiter},
 };
 use crate::{
-    child::{Child, Event, State},
+    child::{Child, Event, State, Then},
     definition::{Change, Definition},
     events::{self, Kind, What},
     name::{Name, Pattern, nearest},
@@ -144,6 +144,11 @@ impl Manager {
 
     /// Keeps a definition: in the order of all, on disk, and with the child.
     fn store(&mut self, name: &Name, definition: Definition) -> Result<(), Failure> {
+        // It has left the registry already, and must not come back by this.
+        if let Some(State::Stopping { then: Then::Gone, .. }) = self.state(name) {
+            let message = format!("`{name}` is being uninstalled");
+            return Err(listing::about("unavailable", name, message));
+        }
         let mut order = self.order.clone();
         order.put(name.clone(), &definition);
         order.check().map_err(|cycle| {

@@ -54,6 +54,16 @@ impl Waiters {
         settled
     }
 
+    /// Takes out those who wait for `name` to become ready, since it cannot start.
+    pub(super) fn drain_ready(&mut self, name: &Name) -> Vec<Waiter> {
+        let is_ready = |it: &Waiter| it.target == Target::Ready;
+        let (ready, others): (_, Vec<_>) = self.drain(name).into_iter().partition(is_ready);
+        if !others.is_empty() {
+            self.0.insert(name.clone(), others);
+        }
+        ready
+    }
+
     /// Takes out everybody who waits for `name`, since it is no more.
     pub(super) fn drain(&mut self, name: &Name) -> Vec<Waiter> {
         self.0.remove(name).unwrap_or_default()

@@ -1,0 +1,223 @@
+//! What becomes of daemons when they, their manager or their keeper are killed, and what is left
+//! when everything was told to end.
+
+use std::{fs, path::Path};
+
+use nix::{
+    sys::signal::{self, Signal},
+    unistd::Pid,
+};
+use serde_json::{Value, json};
+
+use crate::harness::{
+    Dae, binary, environment, eventually, is_running, kill, listening_ports, pid, processes, shell,
+};
+
+/// A child that does nothing.
+const IDLE: &str = "exec sleep 1000";
+
+/// A child that prints, or ends with 37, when it is told to.
+const TALKER: &str = r#"
+    trap 'echo "while nobody managed"' USR1
+    trap 'exit 37' USR2
+    while :; do sleep 1000 & wait; kill $!; done
+"#;
+
+#[test]
+fn a_killed_daemon_comes_back_with_a_new_pid() {
+    let dae = Dae::start();
+    let first = dae.install("Sample", &json!({ "program": binary("sample") }));
+
+    kill(pid(&first));
+
+    let second = dae.eventually("Sample", |it| it["state"] == "up" && it["pid"] != first["pid"]);
+    assert_eq!(u64::from(*listening_ports(pid(&second)).first().unwrap()), second["port"]);
+    assert_eq!(second["restarts"], 1);
+    assert!(!is_running(pid(&first)));
+}
+
+#[test]
+fn no_daemon_notices_that_the_manager_is_killed() {
+    let dae = Dae::start();
+    let notify = r#"printf 'READY=1\n' | nc -uU -w1 "$NOTIFY_SOCKET"; exec sleep 1000"#;
+    let short = json!({ "ready": "notify", "start_timeout": "3s" });
+    dae.install("Notify", &shell(notify, &short));
+    dae.install("Port", &shell("exec nc -lk 127.0.0.1 0", &json!({ "ready": "port" })));
+    dae.install("Delay", &shell(IDLE, &json!({ "ready": "delay=10ms" })));
+    dae.install("None", &shell(IDLE, &json!({})));
+    let sample = dae.install("Sample", &json!({ "program": binary("sample") }));
+    let names = ["Notify", "Port", "Delay", "None", "Sample"];
+    let before = names.map(|name| pid(&dae.listed(name).unwrap()));
+    let manager = dae.pid();
+
+    kill(manager);
+    eventually("the manager is dead", || (!is_running(manager)).then_some(()));
+    dae.succeed(["up"]);
+
+    let after = names.map(|name| pid(&dae.eventually(name, |it| it["state"] == "up")));
+    assert_eq!(after, before);
+    assert_eq!(dae.listed("Sample").unwrap()["port"], sample["port"]);
+    assert_ne!(dae.pid(), manager);
+    for name in names {
+        eventually(&format!("{name} runs once"), || {
+            (living(dae.home(), name).len() == 1).then_some(())
+        });
+        let way = &dae.ask("status", &json!([name])).unwrap()["history"];
+        let stops = way.as_array().unwrap().iter().filter(|it| it["to"] == "stopping");
+        assert_eq!(stops.count(), 0, "{way}");
+    }
+}
+
+#[test]
+fn what_happens_without_a_manager_is_known_to_the_next() {
+    let dae = Dae::start();
+    let never = json!({ "restart": "never" });
+    let talker = pid(&dae.install("Talker", &shell(TALKER, &never)));
+    let ending = pid(&dae.install("Ending", &shell(TALKER, &never)));
+    // Its traps are set once it waits for its first child.
+    for pid in [talker, ending] {
+        eventually("the shell waits", || (children(pid) > 0).then_some(()));
+    }
+    let manager = dae.pid();
+    kill(manager);
+    eventually("the manager is dead", || (!is_running(manager)).then_some(()));
+
+    tell(talker, Signal::SIGUSR1);
+    tell(ending, Signal::SIGUSR2);
+    eventually("the end of one", || (!is_running(ending)).then_some(()));
+    eventually("the line is written", || {
+        let log = fs::read_to_string(dae.home().join("state/logs/Talker/current")).ok()?;
+        log.contains("while nobody managed").then_some(())
+    });
+    dae.succeed(["up"]);
+
+    let failed = dae.eventually("Ending", |it| it["state"] == "failed");
+    assert_eq!(failed["note"], "exit 37");
+    assert_eq!(dae.ask("status", &json!(["Ending"])).unwrap()["last_exit"], "exit 37");
+    assert_eq!(pid(&dae.eventually("Talker", |it| it["state"] == "up")), talker);
+    let logged = dae.succeed(["logs", "Talker"]);
+    assert!(logged.contains("while nobody managed"), "{logged}");
+    // The pipe is still read.
+    tell(talker, Signal::SIGUSR1);
+    eventually("a second line", || {
+        (dae.succeed(["logs", "Talker"]).matches("while nobody managed").count() == 2).then_some(())
+    });
+}
+
+#[test]
+fn nothing_of_a_home_is_left_after_down() {
+    let dae = Dae::start();
+    dae.install("Sample", &json!({ "program": binary("sample") }));
+    let mark = dae.home().join("mark");
+    let escapee = r#"trap "" TERM; echo $$ > "$MARK"; while :; do sleep 1000; done"#;
+    let script =
+        format!("(setsid sh -c '{escapee}' </dev/null >/dev/null 2>&1 &) & wait; exec sleep 1000");
+    let more = json!({ "grace": "200ms", "env": { "MARK": mark } });
+    dae.install("Escaping", &shell(&script, &more));
+    dae.install("Loop", &shell("exit 3", &json!({ "backoff": "1h..1h" })));
+    let escaped: u32 =
+        eventually("it has escaped", || fs::read_to_string(&mark).ok()?.trim().parse().ok());
+    assert!(is_running(escaped));
+    let before = dae.processes();
+    assert!(before.len() >= 5, "manager, keeper, sample, leader, grandchild: {before:?}");
+
+    dae.succeed(["down"]);
+
+    let left = dae.processes();
+    assert!(left.is_empty(), "{left:?}");
+    assert!(!before.into_iter().chain([escaped]).any(is_running));
+}
+
+#[test]
+fn after_the_keeper_was_killed_each_daemon_runs_once() {
+    let dae = Dae::start();
+    let (names, before) = with_family(&dae);
+    let keeper = keeper(&dae).unwrap();
+
+    kill(keeper);
+
+    for (name, before) in names.iter().zip(before) {
+        let up = dae.eventually(name, |it| it["state"] == "up" && it["pid"] != before);
+        runs_once(&dae, name, &up);
+        assert!(!is_running(before), "{name}");
+    }
+    let next = eventually("another keeper", || keeper_but(&dae, keeper));
+    assert!(is_running(next));
+    // It keeps as well as the one before.
+    let first = dae.listed("Sample").unwrap();
+    kill(pid(&first));
+    dae.eventually("Sample", |it| it["state"] == "up" && it["pid"] != first["pid"]);
+}
+
+#[test]
+fn after_manager_and_keeper_were_killed_each_daemon_runs_once() {
+    let dae = Dae::start();
+    let (names, before) = with_family(&dae);
+    let manager = dae.pid();
+    let keeper = keeper(&dae).unwrap();
+
+    for pid in [manager, keeper] {
+        kill(pid);
+        eventually("both are dead", || (!is_running(pid)).then_some(()));
+    }
+    dae.succeed(["up"]);
+
+    for (name, before) in names.iter().zip(before) {
+        let up = dae.eventually(name, |it| it["state"] == "up");
+        runs_once(&dae, name, &up);
+        assert!(!is_running(before) || pid(&up) == before, "{name}");
+    }
+}
+
+/// A plain daemon, and one with a child in a session of its own; and their processes.
+fn with_family(dae: &Dae) -> (Vec<&'static str>, Vec<u32>) {
+    dae.install("Sample", &json!({ "program": binary("sample") }));
+    dae.install("Family", &shell("setsid sleep 1000 & exec sleep 1000", &json!({})));
+    eventually("the family is complete", || {
+        (living(dae.home(), "Family").len() == 2).then_some(())
+    });
+    let names = vec!["Sample", "Family"];
+    let pids = names.iter().map(|name| pid(&dae.listed(name).unwrap())).collect();
+    (names, pids)
+}
+
+/// Asserts that of `name` runs what is listed, and nothing of an earlier spawn.
+fn runs_once(dae: &Dae, name: &str, listed: &Value) {
+    let wanted = if name == "Family" { 2 } else { 1 };
+    eventually(&format!("{name} runs once"), || {
+        (living(dae.home(), name).len() == wanted).then_some(())
+    });
+    let living = living(dae.home(), name);
+    assert!(living.contains(&pid(listed)), "{living:?}: {listed}");
+    let secrets = living.iter().map(|pid| environment(*pid).remove("DAE_SECRET"));
+    assert_eq!(secrets.collect::<std::collections::BTreeSet<_>>().len(), 1, "{living:?}");
+}
+
+/// The living processes that some spawn of the daemon `name` of this home has started.
+fn living(home: &Path, name: &str) -> Vec<u32> {
+    let is_its = |pid: &u32| {
+        let environment = environment(*pid);
+        let of_home = environment.get("DAE_DATA").is_some_and(|it| Path::new(it).starts_with(home));
+        of_home && environment.get("DAE_NAME").is_some_and(|it| it == name)
+    };
+    processes().into_iter().filter(|pid| is_running(*pid)).filter(is_its).collect()
+}
+
+fn keeper(dae: &Dae) -> Option<u32> {
+    let status = dae.ask("status", &json!([])).unwrap();
+    status["manager"]["keeper"]["pid"].as_u64()?.try_into().ok()
+}
+
+fn keeper_but(dae: &Dae, old: u32) -> Option<u32> {
+    keeper(dae).filter(|pid| *pid != old)
+}
+
+/// How many processes `pid` is the parent of.
+fn children(pid: u32) -> usize {
+    let of_it = |it: &u32| crate::harness::status(*it, "PPid") == Some(pid.to_string());
+    processes().iter().filter(|it| of_it(it)).count()
+}
+
+fn tell(pid: u32, signal: Signal) {
+    signal::kill(Pid::from_raw(pid.cast_signed()), signal).unwrap();
+}
