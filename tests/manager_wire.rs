@@ -285,7 +285,11 @@ fn start_stop_and_restart_say_what_became_of_it() {
         assert_eq!((&stopped["state"], &stopped["pid"]), (&json!("down"), &Value::Null));
     }
     assert!(!is_alive(&restarted["pid"]));
-    assert_eq!(client.ask("list", &json!([])), json!([]), "only what runs is listed");
+    assert_eq!(
+        client.ask("list", &json!([{ "own": true }])),
+        json!([]),
+        "only what runs is listed"
+    );
     let started = only(client.ask("restart", &json!(["Sleeper"])));
     assert_eq!(started["state"], "up", "what is down is started by a restart too");
     client.refuse("bad-argument", "stop", &json!(["Sleeper", { "tiemout": 5 }]));
@@ -556,7 +560,7 @@ fn patterns_mean_several_and_every_name_is_reported() {
     assert_eq!(names(&report["daemons"]), ["Sam"]);
     assert_eq!(names(&report["errors"]), ["Nobody"]);
     client.ask("stop", &json!(["all"]));
-    let chosen = client.ask("list", &json!([{ "all": true, "name": "*e*" }]));
+    let chosen = client.ask("list", &json!([{ "all": true, "own": true, "name": "*e*" }]));
     assert_eq!(names(&chosen), ["Other", "Sample"]);
     client.refuse("bad-argument", "list", &json!([{ "name": "a.b" }]));
     client.refuse("bad-argument", "list", &json!([{ "al": true }]));
