@@ -1,6 +1,10 @@
 //! Every verb of the manager over the wire, with good and with bad arguments.
 
-use std::{fs, io, thread};
+use std::{
+    fs, io,
+    sync::mpsc::{self, TryRecvError},
+    thread,
+};
 
 use nix::{
     sys::signal::{Signal, kill},
@@ -281,7 +285,11 @@ fn start_stop_and_restart_say_what_became_of_it() {
         assert_eq!((&stopped["state"], &stopped["pid"]), (&json!("down"), &Value::Null));
     }
     assert!(!is_alive(&restarted["pid"]));
-    assert_eq!(client.ask("list", &json!([])), json!([]), "only what runs is listed");
+    assert_eq!(
+        client.ask("list", &json!([{ "own": true }])),
+        json!([]),
+        "only what runs is listed"
+    );
     let started = only(client.ask("restart", &json!(["Sleeper"])));
     assert_eq!(started["state"], "up", "what is down is started by a restart too");
     client.refuse("bad-argument", "stop", &json!(["Sleeper", { "tiemout": 5 }]));
@@ -482,6 +490,33 @@ fn events_tell_every_command_with_who_asked() {
 }
 
 #[test]
+fn who_follows_events_misses_none_between_the_past_and_the_stream() {
+    let dae = Dae::start();
+    dae.unix().ask("install", &at_rest("Sleeper"));
+    let (is_enough, enough) = mpsc::channel::<()>();
+    thread::scope(|scope| {
+        let dae = &dae;
+        scope.spawn(move || {
+            let mut client = dae.unix();
+            // Until the sender is dropped, by a panic too.
+            while enough.try_recv() == Err(TryRecvError::Empty) {
+                client.ask("start", &json!(["Sleeper"]));
+                client.ask("stop", &json!(["Sleeper"]));
+            }
+        });
+        let _until_the_end = is_enough;
+        for _ in 0..20 {
+            let mut follower = dae.unix();
+            let past = follower.ask("events", &json!([{ "follow": true }]));
+            let event = follower.read_line().unwrap();
+            let event: Value = serde_json::from_str(&event["event ".len()..]).unwrap();
+            let last = past.as_array().unwrap().last().unwrap()["seq"].as_u64().unwrap();
+            assert_eq!(event[1]["seq"], last + 1, "{event}");
+        }
+    });
+}
+
+#[test]
 fn call_hands_on_the_reply_of_a_daemon_an_error_too() {
     let dae = Dae::start();
     let mut client = dae.client();
@@ -525,7 +560,7 @@ fn patterns_mean_several_and_every_name_is_reported() {
     assert_eq!(names(&report["daemons"]), ["Sam"]);
     assert_eq!(names(&report["errors"]), ["Nobody"]);
     client.ask("stop", &json!(["all"]));
-    let chosen = client.ask("list", &json!([{ "all": true, "name": "*e*" }]));
+    let chosen = client.ask("list", &json!([{ "all": true, "own": true, "name": "*e*" }]));
     assert_eq!(names(&chosen), ["Other", "Sample"]);
     client.refuse("bad-argument", "list", &json!([{ "name": "a.b" }]));
     client.refuse("bad-argument", "list", &json!([{ "al": true }]));

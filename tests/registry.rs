@@ -3,7 +3,8 @@
 
 use std::{
     collections::BTreeSet,
-    env, fs,
+    env,
+    fs::{self, File},
     path::{Path, PathBuf},
     process,
     str::FromStr,
@@ -161,8 +162,9 @@ fn m_2_5_a_thousand_installs_one_by_one() {
     }
 
     let took = start.elapsed();
-    println!("M-2.5: 1000 installs one by one in {took:?}, to be at most 5 s in release");
-    assert!(took < 20 * Duration::from_secs(5), "{took:?}");
+    let bare = 1000 * replacing_a_file(dae.home());
+    println!("M-2.5: 1000 installs in {took:?} (bare: {bare:?}), to be at most 5 s in release");
+    assert!(took < 20 * bare.max(Duration::from_secs(5)), "{took:?}");
     assert_eq!(names(&dae).len(), 1000);
 }
 
@@ -271,6 +273,20 @@ fn change_until_killed(dae: &Dae, installed: &mut BTreeSet<String>, random: &mut
             answered.send(()).ok();
         }
     })
+}
+
+/// How long this disk takes just now to replace a file for good, without any manager.
+fn replacing_a_file(directory: &Path) -> Duration {
+    const TIMES: u32 = 50;
+    let (new, file) = (directory.join("bare.new"), directory.join("bare"));
+    let start = Instant::now();
+    for _ in 0..TIMES {
+        fs::write(&new, [b'x'; 64 << 10]).unwrap();
+        File::open(&new).unwrap().sync_all().unwrap();
+        fs::rename(&new, &file).unwrap();
+        File::open(directory).unwrap().sync_all().unwrap();
+    }
+    start.elapsed() / TIMES
 }
 
 fn toggle(names: &mut BTreeSet<String>, name: &str) {

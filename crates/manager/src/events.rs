@@ -177,6 +177,11 @@ impl Writer {
         Ok(event)
     }
 
+    /// The number of the last event.
+    pub fn last_seq(&self) -> u64 {
+        self.seq
+    }
+
     fn start(dir: &Path) -> io::Result<Self> {
         DirBuilder::new().recursive(true).mode(0o700).create(dir)?;
         let file = open_current(dir)?;

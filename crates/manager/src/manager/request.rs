@@ -56,7 +56,7 @@ pub enum Request {
         /// Where to.
         stream: Stream,
     },
-    /// A stream of the history.
+    /// A stream of the history. Answered with the number of the last event before it.
     Follow {
         /// Where to.
         stream: Stream,

@@ -13,7 +13,7 @@ use super::{
 use crate::{
     child::{Child, Event, State, Then},
     definition::{Change, Definition},
-    events::{Kind, What},
+    events::{self, Kind, What},
     name::{Name, Pattern, nearest},
     registry::StoreError,
 };
@@ -35,7 +35,7 @@ impl Manager {
             }
             Request::Follow { stream } => {
                 self.watchers.follow(stream);
-                Ok(Value::Null)
+                Ok(self.history.as_ref().map(events::Writer::last_seq).into())
             }
             Request::Status(None) => Ok(self.own_status()),
             Request::Status(Some(name)) => {

@@ -70,12 +70,15 @@ impl Dae {
         let Since { since, follow } = since.unwrap_or_default();
         let since = since.as_deref().map(parse_time).transpose()?.unwrap_or_default();
         let dir = self.paths.events();
-        let past = spawn_blocking(move || read_events(&dir, since)).await??;
-        match follow {
-            true => drop(self.ask(&guest, Request::Follow { stream }).await?),
-            false => stream.decline(),
-        }
-        Ok(past)
+        // What comes while the files are read is the stream's: nothing is told twice, and nothing not at all.
+        let last = match follow {
+            true => self.ask(&guest, Request::Follow { stream }).await?.as_u64(),
+            false => {
+                stream.decline();
+                None
+            }
+        };
+        spawn_blocking(move || read_events(&dir, since, last.unwrap_or(u64::MAX))).await?
     }
 }
 
@@ -107,10 +110,10 @@ fn read_lines(dir: &Path, name: &str, selection: &Selection) -> Result<Value, Fa
     Ok(lines.into())
 }
 
-fn read_events(dir: &Path, since_ms: u64) -> Result<Value, Failure> {
+fn read_events(dir: &Path, since_ms: u64, last: u64) -> Result<Value, Failure> {
     let mut events = std::collections::VecDeque::new();
     let mut reader = Events::open(dir, since_ms);
-    while let Some(event) = reader.next_event()? {
+    while let Some(event) = reader.next_event()?.filter(|it| it.seq <= last) {
         if events.len() == EVENTS {
             events.pop_front();
         }
