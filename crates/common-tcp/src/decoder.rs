@@ -235,7 +235,11 @@ impl Decoder {
             return self.check_length();
         };
         let end = self.at + length;
-        self.at = end + 1;
+        self.at = end;
+        if let Some(too_large) = self.check_length() {
+            return Some(too_large);
+        }
+        self.at += 1;
         if self.bytes[end] == b'\n' {
             return Some(self.ended_name(end, self.at));
         }
@@ -259,6 +263,9 @@ impl Decoder {
     }
 
     fn step_gap(&mut self, name_bytes: usize) -> Option<Step> {
+        if let Some(too_large) = self.check_length() {
+            return Some(too_large);
+        }
         let byte = self.bytes[self.at];
         let offset = self.at - self.start;
         match byte {
