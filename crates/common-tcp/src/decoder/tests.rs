@@ -154,9 +154,25 @@ fn the_limit_counts_alike_for_any_cut() {
                 decoder.feed(chunk);
                 first = first.or_else(|| decoder.next().map(|it| it.err()));
             }
-            assert_eq!(first, Some(Some(Unreadable::TooLarge { limit: 100 })), "{wire:?} by {size}");
+            assert_eq!(
+                first,
+                Some(Some(Unreadable::TooLarge { limit: 100 })),
+                "{wire:?} by {size}"
+            );
         }
     }
+}
+
+/// Takes minutes if each packet looks through all that stands behind it.
+#[test]
+fn many_packets_in_one_read_cost_no_more_than_their_bytes() {
+    let mut decoder = Decoder::default();
+    decoder.feed(&b"a\n".repeat(500_000));
+    let mut packets = 0;
+    while decoder.next().is_some_and(|it| it.is_ok()) {
+        packets += 1;
+    }
+    assert_eq!(packets, 500_000);
 }
 
 #[test]
