@@ -16,7 +16,7 @@ use serde::{Serialize, ser::Error};
 use serde_json::Value;
 use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot},
-    task::JoinHandle,
+    task::{JoinHandle, yield_now},
 };
 
 use crate::{Connection, Failure, Limits, Packet, Pushed, Reply, Socket, Unreadable, encode};
@@ -350,22 +350,26 @@ async fn drive(mut connection: Connection, shared: Arc<Shared>) {
 
     let shared = Losing(shared);
     // Why it ended makes no difference to those who wait.
-    drop(poll_fn(|cx| poll_drive(&mut connection, &shared.0, cx)).await);
+    while let Ok(true) = poll_fn(|cx| poll_drive(&mut connection, &shared.0, cx)).await {
+        // Who takes the events comes to its turn before there are more.
+        yield_now().await;
+    }
 }
 
+/// Reads and writes as far as can be; true if events may have come, false at the end of the stream.
 fn poll_drive(
     connection: &mut Connection,
     shared: &Shared,
     cx: &mut Context<'_>,
-) -> Poll<io::Result<()>> {
+) -> Poll<io::Result<bool>> {
+    let mut has_events = false;
     // Reading comes first: what is not sent into a connection that has ended may be asked again elsewhere.
     while let Poll::Ready(open) = poll_replies(connection, shared, cx)? {
         if !open {
-            return Poll::Ready(Ok(()));
+            return Poll::Ready(Ok(false));
         }
-        if !shared.lock().streams.is_empty() {
-            // Who takes the events comes to its turn before there are more.
-            cx.waker().wake_by_ref();
+        has_events = !shared.lock().streams.is_empty();
+        if has_events {
             break;
         }
     }
@@ -382,6 +386,7 @@ fn poll_drive(
             while poll_replies(connection, shared, cx)? == Poll::Ready(true) {}
             Poll::Ready(Err(error))
         }
+        _ if has_events => Poll::Ready(Ok(true)),
         _ => Poll::Pending,
     }
 }

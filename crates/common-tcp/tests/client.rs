@@ -204,38 +204,51 @@ async fn a_remote_does_not_repeat_what_may_have_been_carried_out() {
     assert_eq!(remote.call::<u8>("get", &()).await.unwrap(), 2);
 }
 
-/// Whatever `bytes` the server says, `call` ends, and the client lives to tell.
-async fn endure(bytes: impl Fn() -> Vec<u8> + Send + Sync + 'static, times: usize) {
-    let address = server(move |mut socket: TcpStream| {
-        let chunk = bytes();
-        async move {
-            for _ in 0..times {
-                socket.write_all(&chunk).await?;
+/// Two calls on a server that says `bytes`, up to `times` times; what came of them, and how often it could.
+async fn endure(bytes: Vec<u8>, times: usize) -> (CallError, usize) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap().into();
+    let served = tokio::spawn(async move {
+        let (mut socket, _) = listener.accept().await.unwrap();
+        let mut request = [0; 100];
+        socket.read_exact(&mut request[..14]).await.unwrap();
+        for said in 0..times {
+            if socket.write_all(&bytes).await.is_err() {
+                return said;
             }
-            Ok(())
         }
-    })
-    .await;
+        times
+    });
     let client = client(&address).await;
-    let told = timeout(PATIENCE, client.call::<u8>("get", &())).await;
-    assert!(told.expect("the call ends").is_err());
+    let calls =
+        async { tokio::join!(client.call::<u8>("get", &()), client.call::<u8>("get", &())) };
+    let (one, two) = timeout(PATIENCE, calls).await.expect("the calls end");
+    assert!(matches!(two, Err(CallError::Lost { sent: true, .. })), "{two:?}");
+    (one.expect_err("no answer"), served.await.unwrap())
 }
 
 #[tokio::test]
-async fn garbage_ends_the_call_and_nothing_else() {
-    endure(|| (0..=255).collect(), 100).await;
-    endure(|| b"HTTP/1.1 400 Bad Request\r\n\r\n<html>".to_vec(), 1).await;
-    endure(|| b"get [}\nget [1]\n".to_vec(), 1).await;
-    endure(|| [b"event".as_slice(), &b"[".repeat(1 << 20)].concat(), 1).await;
-    endure(|| b"# []\nevent# []\nend#\nerr#c1 5\n#c1 []\n".to_vec(), 1).await;
+async fn a_reply_that_cannot_be_read_is_nobody_elses() {
+    for (said, code) in [
+        ("HTTP/1.1 400 Bad Request\r\n\r\n<html>", "bad-args"),
+        ("get [}\nget [1]\nget [2]\n", "bad-json"),
+        ("g\u{7}t [1]\nget [2]\n", "bad-name"),
+    ] {
+        let (error, _) = endure(said.into(), 1).await;
+        let CallError::Failed(failure) = &error else { panic!("{said}: {error:?}") };
+        assert_eq!(failure.code(), code, "{said}");
+    }
+    endure((0..=255).collect(), 100).await;
+    endure(b"# []\nevent# []\nend#\nerr#c1 5\n#c1 []\n".to_vec(), 1).await;
 }
 
 #[tokio::test]
 async fn an_endless_line_ends_the_connection() {
     // A gigabyte, in each of the places where a line may be long.
-    for start in [b"" as &[u8], b"get [\"", b"get ", b"get 1"] {
-        let start = start.to_vec();
-        endure(move || [start.as_slice(), &[b'x'; 1 << 20]].concat(), 1024).await;
+    for start in ["", "get [\"", "get ", "get 1"] {
+        let line = [start.as_bytes(), &[b'x'; 1 << 20]].concat();
+        let (_, said) = endure(line, 1024).await;
+        assert!(said < 200, "{said} MiB were read of `{start}`");
     }
 }
 
