@@ -24,8 +24,12 @@ use crate::{Connection, Failure, Limits, Packet, Pushed, Reply, Socket, Unreadab
 /// Requests of one connection that may be unanswered, whether or not somebody still waits for the answer.
 const CALLS: usize = 1024;
 
-/// Bytes of events that may wait for the reader of a stream; beyond it the stream ends as `lagged`.
-const EVENT_BYTES: usize = 16 << 20;
+/// Bytes of events that may wait for the reader of a stream; beyond it the stream ends as `lagged`. Their number
+/// has no bound of its own: a burst that comes in one read is no sign of a slow reader.
+const WAITING_BYTES: usize = 16 << 20;
+
+/// What an event takes besides its text, roughly.
+const EVENT_BYTES: usize = 256;
 
 /// What the driver keeps of its buffer for requests.
 const KEPT_BYTES: usize = 512;
@@ -50,7 +54,7 @@ pub(crate) struct Driver {
 /// Where the events of a stream go.
 #[derive(Debug)]
 pub(crate) struct Sink {
-    pub(crate) sender: mpsc::Sender<(Pushed, usize)>,
+    pub(crate) sender: mpsc::UnboundedSender<(Pushed, usize)>,
     /// How many bytes wait there.
     pub(crate) waiting: Arc<AtomicUsize>,
 }
@@ -296,19 +300,16 @@ impl State {
 }
 
 impl Sink {
-    /// Appends an event, unless too much waits already.
-    fn push(&self, event: Pushed, bytes: usize) -> bool {
-        let waiting = self.waiting.load(Relaxed);
-        // The last place is kept free for the end. A single event may be as large as any packet.
-        if self.sender.capacity() <= 1 || waiting > 0 && waiting + bytes > EVENT_BYTES {
-            return false;
-        }
-        self.waiting.fetch_add(bytes, Relaxed);
-        self.sender.try_send((event, bytes)).is_ok()
+    /// Appends an event, unless too much waits already. A single one may be as large as any packet.
+    fn push(&self, event: Pushed, text_bytes: usize) -> bool {
+        let bytes = text_bytes + EVENT_BYTES;
+        let before = self.waiting.fetch_add(bytes, Relaxed);
+        let fits = before == 0 || before + bytes <= WAITING_BYTES;
+        fits && self.sender.send((event, bytes)).is_ok()
     }
 
     fn end(&self, reason: &str) {
-        drop(self.sender.try_send((Pushed::End { reason: reason.to_owned() }, 0)));
+        drop(self.sender.send((Pushed::End { reason: reason.to_owned() }, 0)));
     }
 }
 
