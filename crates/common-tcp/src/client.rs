@@ -68,7 +68,7 @@ pub enum Pushed {
 /// A running stream; dropping it cancels. It keeps the connection, as a client does.
 #[derive(Debug)]
 pub struct Events {
-    queue: mpsc::Receiver<(Pushed, usize)>,
+    queue: mpsc::UnboundedReceiver<(Pushed, usize)>,
     /// How many bytes wait in the queue.
     waiting: Arc<AtomicUsize>,
     tag: String,
@@ -142,9 +142,6 @@ pub enum CallError {
 
 /// How long a call waits unless [`Client::with_deadline`] says otherwise.
 const DEADLINE: Duration = Duration::from_secs(10);
-
-/// Events that may wait for their reader; beyond it the stream ends as `lagged`.
-const EVENTS: usize = 4096;
 
 impl Client {
     /// Connects, waiting at most ten seconds.
@@ -228,7 +225,7 @@ impl Client {
         command: &str,
         args: &(impl Serialize + ?Sized),
     ) -> Result<(T, Events), CallError> {
-        let (sender, queue) = mpsc::channel(EVENTS);
+        let (sender, queue) = mpsc::unbounded_channel();
         let (waiting, tag) = (Arc::default(), self.driver.next_tag());
         let sink = Sink { sender, waiting: Arc::clone(&waiting) };
         // Made before it is asked for, so that it is cancelled if nobody waits for the answer any more.

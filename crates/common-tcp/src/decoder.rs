@@ -2,7 +2,7 @@ use std::{mem, ops::Range};
 
 use crate::{
     Limits, Packet, Unreadable,
-    packet::{bad_name_byte, is_tag},
+    packet::{NAME_BYTES, TAG_BYTES, bad_name_byte, is_tag},
 };
 
 /// Cuts a stream of bytes into packets.
@@ -212,7 +212,9 @@ impl Decoder {
     /// The usual packet, `name [args]`, if the whole of it is there. Anything else is left to the states.
     fn step_usual(&mut self) -> Option<Step> {
         let bytes = &self.bytes[self.start..];
-        let name_bytes = bytes.iter().position(|&byte| byte == b' ')?;
+        // No further than a name reaches, or each of many short lines would look through all of them.
+        let name = &bytes[..bytes.len().min(NAME_BYTES + TAG_BYTES + 2)];
+        let name_bytes = name.iter().position(|&byte| byte == b' ')?;
         if bytes.get(name_bytes + 1) != Some(&b'[') || self.check_name(name_bytes).is_err() {
             return None;
         }
@@ -235,7 +237,11 @@ impl Decoder {
             return self.check_length();
         };
         let end = self.at + length;
-        self.at = end + 1;
+        self.at = end;
+        if let Some(too_large) = self.check_length() {
+            return Some(too_large);
+        }
+        self.at += 1;
         if self.bytes[end] == b'\n' {
             return Some(self.ended_name(end, self.at));
         }
@@ -259,6 +265,9 @@ impl Decoder {
     }
 
     fn step_gap(&mut self, name_bytes: usize) -> Option<Step> {
+        if let Some(too_large) = self.check_length() {
+            return Some(too_large);
+        }
         let byte = self.bytes[self.at];
         let offset = self.at - self.start;
         match byte {

@@ -16,7 +16,7 @@ use serde::{Serialize, ser::Error};
 use serde_json::Value;
 use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot},
-    task::JoinHandle,
+    task::{JoinHandle, yield_now},
 };
 
 use crate::{Connection, Failure, Limits, Packet, Pushed, Reply, Socket, Unreadable, encode};
@@ -24,8 +24,12 @@ use crate::{Connection, Failure, Limits, Packet, Pushed, Reply, Socket, Unreadab
 /// Requests of one connection that may be unanswered, whether or not somebody still waits for the answer.
 const CALLS: usize = 1024;
 
-/// Bytes of events that may wait for the reader of a stream; beyond it the stream ends as `lagged`.
-const EVENT_BYTES: usize = 16 << 20;
+/// Bytes of events that may wait for the reader of a stream; beyond it the stream ends as `lagged`. Their number
+/// has no bound of its own: a burst that comes in one read is no sign of a slow reader.
+const WAITING_BYTES: usize = 16 << 20;
+
+/// What an event takes besides its text, roughly.
+const EVENT_BYTES: usize = 256;
 
 /// What the driver keeps of its buffer for requests.
 const KEPT_BYTES: usize = 512;
@@ -50,7 +54,7 @@ pub(crate) struct Driver {
 /// Where the events of a stream go.
 #[derive(Debug)]
 pub(crate) struct Sink {
-    pub(crate) sender: mpsc::Sender<(Pushed, usize)>,
+    pub(crate) sender: mpsc::UnboundedSender<(Pushed, usize)>,
     /// How many bytes wait there.
     pub(crate) waiting: Arc<AtomicUsize>,
 }
@@ -296,19 +300,16 @@ impl State {
 }
 
 impl Sink {
-    /// Appends an event, unless too much waits already.
-    fn push(&self, event: Pushed, bytes: usize) -> bool {
-        let waiting = self.waiting.load(Relaxed);
-        // The last place is kept free for the end. A single event may be as large as any packet.
-        if self.sender.capacity() <= 1 || waiting > 0 && waiting + bytes > EVENT_BYTES {
-            return false;
-        }
-        self.waiting.fetch_add(bytes, Relaxed);
-        self.sender.try_send((event, bytes)).is_ok()
+    /// Appends an event, unless too much waits already. A single one may be as large as any packet.
+    fn push(&self, event: Pushed, text_bytes: usize) -> bool {
+        let bytes = text_bytes + EVENT_BYTES;
+        let before = self.waiting.fetch_add(bytes, Relaxed);
+        let fits = before == 0 || before + bytes <= WAITING_BYTES;
+        fits && self.sender.send((event, bytes)).is_ok()
     }
 
     fn end(&self, reason: &str) {
-        drop(self.sender.try_send((Pushed::End { reason: reason.to_owned() }, 0)));
+        drop(self.sender.send((Pushed::End { reason: reason.to_owned() }, 0)));
     }
 }
 
@@ -350,22 +351,26 @@ async fn drive(mut connection: Connection, shared: Arc<Shared>) {
 
     let shared = Losing(shared);
     // Why it ended makes no difference to those who wait.
-    drop(poll_fn(|cx| poll_drive(&mut connection, &shared.0, cx)).await);
+    while let Ok(true) = poll_fn(|cx| poll_drive(&mut connection, &shared.0, cx)).await {
+        // Who takes the events comes to its turn before there are more.
+        yield_now().await;
+    }
 }
 
+/// Reads and writes as far as can be; true if events may have come, false at the end of the stream.
 fn poll_drive(
     connection: &mut Connection,
     shared: &Shared,
     cx: &mut Context<'_>,
-) -> Poll<io::Result<()>> {
+) -> Poll<io::Result<bool>> {
+    let mut has_events = false;
     // Reading comes first: what is not sent into a connection that has ended may be asked again elsewhere.
     while let Poll::Ready(open) = poll_replies(connection, shared, cx)? {
         if !open {
-            return Poll::Ready(Ok(()));
+            return Poll::Ready(Ok(false));
         }
-        if !shared.lock().streams.is_empty() {
-            // Who takes the events comes to its turn before there are more.
-            cx.waker().wake_by_ref();
+        has_events = !shared.lock().streams.is_empty();
+        if has_events {
             break;
         }
     }
@@ -382,6 +387,7 @@ fn poll_drive(
             while poll_replies(connection, shared, cx)? == Poll::Ready(true) {}
             Poll::Ready(Err(error))
         }
+        _ if has_events => Poll::Ready(Ok(true)),
         _ => Poll::Pending,
     }
 }

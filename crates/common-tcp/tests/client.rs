@@ -6,23 +6,32 @@ use std::{io, time::Duration};
 
 use common_tcp::{Address, CallError, Client, ConnectError, Pushed, Remote, Resolve};
 use serde_json::{Value, json};
+use tempfile::TempDir;
 use tokio::{
     io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader},
-    net::{TcpListener, TcpStream},
+    net::{UnixListener, UnixStream},
     sync::mpsc,
     time::timeout,
 };
 
 const PATIENCE: Duration = Duration::from_secs(20);
 
+/// Listens where no manager of this machine comes by and asks who is there, as it may on a port.
+fn listen() -> (UnixListener, Address, TempDir) {
+    let home = tempfile::tempdir().unwrap();
+    let path = home.path().join("server.sock");
+    let listener = UnixListener::bind(&path).unwrap();
+    (listener, Address::Unix(path), home)
+}
+
 /// Serves each connection with `serve`, one after the other.
-async fn server<F>(mut serve: impl FnMut(TcpStream) -> F + Send + 'static) -> Address
+async fn server<F>(mut serve: impl FnMut(UnixStream) -> F + Send + 'static) -> Address
 where
     F: Future<Output = io::Result<()>> + Send + 'static,
 {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = listener.local_addr().unwrap().into();
+    let (listener, address, home) = listen();
     tokio::spawn(async move {
+        let _home = home;
         while let Ok((socket, _)) = listener.accept().await {
             drop(serve(socket).await);
         }
@@ -36,7 +45,7 @@ async fn client(address: &Address) -> Client {
 
 /// What a program of the original kind does: no line feed, a close after `dae`, no answer to what it does not
 /// know, Latin-1.
-async fn original(mut socket: TcpStream) -> io::Result<()> {
+async fn original(mut socket: UnixStream) -> io::Result<()> {
     let mut read = [0; 1024];
     loop {
         let length = socket.read(&mut read).await?;
@@ -85,10 +94,10 @@ async fn what_an_original_does_not_know_costs_that_call_only() {
 async fn scripted() -> (Address, mpsc::UnboundedReceiver<String>, mpsc::UnboundedSender<Vec<u8>>) {
     let (heard, requests) = mpsc::unbounded_channel();
     let (answers, mut said) = mpsc::unbounded_channel::<Vec<u8>>();
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = listener.local_addr().unwrap().into();
+    let (listener, address, home) = listen();
     tokio::spawn(async move {
         let (socket, _) = listener.accept().await.unwrap();
+        drop(home);
         let (read, mut write) = socket.into_split();
         tokio::spawn(async move {
             let mut lines = BufReader::new(read).lines();
@@ -187,7 +196,7 @@ async fn a_lost_connection_tells_whether_the_request_was_sent() {
 #[tokio::test]
 async fn a_remote_does_not_repeat_what_may_have_been_carried_out() {
     let mut visits = 0;
-    let address = server(move |mut socket: TcpStream| {
+    let address = server(move |mut socket: UnixStream| {
         visits += 1;
         let visit = visits;
         async move {
@@ -204,38 +213,51 @@ async fn a_remote_does_not_repeat_what_may_have_been_carried_out() {
     assert_eq!(remote.call::<u8>("get", &()).await.unwrap(), 2);
 }
 
-/// Whatever `bytes` the server says, `call` ends, and the client lives to tell.
-async fn endure(bytes: impl Fn() -> Vec<u8> + Send + Sync + 'static, times: usize) {
-    let address = server(move |mut socket: TcpStream| {
-        let chunk = bytes();
-        async move {
-            for _ in 0..times {
-                socket.write_all(&chunk).await?;
+/// Two calls on a server that says `bytes`, up to `times` times; what came of them, and how often it could.
+async fn endure(bytes: Vec<u8>, times: usize) -> (CallError, usize) {
+    let (listener, address, home) = listen();
+    let served = tokio::spawn(async move {
+        let (mut socket, _) = listener.accept().await.unwrap();
+        drop(home);
+        let mut request = [0; 100];
+        socket.read_exact(&mut request[..14]).await.unwrap();
+        for said in 0..times {
+            if socket.write_all(&bytes).await.is_err() {
+                return said;
             }
-            Ok(())
         }
-    })
-    .await;
+        times
+    });
     let client = client(&address).await;
-    let told = timeout(PATIENCE, client.call::<u8>("get", &())).await;
-    assert!(told.expect("the call ends").is_err());
+    let calls =
+        async { tokio::join!(client.call::<u8>("get", &()), client.call::<u8>("get", &())) };
+    let (one, two) = timeout(PATIENCE, calls).await.expect("the calls end");
+    assert!(matches!(two, Err(CallError::Lost { sent: true, .. })), "{two:?}");
+    (one.expect_err("no answer"), served.await.unwrap())
 }
 
 #[tokio::test]
-async fn garbage_ends_the_call_and_nothing_else() {
-    endure(|| (0..=255).collect(), 100).await;
-    endure(|| b"HTTP/1.1 400 Bad Request\r\n\r\n<html>".to_vec(), 1).await;
-    endure(|| b"get [}\nget [1]\n".to_vec(), 1).await;
-    endure(|| [b"event".as_slice(), &b"[".repeat(1 << 20)].concat(), 1).await;
-    endure(|| b"# []\nevent# []\nend#\nerr#c1 5\n#c1 []\n".to_vec(), 1).await;
+async fn a_reply_that_cannot_be_read_is_nobody_elses() {
+    for (said, code) in [
+        ("HTTP/1.1 400 Bad Request\r\n\r\n<html>", "bad-args"),
+        ("get [}\nget [1]\nget [2]\n", "bad-json"),
+        ("g\u{7}t [1]\nget [2]\n", "bad-name"),
+    ] {
+        let (error, _) = endure(said.into(), 1).await;
+        let CallError::Failed(failure) = &error else { panic!("{said}: {error:?}") };
+        assert_eq!(failure.code(), code, "{said}");
+    }
+    endure((0..=255).collect(), 100).await;
+    endure(b"# []\nevent# []\nend#\nerr#c1 5\n#c1 []\n".to_vec(), 1).await;
 }
 
 #[tokio::test]
 async fn an_endless_line_ends_the_connection() {
     // A gigabyte, in each of the places where a line may be long.
-    for start in [b"" as &[u8], b"get [\"", b"get ", b"get 1"] {
-        let start = start.to_vec();
-        endure(move || [start.as_slice(), &[b'x'; 1 << 20]].concat(), 1024).await;
+    for start in ["", "get [\"", "get ", "get 1"] {
+        let line = [start.as_bytes(), &[b'x'; 1 << 20]].concat();
+        let (_, said) = endure(line, 1024).await;
+        assert!(said < 200, "{said} MiB were read of `{start}`");
     }
 }
 
@@ -261,7 +283,8 @@ async fn what_was_not_asked_for_is_passed_over() {
 
 #[tokio::test]
 async fn a_stream_that_nobody_reads_lags_by_packets_and_by_bytes() {
-    for (payload, most) in [("1".to_owned(), 4096), (format!("\"{}\"", "x".repeat(1 << 20)), 16)] {
+    for (payload, most) in [("1".to_owned(), 63_200), (format!("\"{}\"", "x".repeat(1 << 20)), 16)]
+    {
         let (address, mut requests, answers) = scripted().await;
         let client = client(&address).await;
         let serve = async {
@@ -292,30 +315,27 @@ async fn a_stream_that_nobody_reads_lags_by_packets_and_by_bytes() {
 }
 
 #[tokio::test]
-async fn an_endless_stream_does_not_starve_a_call() {
-    let address = server(async |socket: TcpStream| {
-        let (mut read, mut write) = socket.into_split();
-        let mut request = [0; 100];
-        let length = read.read(&mut request).await?;
-        assert_eq!(&request[..length], b"watch#c1 []\n");
-        write.write_all(b"watch#c1 []\n").await?;
-        let answer = tokio::spawn(async move { read.read(&mut [0; 100]).await });
-        while !answer.is_finished() {
-            write.write_all(&b"event#c1 [\"up\",1,1]\n".repeat(1000)).await?;
-        }
-        write.write_all(b"get [1]\n").await
-    })
-    .await;
+async fn a_burst_of_events_is_no_lag() {
+    let (address, mut requests, answers) = scripted().await;
     let client = client(&address).await;
-    let (_, mut events) = client.stream::<()>("watch", &()).await.unwrap();
-    let take = async { while events.next().await.is_some() {} };
-    let told = timeout(PATIENCE, async {
-        tokio::select! {
-            told = client.call::<u8>("get", &()) => told,
-            () = take => panic!("the stream ended"),
+    let serve = async {
+        requests.recv().await.unwrap();
+        answers.send(b"watch#c1 []\n".to_vec()).unwrap();
+        let events = (1..=20_000).map(|seq| format!("event#c1 [\"up\",1,{seq}]\n"));
+        answers.send(events.collect::<String>().into_bytes()).unwrap();
+        answers.send(b"get [1]\nend#c1 [{\"reason\":\"ended\"}]\n".to_vec()).unwrap();
+    };
+    let (started, ()) = tokio::join!(client.stream::<()>("watch", &()), serve);
+    let mut events = started.unwrap().1;
+    let mut seen = 0;
+    let end = loop {
+        match events.next().await {
+            Some(Pushed::Event { .. }) => seen += 1,
+            other => break other,
         }
-    });
-    assert_eq!(told.await.expect("the call is answered").unwrap(), 1);
+    };
+    assert_eq!(end, Some(Pushed::End { reason: "ended".into() }));
+    assert_eq!(seen, 20_000);
 }
 
 #[tokio::test]

@@ -135,6 +135,46 @@ fn a_packet_beyond_the_limit_is_fatal_and_not_kept() {
     assert!(decoder.next().unwrap().is_ok());
 }
 
+/// What is too large is so however it is cut, also where the byte behind it would end it.
+#[test]
+fn the_limit_counts_alike_for_any_cut() {
+    let limits = Limits { packet_bytes: 100, ..Limits::default() };
+    let gap = " ".repeat(100);
+    for wire in [
+        format!("{}\n", "n".repeat(101)),
+        format!("{} []\n", "n".repeat(101)),
+        format!("x{gap}\n"),
+        format!("x{gap}[]\n"),
+        format!("x{gap}y\n"),
+    ] {
+        for size in [1, 101, wire.len()] {
+            let mut decoder = Decoder::new(&limits);
+            let mut first = None;
+            for chunk in wire.as_bytes().chunks(size) {
+                decoder.feed(chunk);
+                first = first.or_else(|| decoder.next().map(|it| it.err()));
+            }
+            assert_eq!(
+                first,
+                Some(Some(Unreadable::TooLarge { limit: 100 })),
+                "{wire:?} by {size}"
+            );
+        }
+    }
+}
+
+/// Takes minutes if each packet looks through all that stands behind it.
+#[test]
+fn many_packets_in_one_read_cost_no_more_than_their_bytes() {
+    let mut decoder = Decoder::default();
+    decoder.feed(&b"a\n".repeat(500_000));
+    let mut packets = 0;
+    while decoder.next().is_some_and(|it| it.is_ok()) {
+        packets += 1;
+    }
+    assert_eq!(packets, 500_000);
+}
+
 #[test]
 fn an_idle_decoder_holds_next_to_nothing() {
     let mut decoder = Decoder::default();

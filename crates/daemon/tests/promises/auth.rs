@@ -38,7 +38,7 @@ async fn a_token_opens_what_needs_authorisation() {
     assert_eq!(hello(&guest.ask("hello").await), ("token".into(), false));
     assert_eq!(guest.ask("auth [\"abc\"]").await, "auth []");
     assert_eq!(hello(&guest.ask("hello [{\"proto\":1}]").await), ("token".into(), true));
-    assert_eq!(guest.ask("secret").await, "secret [1]");
+    assert_eq!(guest.ask("secret").await, "secret [true]");
 }
 
 #[tokio::test]
@@ -73,7 +73,7 @@ async fn a_unix_socket_of_the_same_user_is_authenticated() {
     let lab = serve(within(environment.clone())).await;
     let mut guest = Netcat::connect_unix(&socket).await;
     assert_eq!(hello(&guest.ask("hello").await), ("peer".into(), true));
-    assert_eq!(guest.ask("secret").await, "secret [1]");
+    assert_eq!(guest.ask("secret").await, "secret [true]");
     let mut stranger = Netcat::connect(lab.port).await;
     assert_eq!(code(&stranger.ask("secret").await), "auth-required");
     assert_eq!(code(&stranger.ask("auth [\"\"]").await), "not-supported");
@@ -122,7 +122,7 @@ async fn accounts_decide_where_there_are_some() {
     assert!(guest.ask("secret").await.contains("<password>"));
     assert_eq!(code(&guest.ask("auth [\"ann\",\"x\"]").await), "denied");
     assert_eq!(guest.ask("auth [\"ann\",\"pw\"]").await, "auth []");
-    assert_eq!(guest.ask("secret").await, "secret [1]");
+    assert_eq!(guest.ask("secret").await, "secret [true]");
     drop(guest);
     lab.end().await.unwrap();
 }

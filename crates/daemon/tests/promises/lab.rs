@@ -139,8 +139,8 @@ impl Lab {
         vec![Breaking(false), Breaking(true)]
     }
 
-    fn secret(&self, guest: Guest) -> u64 {
-        guest.id()
+    fn secret(&self, guest: Guest) -> bool {
+        guest.is_authenticated()
     }
 }
 
