@@ -232,8 +232,15 @@ pub fn nearest<'a>(wanted: &str, among: impl IntoIterator<Item = &'a str>) -> Ve
     near.into_iter().map(|(_, it)| it).take(SUGGESTIONS).collect()
 }
 
+/// Words whose lengths differ by more bytes are different ones: a slip is one letter, of at most four bytes.
+const SLIPS_BYTES: usize = 8;
+
 /// How far `other` is from `wanted`, or nothing if it is a different word.
 fn slips(wanted: &str, other: &str) -> Option<usize> {
+    // Anybody may ask for a name of a megabyte, and to compare it takes seconds.
+    if wanted.len().abs_diff(other.len()) > SLIPS_BYTES {
+        return None;
+    }
     let distance = edits(wanted, other);
     let near = distance <= 2 && distance < wanted.chars().count();
     (near || sorted(wanted) == sorted(other)).then_some(distance)
@@ -329,5 +336,12 @@ mod tests {
         assert_eq!(nearest("tasks", known), [""; 0]);
         assert_eq!(nearest("x", ["y"]), [""; 0], "one letter replaced is another word");
         assert_eq!(nearest("ab", ["ab1", "ab2", "ab3", "ab4"]).len(), 3);
+    }
+
+    #[test]
+    fn a_megabyte_is_not_compared_letter_by_letter() {
+        let known: Vec<_> = (0..10_000).map(|it| format!("{it}{}", "x".repeat(60))).collect();
+        // Letter by letter these would be 600 billion steps.
+        assert_eq!(nearest(&"x".repeat(1 << 20), known.iter().map(String::as_str)), [""; 0]);
     }
 }
