@@ -9,7 +9,7 @@ use nix::{
 use serde_json::{Map, Value, json};
 use tokio::time::{Duration, Instant};
 
-use crate::harness::{Dae, Netcat, binary, eventually, shell};
+use crate::harness::{Dae, Netcat, binary, environment, eventually, pid, shell};
 
 /// How long a connection is held up by a token that is wrong.
 const PAUSE: Duration = Duration::from_secs(1);
@@ -590,6 +590,18 @@ fn ready_is_believed_of_nobody_without_the_secret() {
 
     netcat.refuse("denied", "ready", &json!(["0".repeat(32), dae.port()]));
     netcat.refuse("bad-argument", "ready", &json!(["0".repeat(32), 70000]));
+}
+
+#[test]
+fn a_daemon_that_is_ready_can_not_move_to_another_port() {
+    let dae = Dae::start();
+    let sample = dae.install("Sample", &json!({ "program": binary("sample") }));
+    let secret = environment(pid(&sample)).remove("DAE_SECRET").unwrap();
+    let mut netcat = Netcat::tcp(dae.port());
+
+    netcat.ask("ready", &json!([secret, sample["port"]]));
+    netcat.refuse("conflict", "ready", &json!([secret, dae.port()]));
+    assert_eq!(dae.listed("Sample").unwrap()["port"], sample["port"]);
 }
 
 #[test]
