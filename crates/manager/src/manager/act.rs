@@ -109,15 +109,12 @@ impl Manager {
         entry.secret = Some(secret);
         entry.identity = None;
         entry.announced = None;
-        let planned = planned.and_then(|spawn| {
+        let told = planned.and_then(|spawn| {
             entry.notify = notify.transpose()?;
-            Ok(spawn)
+            self.keeper.spawn(spawn).map_err(plan::PlanError::from)
         });
-        match planned {
-            Ok(spawn) => self.keeper.spawn(spawn),
-            Err(plan::PlanError { step, errno }) => {
-                self.step(name, Event::SpawnFailed { step, errno });
-            }
+        if let Err(plan::PlanError { step, errno }) = told {
+            self.step(name, Event::SpawnFailed { step, errno });
         }
     }
 
