@@ -13,7 +13,7 @@ use nix::{
 use serde_json::{Map, Value, json};
 use tokio::time::{Duration, Instant};
 
-use crate::harness::{Dae, Netcat, binary, eventually};
+use crate::harness::{Dae, Netcat, binary, environment, eventually, pid, shell};
 
 /// How long a connection is held up by a token that is wrong.
 const PAUSE: Duration = Duration::from_secs(1);
@@ -625,6 +625,39 @@ fn ready_is_believed_of_nobody_without_the_secret() {
 
     netcat.refuse("denied", "ready", &json!(["0".repeat(32), dae.port()]));
     netcat.refuse("bad-argument", "ready", &json!(["0".repeat(32), 70000]));
+}
+
+#[test]
+fn a_daemon_that_is_ready_can_not_move_to_another_port() {
+    let dae = Dae::start();
+    let sample = dae.install("Sample", &json!({ "program": binary("sample") }));
+    let secret = environment(pid(&sample)).remove("DAE_SECRET").unwrap();
+    let mut netcat = Netcat::tcp(dae.port());
+
+    netcat.ask("ready", &json!([secret, sample["port"]]));
+    netcat.refuse("conflict", "ready", &json!([secret, dae.port()]));
+    assert_eq!(dae.listed("Sample").unwrap()["port"], sample["port"]);
+}
+
+#[test]
+fn nothing_is_installed_while_the_manager_ends() {
+    let dae = Dae::start();
+    let stubborn = shell("trap '' TERM; while :; do sleep 1; done", &json!({ "grace": "60s" }));
+    dae.install("Stubborn", &stubborn);
+    let mut ending = dae.unix();
+    ending.send("down\n").unwrap();
+    dae.eventually("Stubborn", |it| it["state"] == "stopping");
+
+    for more in [json!({}), json!({ "no_start": true })] {
+        let failure = dae.ask("install", &json!(["Late", shell("sleep 1", &more)])).unwrap_err();
+        assert_eq!(failure["code"], "shutting-down", "{failure}");
+    }
+
+    assert_eq!(dae.listed("Late"), None);
+    // The second signal is that of a person without patience.
+    let manager = Pid::from_raw(dae.pid().cast_signed());
+    kill(manager, Signal::SIGTERM).unwrap();
+    assert!(ending.read_line().unwrap().starts_with("down "));
 }
 
 #[test]

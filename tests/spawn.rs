@@ -10,6 +10,7 @@ use std::{
     time::Duration,
 };
 
+use nix::{sys::stat::Mode, unistd::mkfifo};
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
@@ -148,6 +149,39 @@ fn m_6_2_a_step_that_fails_is_named_and_not_tried_again() {
         assert_eq!(failure["code"], "spawn-failed");
         failed_once(&dae, name);
     }
+}
+
+#[test]
+fn a_file_of_variables_that_cannot_be_taken_holds_nobody_up() {
+    let dae = Dae::start();
+    let sample = pid(&dae.install("Sample", &json!({ "program": binary("sample") })));
+    let file = |name: &str| dae.home().join(name);
+    mkfifo(&file("pipe"), Mode::S_IRWXU).unwrap();
+    fs::write(file("bytes"), b"A=\xFF\n").unwrap();
+    fs::write(file("long"), format!("A={}\n", "x".repeat(5 << 20))).unwrap();
+    let cases = [
+        ("Pipe", Path::new("pipe"), "/pipe`: Invalid argument"),
+        ("Zero", Path::new("/dev/zero"), "`/dev/zero`: Invalid argument"),
+        ("Bytes", Path::new("bytes"), "/bytes` is not UTF-8"),
+        ("Long", Path::new("long"), "/long`: File too large"),
+    ];
+    for (name, given, why) in cases {
+        let definition = shell(IDLE, &json!({ "env_file": dae.home().join(given) }));
+        let failure = quickly(&dae, "install", &json!([name, definition]));
+        assert!(message(&failure).contains(why), "{failure}");
+    }
+
+    let variable = "\u{1}".repeat(100_000);
+    let env = |number| json!({ format!("V{number}"): variable });
+    let more = json!({ "no_start": true, "env": env(0) });
+    dae.ask("install", &json!(["Large", shell(IDLE, &more)])).unwrap();
+    for number in 1..10 {
+        dae.ask("edit", &json!(["Large", { "env": env(number) }])).unwrap();
+    }
+    let failure = quickly(&dae, "start", &json!(["Large"]));
+    assert!(message(&failure).contains("Argument list too long"), "{failure}");
+
+    assert_eq!(pid(&dae.listed("Sample").unwrap()), sample, "others are not touched");
 }
 
 #[test]

@@ -39,7 +39,8 @@ pub struct Keeper {
     /// 0 while it is not known.
     pid: Arc<AtomicI32>,
     children: Vec<Listed>,
-    requests: mpsc::Sender<Request>,
+    /// As lines.
+    requests: mpsc::Sender<Vec<u8>>,
     link: JoinHandle<()>,
 }
 
@@ -72,6 +73,11 @@ pub enum KeeperError {
     #[error("the keeper does not answer `list`")]
     Mute,
 }
+
+/// A request is longer than the keeper reads. It has not been told, since it would hang up on its manager.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the keeper takes at most {LINE_LIMIT_BYTES} bytes at once")]
+pub struct TooLong;
 
 /// How long the keeper is given to listen, and to answer its first `list`.
 const DEADLINE: Duration = Duration::from_secs(10);
@@ -127,8 +133,16 @@ impl Keeper {
     }
 
     /// Has it start a child.
-    pub fn spawn(&self, spawn: Spawn) {
-        self.tell(Request::Spawn(spawn));
+    ///
+    /// # Errors
+    /// [`TooLong`], for arguments and an environment that no kernel would take either.
+    pub fn spawn(&self, spawn: Spawn) -> Result<(), TooLong> {
+        let line = line(&Request::Spawn(spawn));
+        if line.len() > LINE_LIMIT_BYTES {
+            return Err(TooLong);
+        }
+        self.send(line);
+        Ok(())
     }
 
     /// Has it signal a child's process group.
@@ -158,7 +172,7 @@ impl Keeper {
     /// Ends it, since nothing is left to keep.
     pub async fn end(self) {
         let Self { requests, mut link, .. } = self;
-        drop(requests.send(Request::End {}).await);
+        drop(requests.send(line(&Request::End {})).await);
         // It closes the connection when it ends.
         if timeout(DEADLINE, &mut link).await.is_err() {
             tracing::warn!("the keeper does not end");
@@ -167,8 +181,12 @@ impl Keeper {
     }
 
     fn tell(&self, request: Request) {
+        self.send(line(&request));
+    }
+
+    fn send(&self, line: Vec<u8>) {
         // A queue that is full or closed belongs to a keeper that is lost, which is reported by itself.
-        if let Err(error) = self.requests.try_send(request) {
+        if let Err(error) = self.requests.try_send(line) {
             tracing::error!(%error, "the keeper cannot be told");
         }
     }
@@ -249,7 +267,7 @@ async fn link(
     place: Place,
     mut reports: Reports,
     mut writing: tokio::net::unix::OwnedWriteHalf,
-    mut queue: mpsc::Receiver<Request>,
+    mut queue: mpsc::Receiver<Vec<u8>>,
 ) {
     let hear = async {
         while let Some(report) = reports.next().await {
@@ -260,12 +278,12 @@ async fn link(
         }
     };
     let tell = async {
-        let mut requests = vec![];
-        while queue.recv_many(&mut requests, 64).await > 0 {
-            let lines: Vec<u8> = requests.drain(..).flat_map(|it| line(&it)).collect();
-            if writing.write_all(&lines).await.is_err() {
+        let mut lines = vec![];
+        while queue.recv_many(&mut lines, 64).await > 0 {
+            if writing.write_all(&lines.concat()).await.is_err() {
                 return;
             }
+            lines.clear();
         }
         // The manager is ending; what the keeper still says is heard.
         std::future::pending::<()>().await;
@@ -278,7 +296,7 @@ async fn link(
 }
 
 /// As [`link`], with a keeper that has yet to be started.
-async fn link_anew(place: Place, pid: Arc<AtomicI32>, queue: mpsc::Receiver<Request>) {
+async fn link_anew(place: Place, pid: Arc<AtomicI32>, queue: mpsc::Receiver<Vec<u8>>) {
     match place.stream().await {
         Ok(stream) => {
             pid.store(peer(&stream), Ordering::Relaxed);

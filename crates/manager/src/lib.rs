@@ -28,4 +28,5 @@ pub mod run;
 pub mod scan;
 pub mod service;
 pub mod time;
+pub mod token;
 pub mod usage;

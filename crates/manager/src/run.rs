@@ -1,7 +1,7 @@
 //! From nothing to a manager that listens, and back.
 
 use std::{
-    fs::{self, File, OpenOptions, TryLockError},
+    fs::{File, OpenOptions, TryLockError},
     io::{self, Read, Seek, Write},
     os::unix::fs::OpenOptionsExt,
     path::{Path, PathBuf},
@@ -20,7 +20,7 @@ use crate::{
     manager::{Beginning, Event, MAILBOX, Manager},
     paths::{Paths, PathsError},
     registry::{LoadError, Registry},
-    service,
+    service, token,
 };
 
 /// How a manager is started.
@@ -72,7 +72,8 @@ pub enum RunError {
 pub async fn run(paths: &Paths, options: Options) -> Result<(), RunError> {
     paths.create()?;
     let mut lock = Lock::take(paths.lock())?;
-    make_token(&paths.token())?;
+    let token = paths.token();
+    token::make(&token).map_err(|source| RunError::File { path: token, source })?;
     let nofile = raise_nofile();
     let registry = Registry::load(paths.registry())?;
     if let Some(recovery) = registry.recovery() {
@@ -207,23 +208,6 @@ impl Lock {
             .and_then(|()| writeln!(self.file, "{content}"))
             .map_err(|source| RunError::File { path: self.path.clone(), source })
     }
-}
-
-/// Makes the token unless there is one: 256 random bits in hex, for nobody else's eyes.
-fn make_token(path: &Path) -> Result<(), RunError> {
-    let failed = |source| RunError::File { path: path.to_owned(), source };
-    let mut bits = [0; 32];
-    getrandom::fill(&mut bits).map_err(|error| failed(io::Error::other(error)))?;
-    let token: String = bits.iter().map(|byte| format!("{byte:02x}")).collect();
-    let new = path.with_extension("new");
-    if fs::symlink_metadata(path).is_ok_and(|it| it.is_file() && it.len() > 0) {
-        return Ok(());
-    }
-    // A torn one from before must not stay, and nobody may have put a link there.
-    drop(fs::remove_file(&new));
-    let mut file =
-        OpenOptions::new().create_new(true).write(true).mode(0o600).open(&new).map_err(failed)?;
-    writeln!(file, "{token}").and_then(|()| fs::rename(&new, path)).map_err(failed)
 }
 
 /// Raises the soft limit of open files to the hard one: each daemon may keep a connection. Returns what

@@ -9,7 +9,7 @@ use std::{
 use nix::unistd::geteuid;
 
 use super::Check;
-use crate::{identity::Identity, paths::Paths};
+use crate::{identity::Identity, paths::Paths, token::is_token};
 
 /// Every directory belongs to the user, and nobody else may write it. The one of the sockets is closed altogether.
 pub(super) fn directories(paths: &Paths) -> Vec<Check> {
@@ -82,8 +82,7 @@ fn is_listened_on(socket: &Path, table: &str) -> bool {
 }
 
 fn token(token: &Path) -> Option<Check> {
-    let text = fs::read_to_string(token).ok()?;
-    let is_sound = text.trim().len() == 64 && text.trim().bytes().all(|it| it.is_ascii_hexdigit());
+    let is_sound = is_token(&fs::read_to_string(token).ok()?);
     let detail = format!("`{}` holds no token", token.display());
     let fix = format!("{} && dae down --keep && dae up", remove(token));
     (!is_sound).then(|| Check::fail("secrets", detail, fix))

@@ -109,15 +109,12 @@ impl Manager {
         entry.secret = Some(secret);
         entry.identity = None;
         entry.announced = None;
-        let planned = planned.and_then(|spawn| {
+        let told = planned.and_then(|spawn| {
             entry.notify = notify.transpose()?;
-            Ok(spawn)
+            self.keeper.spawn(spawn).map_err(plan::PlanError::from)
         });
-        match planned {
-            Ok(spawn) => self.keeper.spawn(spawn),
-            Err(plan::PlanError { step, errno }) => {
-                self.step(name, Event::SpawnFailed { step, errno });
-            }
+        if let Err(plan::PlanError { step, errno }) = told {
+            self.step(name, Event::SpawnFailed { step, errno });
         }
     }
 
@@ -343,6 +340,9 @@ impl Manager {
             return answer.send(Err(failure));
         };
         let (name, state) = (name.clone(), entry.child.state());
+        if let State::Up { port: known, .. } | State::Sick { port: known, .. } = state {
+            return answer.send(heard_again(&name, known, port));
+        }
         match state.pid() {
             Some(pid) => answer.send(self.check_ready(&name, pid, port)),
             // It was faster than the keeper's report about it.
@@ -384,6 +384,18 @@ impl Manager {
 
     fn definition(&self, name: &Name) -> Option<Arc<crate::definition::Definition>> {
         self.entries.get(name).map(|entry| Arc::clone(entry.child.definition()))
+    }
+}
+
+/// What a child is told that is ready already. The kernel is not asked again: nothing would come of it, and
+/// whoever can connect to the child knows its secret and could keep the manager busy.
+fn heard_again(name: &Name, known: Option<u16>, port: u16) -> Result<Value, Failure> {
+    match known.filter(|&known| known != port) {
+        None => Ok(Value::Null),
+        Some(known) => {
+            let message = format!("`{name}` is ready already, on port {known}");
+            Err(listing::about("conflict", name, message))
+        }
     }
 }
 

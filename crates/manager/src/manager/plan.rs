@@ -1,6 +1,9 @@
 use std::{
     collections::BTreeMap,
-    env, fs, io,
+    env,
+    fs::OpenOptions,
+    io::{self, Read},
+    os::unix::fs::OpenOptionsExt,
     path::{Path, PathBuf},
     process,
 };
@@ -10,6 +13,7 @@ use tokio::net::UnixDatagram;
 use crate::{
     definition::Definition,
     keeper::protocol::{LogSettings, Spawn, Step},
+    keeper_client::TooLong,
     name::Name,
     paths::Paths,
 };
@@ -34,8 +38,17 @@ pub(super) struct PlanError {
     pub(super) errno: i32,
 }
 
+impl From<TooLong> for PlanError {
+    fn from(_: TooLong) -> Self {
+        Self { step: "cannot hand on arguments and environment".to_owned(), errno: libc::E2BIG }
+    }
+}
+
 /// The umask of every child.
 const UMASK: u32 = 0o022;
+
+/// The longest file of variables that is read: what a kernel takes with the usual limit of 8 MiB for a stack.
+const ENV_FILE_BYTES: u64 = 2 << 20;
 
 /// What every child has of the manager's own environment, as it was when the manager started.
 pub(super) fn base_environment() -> BTreeMap<String, String> {
@@ -126,14 +139,31 @@ fn variable(name: &str) -> String {
 }
 
 fn read_env_file(file: &Path) -> Result<BTreeMap<String, String>, PlanError> {
-    let text = fs::read_to_string(file).map_err(|error: io::Error| PlanError {
-        step: format!("cannot read `{}`", file.display()),
+    let shown = file.display();
+    let bytes = read_regular(file).map_err(|error| PlanError {
+        step: format!("cannot read `{shown}`"),
         errno: error.raw_os_error().unwrap_or(libc::EIO),
     })?;
+    let text = String::from_utf8(bytes)
+        .map_err(|_| PlanError { step: format!("`{shown}` is not UTF-8"), errno: libc::EILSEQ })?;
     parse_env(&text).map_err(|line| PlanError {
-        step: format!("`{}`, line {line}, is not `NAME=value`", file.display()),
+        step: format!("`{shown}`, line {line}, is not `NAME=value`"),
         errno: libc::EINVAL,
     })
+}
+
+/// Reads a file without ever waiting for somebody: opening a pipe would last until another process opens it
+/// too, and reading a device might never end.
+fn read_regular(path: &Path) -> io::Result<Vec<u8>> {
+    let file = OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK).open(path)?;
+    if !file.metadata()?.is_file() {
+        return Err(io::Error::from_raw_os_error(libc::EINVAL));
+    }
+    let mut bytes = vec![];
+    match file.take(ENV_FILE_BYTES + 1).read_to_end(&mut bytes)? as u64 {
+        0..=ENV_FILE_BYTES => Ok(bytes),
+        _ => Err(io::Error::from_raw_os_error(libc::EFBIG)),
+    }
 }
 
 /// Lines `NAME=value`; blank ones and those with `#` are skipped, quotes around a value are taken off.

@@ -129,7 +129,7 @@ impl Manager {
             let hint = format!("give another name, `--replace`, or `dae uninstall {known}` first");
             return answer.send(Err(listing::about("exists", known, message).with("hint", hint)));
         }
-        if let Err(failure) = self.check_budget() {
+        if let Err(failure) = self.check_not_ending(&name).and_then(|()| self.check_budget()) {
             return answer.send(Err(failure));
         }
         let name = self.entries.get_key_value(&name).map_or(name, |(known, _)| known.clone());
@@ -167,6 +167,17 @@ impl Manager {
         Ok(())
     }
 
+    /// What is changed once everything is being stopped would come too late, or start something anew.
+    fn check_not_ending(&self, name: &Name) -> Result<(), Failure> {
+        match self.ending {
+            None => Ok(()),
+            Some(_) => {
+                let message = "the manager is ending".to_owned();
+                Err(listing::about("shutting-down", name, message))
+            }
+        }
+    }
+
     /// Four descriptors a child are needed by the keeper, and four by the manager.
     fn check_budget(&self) -> Result<(), Failure> {
         let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile).maximum;
@@ -196,9 +207,10 @@ impl Manager {
             Ok((name, _)) => name.clone(),
             Err(failure) => return answer.send(Err(failure)),
         };
-        if self.ending.is_some() && !matches!(verb, Verb::Stop | Verb::Wait(_)) {
-            let failure = Failure::new("shutting-down", "the manager is ending");
-            return answer.send(Err(failure.with("name", name.as_str())));
+        if !matches!(verb, Verb::Stop | Verb::Wait(_))
+            && let Err(failure) = self.check_not_ending(&name)
+        {
+            return answer.send(Err(failure));
         }
         match verb {
             Verb::Start => self.ask(&name, Event::Start, Target::Ready, answer),
