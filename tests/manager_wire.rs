@@ -573,6 +573,30 @@ fn patterns_mean_several_and_every_name_is_reported() {
 }
 
 #[test]
+fn a_followed_log_brings_what_is_printed_until_it_is_cancelled() {
+    let dae = Dae::start();
+    let mut client = dae.unix();
+    let says = |what| json!(["Echo", { "program": "/bin/echo", "args": [what], "ready": "none", "restart": "never", "replace": true }]);
+    client.ask("install", &says("one"));
+    client.ask("wait", &json!(["Echo", { "for": "gone" }]));
+
+    let mut follower = dae.unix();
+    follower.send("logs#f [\"Echo\",{\"follow\":true}]\n").unwrap();
+    let past = follower.read_line().unwrap();
+    assert!(past.starts_with("logs#f [[{") && past.contains("\"text\":\"one\""), "{past}");
+
+    client.ask("install", &says("two"));
+    let event = follower.read_line().unwrap();
+    assert!(event.starts_with("event#f [\"line\",{") && event.contains("\"two\""), "{event}");
+    assert!(event.trim_end().ends_with(",1]"), "{event}");
+
+    follower.send("cancel [\"f\"]\n").unwrap();
+    let mut last = [follower.read_line().unwrap(), follower.read_line().unwrap()];
+    last.sort();
+    assert_eq!(last, ["cancel []\n", "end#f [{\"reason\":\"cancelled\"}]\n"]);
+}
+
+#[test]
 fn uninstall_leaves_the_logs_unless_they_go_too() {
     let dae = Dae::start();
     let mut client = dae.client();

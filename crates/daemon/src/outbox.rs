@@ -1,7 +1,7 @@
 use std::{
     collections::{HashMap, VecDeque},
     sync::{Mutex, MutexGuard, PoisonError},
-    task::Waker,
+    task::{Context, Poll, Waker},
 };
 
 use common_tcp::{Failure, Limits, encode, encode_with};
@@ -40,6 +40,19 @@ struct Queue {
     packets: u64,
     seq: u64,
     end: Option<serde_json::Value>,
+    waiter: Waiter,
+}
+
+/// Who waits for the end of a stream: woken when it is dropped, at the latest with the stream.
+#[derive(Debug, Default)]
+struct Waiter(Option<Waker>);
+
+impl Drop for Waiter {
+    fn drop(&mut self) {
+        if let Some(waker) = self.0.take() {
+            waker.wake();
+        }
+    }
 }
 
 impl Outbox {
@@ -107,11 +120,21 @@ impl Outbox {
             return false;
         };
         let was_empty = !queue.has_something();
-        queue.end = Some(json!({ "reason": reason }));
+        queue.finish(json!({ "reason": reason }));
         if was_empty && queue.open {
             state.wake(id);
         }
         true
+    }
+
+    /// Waits for the end of a stream; the last one who waits is woken.
+    pub(crate) fn poll_ended(&self, id: u64, cx: &Context<'_>) -> Poll<()> {
+        let mut state = self.lock();
+        let Some(queue) = state.streams.get_mut(&id).filter(|queue| queue.end.is_none()) else {
+            return Poll::Ready(());
+        };
+        queue.waiter = Waiter(Some(cx.waker().clone()));
+        Poll::Pending
     }
 
     /// Forgets a stream that was not opened.
@@ -242,9 +265,15 @@ impl Queue {
         self.bytes.len() - before
     }
 
+    /// Ends it; what waits in it is sent first.
+    fn finish(&mut self, end: serde_json::Value) {
+        self.end = Some(end);
+        self.waiter = Waiter::default();
+    }
+
     /// Ends it without what waits in it; how many bytes that were.
     fn lag(&mut self) -> usize {
-        self.end = Some(json!({ "reason": "lagged", "missed": self.packets }));
+        self.finish(json!({ "reason": "lagged", "missed": self.packets }));
         std::mem::take(&mut self.bytes).len()
     }
 

@@ -64,6 +64,11 @@ impl Stream {
         !self.guest.outbox().is_running(self.id)
     }
 
+    /// Waits until nothing more can be sent, for one task that has nothing else to say meanwhile. Cancel safe.
+    pub async fn ended(&self) {
+        std::future::poll_fn(|cx| self.guest.outbox().poll_ended(self.id, cx)).await;
+    }
+
     /// Who listens.
     #[must_use]
     pub fn guest(&self) -> &Guest {

@@ -3,13 +3,13 @@
 
 mod history;
 
-use std::{collections::BTreeSet, path::Path, time::Duration};
+use std::{collections::BTreeSet, path::Path, sync::Mutex, time::Duration};
 
 use common_tcp::{Address, Client};
 use daemon::{Daemon, Failure, Guest, Limits, Settings, Stream};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
-use tokio::{sync::mpsc, time::timeout};
+use tokio::{sync::mpsc, task::JoinSet, time::timeout};
 
 use crate::{
     definition::{Change, Definition, resolve_program, warning_if_writable_by_others},
@@ -25,6 +25,8 @@ use crate::{
 pub struct Dae {
     mailbox: mpsc::Sender<Event>,
     paths: Paths,
+    /// Those who send logs to guests; each ends with its stream.
+    followers: Mutex<JoinSet<()>>,
 }
 
 /// What may be said besides the names.
@@ -106,7 +108,7 @@ pub fn daemon(dae: Dae, settings: Settings) -> Daemon<Dae> {
         .command("disable", Dae::disable).args(["names", "options"]).auth().help("Does not start with the manager any more")
         .command("edit", Dae::edit).args(["name", "change"]).auth().help("Changes a definition, from the next start on")
         .command("wait", Dae::wait).args(["names", "options"]).auth().help("Waits until ready, or {\"for\":\"gone\"}, or \"failed\"")
-        .command("logs", Dae::logs).args(["name", "options"]).auth().help("Lines that a daemon printed: {\"lines\",\"since\",\"stream\",\"grep\"}")
+        .command("logs", Dae::logs).args(["name", "options"]).auth().help("Lines that a daemon printed: {\"lines\",\"since\",\"stream\",\"grep\",\"follow\"}")
         .command("events", Dae::events).args(["options"]).auth().help("The history; with {\"follow\":true} what comes, as events")
         .command("call", Dae::call).args(["name", "command", "args"]).auth().help("Calls a daemon for you: its reply and arguments")
         .command("scan", Dae::scan).auth().help("Looks for foreign daemons now")
@@ -124,7 +126,7 @@ impl Dae {
     /// The commands over the owner with this mailbox.
     #[must_use]
     pub fn new(mailbox: mpsc::Sender<Event>, paths: Paths) -> Self {
-        Self { mailbox, paths }
+        Self { mailbox, paths, followers: Mutex::default() }
     }
 
     async fn list(&self, guest: Guest, options: Option<Listing>) -> Result<Value, Failure> {

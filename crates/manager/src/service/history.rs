@@ -1,18 +1,22 @@
 //! What has been: the lines that daemons printed, and the manager's own events.
 
-use std::path::Path;
+use std::{os::fd::AsFd, path::Path, sync::PoisonError, time::Duration};
 
 use daemon::{Failure, Guest, Stream};
 use regex::bytes::Regex;
 use serde::Deserialize;
 use serde_json::{Value, json};
-use tokio::task::spawn_blocking;
+use tokio::{
+    io::{Interest, unix::AsyncFd},
+    task::spawn_blocking,
+};
 
 use super::{Dae, one_name};
 use crate::{
     events::Reader as Events,
-    logs::{Reader, Selection, Stream as Output},
+    logs::{Follow, Line, Reader, Selection, Stream as Output},
     manager::Request,
+    name::Name,
     time,
 };
 
@@ -25,6 +29,7 @@ pub(super) struct Which {
     before: Option<String>,
     stream: Option<String>,
     grep: Option<String>,
+    follow: bool,
 }
 
 /// Which events.
@@ -45,10 +50,12 @@ impl Dae {
     pub(super) async fn logs(
         &self,
         guest: Guest,
+        stream: Stream,
         name: String,
         which: Option<Which>,
     ) -> Result<Value, Failure> {
-        let selection = which.unwrap_or_default().selection()?;
+        let which = which.unwrap_or_default();
+        let (follow, selection) = (which.follow, which.selection()?);
         let name = one_name(&name)?;
         let named = self.ask(&guest, Request::Status(Some(name.clone()))).await;
         let dir = self.paths.daemon_logs(&name);
@@ -58,7 +65,16 @@ impl Dae {
         {
             return Err(failure);
         }
-        spawn_blocking(move || read_lines(&dir, name.as_str(), &selection)).await?
+        if !follow {
+            stream.decline();
+            return spawn_blocking(move || read_lines(&dir, name.as_str(), &selection)).await?;
+        }
+        let (past, follower) =
+            spawn_blocking(move || Follower::open(&dir, &name, &selection, stream)).await??;
+        let mut followers = self.followers.lock().unwrap_or_else(PoisonError::into_inner);
+        while followers.try_join_next().is_some() {}
+        followers.spawn(follower.run());
+        Ok(past)
     }
 
     pub(super) async fn events(
@@ -94,17 +110,86 @@ impl Which {
     }
 }
 
+/// Who sends what a daemon prints from now on to one guest.
+struct Follower {
+    name: Name,
+    lines: Follow,
+    stream: Stream,
+}
+
+impl Follower {
+    /// The lines that are there already, and who sends those to come.
+    fn open(
+        dir: &Path,
+        name: &Name,
+        selection: &Selection,
+        stream: Stream,
+    ) -> Result<(Value, Self), Failure> {
+        let mut lines = Follow::open(vec![dir.to_owned()], selection)?;
+        let mut past = vec![];
+        loop {
+            let batch = lines.next_batch(Some(Duration::ZERO))?;
+            if batch.is_empty() {
+                break;
+            }
+            past.extend(batch.iter().map(|(_, line)| told(name.as_str(), line)));
+        }
+        Ok((past.into(), Self { name: name.clone(), lines, stream }))
+    }
+
+    /// Sends until the guest has enough.
+    async fn run(mut self) {
+        if let Err(error) = self.send().await {
+            tracing::warn!(?error, daemon = %self.name, "its log cannot be followed");
+        }
+    }
+
+    async fn send(&mut self) -> Result<(), Failure> {
+        // The descriptor is the follower's own, which outlives this.
+        let changes = self.lines.as_fd().try_clone_to_owned()?;
+        #[expect(
+            deprecated,
+            reason = "an `OwnedFd` has the safety that the new, unsafe one asks for"
+        )]
+        let changes = AsyncFd::with_interest(changes, Interest::READABLE)?;
+        loop {
+            // Both are cancel safe.
+            let mut ready = tokio::select! {
+                ready = changes.readable() => ready?,
+                () = self.stream.ended() => return Ok(()),
+            };
+            ready.clear_ready();
+            loop {
+                let batch = self.lines.next_batch(Some(Duration::ZERO))?;
+                if batch.is_empty() {
+                    break;
+                }
+                for (_, line) in batch {
+                    if self.stream.emit("line", &told(self.name.as_str(), &line)).is_err() {
+                        return Ok(());
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// A line, as it goes over the wire.
+fn told(name: &str, line: &Line) -> Value {
+    json!({
+        "name": name,
+        "time": time::rfc3339(line.time_ms),
+        "stream": line.stream.name(),
+        "text": String::from_utf8_lossy(&line.text),
+    })
+}
+
 fn read_lines(dir: &Path, name: &str, selection: &Selection) -> Result<Value, Failure> {
     let mut lines = vec![];
     if dir.exists() {
         let mut reader = Reader::open(dir, selection)?;
         while let Some(line) = reader.next_line()? {
-            lines.push(json!({
-                "name": name,
-                "time": time::rfc3339(line.time_ms),
-                "stream": line.stream.name(),
-                "text": String::from_utf8_lossy(&line.text),
-            }));
+            lines.push(told(name, &line));
         }
     }
     Ok(lines.into())
