@@ -170,7 +170,10 @@ pub fn kill_trees(identities: &[Identity]) {
 
 /// Who of these trees still runs, by one walk over all processes.
 fn living(identities: &[Identity]) -> Vec<OwnedFd> {
-    let cookies: HashSet<&OsStr> = identities.iter().map(|it| OsStr::new(&it.secret)).collect();
+    let boot_id = boot_id().unwrap_or_default();
+    // A file that somebody has mended by hand may hold no secret; that of an earlier boot tells of nobody.
+    let own = identities.iter().filter(|it| !it.secret.is_empty() && it.boot_id == boot_id);
+    let cookies: HashSet<&OsStr> = own.map(|it| OsStr::new(&it.secret)).collect();
     let carries_one = |pid: u32| {
         let pidfd =
             pidfd_open(Pid::from_raw(i32::try_from(pid).ok()?)?, PidfdFlags::empty()).ok()?;
@@ -274,6 +277,27 @@ mod tests {
         assert!(!Identity { start_ticks: it.start_ticks + 1, ..it.clone() }.is_alive());
         assert!(!Identity { boot_id: "another".to_owned(), ..it.clone() }.is_alive());
         assert!(it.inode.is_none() || !Identity { inode: Some(1), ..it }.is_alive());
+    }
+
+    #[test]
+    fn a_cookie_of_no_spawn_or_of_another_boot_kills_nobody() {
+        let start = |secret: &str| {
+            let mut sleep = std::process::Command::new("sleep");
+            sleep.arg("60").env("DAE_SECRET", secret).spawn().unwrap()
+        };
+        let gone = Identity { start_ticks: 0, ..own() };
+        let without = Identity { secret: String::new(), ..gone.clone() };
+        let old = format!("{:032x}", std::process::id());
+        let earlier = Identity { boot_id: "another".to_owned(), secret: old.clone(), ..gone };
+        let mut both = [start(""), start(&old)];
+        kill_trees(&[without, earlier.clone()]);
+        let living = both.each_mut().map(|it| it.try_wait().unwrap().is_none());
+        assert_eq!(living, [true, true]);
+
+        kill_trees(&[Identity { boot_id: boot_id().unwrap(), ..earlier }]);
+        assert!(both[1].try_wait().unwrap().is_some());
+        both[0].kill().unwrap();
+        both[0].wait().unwrap();
     }
 
     #[test]

@@ -456,8 +456,26 @@ fn the_newest_manager_replaces_an_older_one() {
 }
 
 #[test]
+fn who_only_knocks_or_talks_nonsense_replaces_nobody() {
+    let mut keeper = Keeper::start();
+    assert_eq!(keeper.list(), []);
+    let mut manager = keeper.link.take().unwrap();
+    keeper.connect();
+    let silent = keeper.link.take();
+    keeper.connect();
+    keeper.link.as_mut().unwrap().get_mut().write_all(b"hello\n").unwrap();
+    let said = keeper.link.as_mut().unwrap().read_line(&mut String::new());
+    assert_eq!(said.unwrap(), 0, "it is sent away");
+    drop(silent);
+
+    std::mem::swap(&mut manager, keeper.link.as_mut().unwrap());
+    assert_eq!(keeper.list(), [], "the manager is still heard");
+}
+
+#[test]
 fn a_line_that_is_no_request_costs_one_answer() {
     let mut keeper = Keeper::start();
+    assert_eq!(keeper.list(), []);
     keeper.link.as_mut().unwrap().get_mut().write_all(b"{\"dance\":{}}\n").unwrap();
     assert_eq!(keeper.refusal(), Refusal::Unreadable);
     keeper.kill("Nobody");

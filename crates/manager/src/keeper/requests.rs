@@ -27,7 +27,7 @@ impl Keeper {
         }
     }
 
-    fn obey(&mut self, request: &Request, now: Now) {
+    pub(super) fn obey(&mut self, request: &Request, now: Now) {
         let (request, name, outcome) = match request {
             Request::Spawn(order) => return self.spawn(order, now),
             Request::List {} => return self.list(),

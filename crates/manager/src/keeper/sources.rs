@@ -15,6 +15,7 @@ use super::spawn::Started;
 pub(super) enum Source {
     Listener,
     Link,
+    Newcomer,
     Signals,
     Control(u64),
     Output(u64, Stream),
@@ -26,6 +27,7 @@ impl Source {
             Self::Listener => 0,
             Self::Link => 1,
             Self::Signals => 2,
+            Self::Newcomer => 3,
             Self::Control(key) => key << 2,
             Self::Output(key, stream) => (key << 2) + 1 + stream.index() as u64,
         }
@@ -36,7 +38,8 @@ impl Source {
         match (number >> 2, number & 3) {
             (0, 0) => Self::Listener,
             (0, 1) => Self::Link,
-            (0, _) => Self::Signals,
+            (0, 2) => Self::Signals,
+            (0, _) => Self::Newcomer,
             (key, 0) => Self::Control(key),
             (key, 1) => Self::Output(key, Stream::Out),
             (key, _) => Self::Output(key, Stream::Err),
@@ -70,6 +73,12 @@ pub(super) fn turn_tap(epoll: &OwnedFd, key: u64, child: &mut Child) {
             watch(epoll, fd, Source::Output(key, stream))
         };
     }
+}
+
+/// Waits from now on for a newcomer as for the manager.
+pub(super) fn promote(epoll: &OwnedFd, link: &Link) -> Result<(), Errno> {
+    let data = epoll::EventData::new_u64(Source::Link.number());
+    epoll::modify(epoll, link.socket(), data, epoll::EventFlags::IN)
 }
 
 /// Waits until the manager reads on, while it leaves something unread.

@@ -45,6 +45,8 @@ pub(super) struct Keeper {
     listener: UnixListener,
     signals: SignalFd,
     pub(super) link: Option<Link>,
+    /// Who came to the door last and has not asked for anything yet.
+    newcomer: Option<Link>,
     pub(super) children: Children,
     pub(super) orphans: Orphans,
     pub(super) last_key: u64,
@@ -77,6 +79,7 @@ impl Keeper {
             listener,
             signals,
             link: None,
+            newcomer: None,
             children: Children::new(),
             orphans: Orphans::default(),
             last_key: 0,
@@ -128,17 +131,34 @@ impl Keeper {
         match source {
             Source::Listener => self.accept(),
             Source::Link => self.read_link(),
+            Source::Newcomer => self.hear_newcomer(now),
             Source::Signals => self.reap(now),
             Source::Control(key) => self.listen_to(key),
             Source::Output(key, stream) => self.capture(key, stream, now),
         }
     }
 
-    /// A new manager replaces an older one, which may hang without knowing it.
     fn accept(&mut self) {
         let Some(link) = Link::accept(&self.listener) else { return };
-        if sources::watch(&self.epoll, link.socket(), Source::Link).is_ok() {
-            self.link = Some(link);
+        if sources::watch(&self.epoll, link.socket(), Source::Newcomer).is_ok() {
+            self.newcomer = Some(link);
+        }
+    }
+
+    /// A new manager replaces an older one, which may hang without knowing it. It is one by its first request:
+    /// who knocks and says nothing, or nonsense, must not cost the manager its keeper.
+    fn hear_newcomer(&mut self, now: Now) {
+        let Some(mut link) = self.newcomer.take() else { return };
+        if link.read().is_err() {
+            return;
+        }
+        match link.next() {
+            None => self.newcomer = Some(link),
+            Some(Ok(request)) if sources::promote(&self.epoll, &link).is_ok() => {
+                self.link = Some(link);
+                self.obey(&request, now);
+            }
+            Some(_) => {}
         }
     }
 
