@@ -55,6 +55,9 @@ impl Drop for Waiter {
     }
 }
 
+/// Streams of one guest at once.
+const STREAMS: usize = 64;
+
 impl Outbox {
     pub(crate) fn new(limits: &Limits) -> Self {
         let state = Mutex::default();
@@ -66,6 +69,10 @@ impl Outbox {
         let mut state = self.lock();
         if state.closed {
             return Err(Failure::new("shutting-down", "no stream starts any more"));
+        }
+        if state.streams.len() >= STREAMS {
+            let message = format!("{STREAMS} streams run on this connection already");
+            return Err(Failure::new("busy", message).with("limit", STREAMS));
         }
         if state.streams.values().any(|queue| queue.tag.as_deref() == tag) {
             return Err(Failure::new("conflict", "a stream with this tag runs already"));

@@ -57,6 +57,9 @@ const GRACE: Duration = Duration::from_secs(5);
 /// How long guests are given after that to take their last bytes.
 const PARTING: Duration = Duration::from_secs(1);
 
+/// Places beyond the limit for guests of the Unix socket.
+const OWNERS: usize = 64;
+
 /// How long nobody is accepted after the kernel had no room for one, usually for want of descriptors.
 const PAUSE: Duration = Duration::from_millis(100);
 
@@ -146,7 +149,9 @@ impl<S: Send + Sync + 'static> Reception<S> {
             guest.authenticate();
         }
         let connection = Connection::of_server(socket, &limits);
-        if guests.len() >= limits.connections {
+        // Whoever can reach the port may fill it; the owner, who comes by the Unix socket, still gets in.
+        let places = limits.connections + if guest.uid().is_some() { OWNERS } else { 0 };
+        if guests.len() >= places {
             guests.spawn(turn_away(connection, limits.connections));
             return;
         }

@@ -12,7 +12,7 @@ use serde_json::{Map, Value, json};
 use tokio::{sync::mpsc, task::JoinSet, time::timeout};
 
 use crate::{
-    definition::{Change, Definition, resolve_program, warning_if_writable_by_others},
+    definition::{Change, Definition, Leftovers, resolve_program, warning_if_writable_by_others},
     doctor,
     manager::{Answer, Asked, Event, Request, Target, Verb},
     name::{Name, Pattern},
@@ -81,6 +81,9 @@ enum Names {
     Many(Vec<String>),
 }
 
+/// The longest that `find` waits: anybody may ask, and who has gone is not noticed meanwhile.
+const FIND_MS: u64 = 60 * 60 * 1000;
+
 /// How long the manager waits for a daemon that it calls for somebody.
 const CALL: Duration = Duration::from_secs(10);
 
@@ -141,7 +144,7 @@ impl Dae {
             return Err(Failure::not_found("`Dae` is the manager: you are talking to it"));
         }
         let request = Request::Find { name, wait: wait.is_some() };
-        self.ask_within(&guest, request, wait).await
+        self.ask_within(&guest, request, wait.map(|ms| ms.min(FIND_MS))).await
     }
 
     async fn watch(
@@ -183,6 +186,7 @@ impl Dae {
         let definition = Definition::from_json(&definition)
             .map_err(|error| Failure::bad_argument(1, "definition", chain(&error)))?;
         check_program(&definition.program)?;
+        check_leftovers(definition.leftovers)?;
         let warnings = Vec::from_iter(warning_if_writable_by_others(&definition.program));
         let definition = Box::new(definition);
         let request = Request::Install { name, definition, start: !stays, replace };
@@ -272,6 +276,9 @@ impl Dae {
             .map_err(|error| Failure::bad_argument(1, "change", chain(&error)))?;
         if let Some(program) = change.as_json().get("program").and_then(Value::as_str) {
             check_program(Path::new(program))?;
+        }
+        if change.as_json().get("leftovers").is_some_and(|it| it == "keep") {
+            check_leftovers(Leftovers::Keep)?;
         }
         self.ask(&guest, Request::Edit { name, change }).await
     }
@@ -464,6 +471,17 @@ fn take_ms(members: &mut Map<String, Value>, key: &str) -> Result<Option<u64>, F
             let message = format!("`{key}` is a number of milliseconds, not {other}");
             Failure::bad_argument(1, "milliseconds", message)
         }),
+    }
+}
+
+/// What it leaves behind can't be kept yet: the keeper holds one tree a name.
+fn check_leftovers(leftovers: Leftovers) -> Result<(), Failure> {
+    match leftovers {
+        Leftovers::Kill => Ok(()),
+        Leftovers::Keep => {
+            let message = "`leftovers` can only be `kill` in this version";
+            Err(Failure::bad_argument(1, "`kill`", message))
+        }
     }
 }
 

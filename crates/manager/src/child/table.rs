@@ -94,6 +94,7 @@ impl Step<'_> {
             (Starting { .. }, Event::Elapsed(_))                                       => self.too_late(),
 
             // Ready.
+            (Up { port: None, stable, .. }, Event::Ready { pid, port, .. }) => self.child.state = Up { pid, port, stable },
             (Up { pid, port, .. }, Event::Elapsed(_))                => self.stable(Up { pid, port, stable: None }),
             (Sick { pid, port, .. }, Event::Elapsed(_))              => self.stable(Sick { pid, port, stable: None }),
             (Up { port, stable, .. }, Event::Sick { pid, note })     => self.go(Sick { pid, port, stable }, Some(note)),

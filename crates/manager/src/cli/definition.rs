@@ -8,8 +8,8 @@ use std::{
 use clap::{Arg, Args};
 use manager::{
     definition::{
-        Backoff, Definition, GiveUp, KEYS, Leftovers, Ready, Restart, Size, StopSignal,
-        parse_duration, print_duration,
+        Backoff, Definition, GiveUp, KEYS, Ready, Restart, Size, StopSignal, parse_duration,
+        print_duration,
     },
     name::{Name, nearest},
 };
@@ -75,9 +75,6 @@ pub(crate) struct DefinitionFlags {
     /// Rotated log files that are kept
     #[arg(long, value_name = "N")]
     log_keep: Option<u32>,
-    /// What becomes of processes that it leaves: kill or keep
-    #[arg(long, value_name = "WHAT")]
-    leftovers: Option<Leftovers>,
 }
 
 impl DefinitionFlags {
@@ -106,7 +103,6 @@ impl DefinitionFlags {
             ("port", self.port.map(|it| json!(it))),
             ("log_max", text(self.log_max)),
             ("log_keep", self.log_keep.map(|it| json!(it))),
-            ("leftovers", text(self.leftovers)),
         ];
         let given = members.into_iter().filter_map(|(key, value)| Some((key.to_owned(), value?)));
         given.collect()

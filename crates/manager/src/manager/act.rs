@@ -340,7 +340,8 @@ impl Manager {
             return answer.send(Err(failure));
         };
         let (name, state) = (name.clone(), entry.child.state());
-        if let State::Up { port: known, .. } | State::Sick { port: known, .. } = state {
+        // One that is up without a port, since its readiness is no port's matter, may tell it now.
+        if let State::Up { port: Some(known), .. } | State::Sick { port: Some(known), .. } = state {
             return answer.send(heard_again(&name, known, port));
         }
         match state.pid() {
@@ -389,14 +390,12 @@ impl Manager {
 
 /// What a child is told that is ready already. The kernel is not asked again: nothing would come of it, and
 /// whoever can connect to the child knows its secret and could keep the manager busy.
-fn heard_again(name: &Name, known: Option<u16>, port: u16) -> Result<Value, Failure> {
-    match known.filter(|&known| known != port) {
-        None => Ok(Value::Null),
-        Some(known) => {
-            let message = format!("`{name}` is ready already, on port {known}");
-            Err(listing::about("conflict", name, message))
-        }
+fn heard_again(name: &Name, known: u16, port: u16) -> Result<Value, Failure> {
+    if known == port {
+        return Ok(Value::Null);
     }
+    let message = format!("`{name}` is ready already, on port {known}");
+    Err(listing::about("conflict", name, message))
 }
 
 fn transition(name: &Name, from: State, to: State, note: Option<String>) -> What {
