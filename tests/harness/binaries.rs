@@ -7,7 +7,7 @@ use std::{
     sync::OnceLock,
 };
 
-/// The path of the program `name`, fresh.
+/// The path of the program `name`, fresh; an example is `examples/NAME`.
 ///
 /// `cargo test` does not build the plain binaries of other packages, so the first call builds them
 /// all, with the profile and into the target directory of this test.
@@ -35,10 +35,11 @@ fn build() -> PathBuf {
 
     let status = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
         .current_dir(workspace())
-        .args(["build", "--quiet", "--workspace", "--bins", "--profile", profile, "--target-dir"])
+        .args(["build", "--quiet", "--workspace", "--bins", "--examples"])
+        .args(["--profile", profile, "--target-dir"])
         .arg(programs.parent().unwrap())
         .status()
         .unwrap();
-    assert!(status.success(), "`cargo build --workspace --bins` failed");
+    assert!(status.success(), "`cargo build --workspace --bins --examples` failed");
     programs.to_owned()
 }

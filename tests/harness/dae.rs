@@ -45,7 +45,8 @@ impl Dae {
         let dae = Self::at_rest();
         let mut shell = without_ours(Command::new("sh"));
         shell.args(["-c", script]).arg(&dae.program).envs(environment.iter().copied());
-        succeeded(dae.finish(shell));
+        shell.env("DAE_HOME", dae.home()).stdin(Stdio::null());
+        succeeded(finish(shell));
         dae
     }
 
@@ -64,23 +65,14 @@ impl Dae {
 
     /// Runs `dae args…` to its end.
     pub(crate) fn run<A: AsRef<OsStr>>(&self, args: impl IntoIterator<Item = A>) -> Output {
-        let mut command = without_ours(Command::new(&self.program));
-        command.args(args);
-        self.finish(command)
+        finish(self.command(args))
     }
 
-    fn finish(&self, mut command: Command) -> Output {
-        command.env("DAE_HOME", self.home()).stdin(Stdio::null());
-        let shown = format!("{command:?}");
-
-        let (done, output) = mpsc::channel();
-        thread::spawn(move || done.send(command.output()));
-        match output.recv_timeout(PATIENCE) {
-            Ok(output) => output.unwrap(),
-            Err(_) => {
-                panic!("{shown}: still running, or its output still open, after {PATIENCE:?}")
-            }
-        }
+    /// `dae args…` for this home, not yet run.
+    pub(crate) fn command<A: AsRef<OsStr>>(&self, args: impl IntoIterator<Item = A>) -> Command {
+        let mut command = without_ours(Command::new(&self.program));
+        command.args(args).env("DAE_HOME", self.home()).stdin(Stdio::null());
+        command
     }
 
     /// Runs `dae args…`, which must exit 0, and returns what it printed.
@@ -191,6 +183,20 @@ impl Drop for Dae {
         for pid in ours.into_iter().chain(others) {
             // Gone already is as good.
             kill(Pid::from_raw(pid.cast_signed()), Signal::SIGKILL).ok();
+        }
+    }
+}
+
+/// Runs a command to its end.
+pub(crate) fn finish(mut command: Command) -> Output {
+    let shown = format!("{command:?}");
+
+    let (done, output) = mpsc::channel();
+    thread::spawn(move || done.send(command.output()));
+    match output.recv_timeout(PATIENCE) {
+        Ok(output) => output.unwrap(),
+        Err(_) => {
+            panic!("{shown}: still running, or its output still open, after {PATIENCE:?}")
         }
     }
 }

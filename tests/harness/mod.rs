@@ -10,9 +10,9 @@ mod netcat;
 mod program;
 
 pub(crate) use binaries::{binary, workspace};
-pub(crate) use dae::Dae;
+pub(crate) use dae::{Dae, finish};
 pub(crate) use daemon::Daemon;
-pub(crate) use eventually::eventually;
+pub(crate) use eventually::{PATIENCE, eventually};
 pub(crate) use kernel::{environment, is_running, kill, listening_ports, of, processes, status};
 pub(crate) use netcat::Netcat;
 pub(crate) use program::{pid, program, shell};

@@ -36,7 +36,12 @@ pub(super) fn run(args: Completions, console: &mut Console) -> Done {
     let written =
         shell.write_registration(ASKING, "dae", "dae", &program.to_string_lossy(), &mut script);
     written.map_err(failed)?;
-    console.out.bytes(&script)?;
+    if console.out.is_json {
+        let script = String::from_utf8_lossy(&script);
+        console.out.document(&json!({ "v": 1, "script": script }))?;
+    } else {
+        console.out.bytes(&script)?;
+    }
     Ok(Exit::Done)
 }
 

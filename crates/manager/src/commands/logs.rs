@@ -7,6 +7,7 @@ use manager::{
     name::{Pattern, nearest},
     paths::Paths,
 };
+use serde_json::json;
 
 use super::Console;
 use crate::{
@@ -32,6 +33,9 @@ pub(super) fn run(args: Logs, console: &mut Console) -> Done {
     let names = select(logged(&paths)?, &args.names, &paths)?;
     if names.is_empty() {
         console.out.aside("nothing has been logged yet");
+        if console.out.is_json && !args.follow {
+            console.out.document(&json!({ "v": 1, "lines": [] }))?;
+        }
         return Ok(Exit::Done);
     }
     let dirs = names.iter().map(|it| paths.logs().join(it)).collect();
@@ -86,8 +90,18 @@ fn unknown(pattern: &Pattern, logged: &[String], paths: &Paths) -> Complaint {
         .with("name", pattern.as_str())
 }
 
-/// Prints what is there.
+/// Prints what is there; to programs as one document, which ends also where reading fails.
 fn read(dirs: Vec<PathBuf>, selection: &Selection, printer: &mut Printer<'_>) -> Done {
+    printer.begin();
+    let printed = print(dirs, selection, printer);
+    if !matches!(printed, Err(Error::Closed)) {
+        printer.end();
+        printer.flush()?;
+    }
+    printed
+}
+
+fn print(dirs: Vec<PathBuf>, selection: &Selection, printer: &mut Printer<'_>) -> Done {
     let open = |dir: &PathBuf| Reader::open(dir, selection);
     let readers: Result<_, _> = dirs.iter().map(open).collect();
     let mut merge = Merge::new(readers.map_err(|it| Complaint::of("failed", &it))?);
@@ -100,7 +114,6 @@ fn read(dirs: Vec<PathBuf>, selection: &Selection, printer: &mut Printer<'_>) ->
             }
         }
     }
-    printer.flush()?;
     Ok(Exit::Done)
 }
 
@@ -165,19 +178,40 @@ struct Printer<'a> {
     names: Vec<String>,
     style: format::Style,
     block: Vec<u8>,
+    /// What stands before the next line for programs, and what before those after it: nothing where
+    /// each is a document of its own.
+    before: [&'static str; 2],
 }
 
 impl<'a> Printer<'a> {
     fn new(names: Vec<String>, is_raw: bool, out: &'a mut Output) -> Self {
         let name_width = names.iter().map(String::len).max().unwrap_or_default();
         let style = format::Style { is_coloured: out.is_coloured, is_raw, name_width };
-        Self { out, names, style, block: vec![] }
+        Self { out, names, style, block: vec![], before: ["", ""] }
+    }
+
+    /// Begins the one document that a program gets: `{"v":1,"lines":[…]}`.
+    fn begin(&mut self) {
+        if self.out.is_json {
+            self.block.extend(b"{\"v\":1,\"lines\":[\n");
+            self.before = ["", ","];
+        }
+    }
+
+    /// Ends it.
+    fn end(&mut self) {
+        if self.out.is_json {
+            self.block.extend(b"]}\n");
+        }
     }
 
     fn print(&mut self, lines: impl IntoIterator<Item = Numbered>) -> Result<(), Error> {
         for (number, line) in lines {
             let name = self.names.get(number).map_or("", String::as_str);
             let written = if self.out.is_json {
+                let [before, then] = self.before;
+                self.before = [then, then];
+                self.block.extend(before.as_bytes());
                 let entry = format::Entry::new(name, &line);
                 serde_json::to_writer(&mut self.block, &entry)
                     .map(|()| self.block.push(b'\n'))

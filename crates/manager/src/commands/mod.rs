@@ -59,7 +59,7 @@ impl Console {
 
     /// The files of the manager that is meant.
     fn paths(&self) -> Result<Paths, Error> {
-        Paths::find(self.home.as_deref()).map_err(|error| no_place(&error))
+        Ok(Paths::find(self.home.as_deref()).map_err(|error| no_place(&error))?)
     }
 }
 
@@ -70,12 +70,9 @@ fn home_of_environment() -> Option<PathBuf> {
 }
 
 /// There is no place for the manager's files.
-fn no_place(error: &PathsError) -> Error {
-    let complaint = Complaint::of("storage", error);
-    match error.hint() {
-        Some(hint) => complaint.hint(hint).into(),
-        None => complaint.into(),
-    }
+fn no_place(error: &PathsError) -> Complaint {
+    let hint = || "set DAE_HOME to a directory that you may write".to_owned();
+    Complaint::of("storage", error).hint(error.hint().unwrap_or_else(hint))
 }
 
 /// Runs a command.

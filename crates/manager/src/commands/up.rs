@@ -37,6 +37,9 @@ struct Place {
     /// What became of the daemons that were waited for.
     #[serde(skip_deserializing, skip_serializing_if = "Option::is_none")]
     wait: Option<Box<RawValue>>,
+    /// Who was to be waited for, and is at rest.
+    #[serde(skip_deserializing, skip_serializing_if = "Vec::is_empty")]
+    down: Vec<String>,
 }
 
 pub(super) async fn run(args: Up, console: &mut Console) -> Done {
@@ -63,14 +66,22 @@ fn told(place: &Place, console: &mut Console) -> Done {
 }
 
 /// Tells how the daemons fare that start with the manager, once that is clear.
-async fn waited(place: Place, console: &mut Console) -> Done {
+async fn waited(mut place: Place, console: &mut Console) -> Done {
     if !console.out.is_json {
         told(&place, console)?;
     }
-    let names = enabled(console).await?;
-    if names.is_empty() {
-        return if console.out.is_json { told(&place, console) } else { Ok(Exit::Done) };
+    let (at_rest, coming): (Vec<_>, Vec<_>) =
+        enabled(console).await?.into_iter().partition(|it| it.state == "down");
+    // With a manager that ran before, somebody has stopped them: waiting would have no end.
+    place.down = at_rest.into_iter().map(|it| it.name).collect();
+    let resting = resting(&place.down);
+    if coming.is_empty() {
+        if console.out.is_json {
+            told(&place, console)?;
+        }
+        return Ok(complained(resting, console));
     }
+    let names = coming.into_iter().map(|it| it.name).collect::<Vec<_>>();
     let answer = Many::new("wait", names.iter().map(String::as_str))
         .with("for", "ready")
         .answer(console)
@@ -81,16 +92,40 @@ async fn waited(place: Place, console: &mut Console) -> Done {
     }
     let is_vain = !report.daemons.iter().all(Entry::is_up);
     let exit = report.tell(console, ToString::to_string)?;
+    // A program gets one error; it has the others in the document.
+    let exit = if exit == Exit::Done || !console.out.is_json {
+        exit.max(complained(resting, console))
+    } else {
+        exit
+    };
     Ok(if is_vain { exit.max(Exit::NotUp) } else { exit })
 }
 
+/// That daemons are down which were to be ready.
+fn resting(names: &[String]) -> Option<Complaint> {
+    let first = names.first()?;
+    let quoted: Vec<_> = names.iter().map(|it| format!("`{it}`")).collect();
+    let is_down = if names.len() == 1 { "is down" } else { "are down" };
+    let mut complaint = Complaint::new("stopped", format!("{} {is_down}", quoted.join(", ")))
+        .with("name", first.as_str())
+        .hint(format!("start what is down with `dae start {}`", names.join(" ")));
+    complaint.exit = Exit::NotUp;
+    Some(complaint)
+}
+
+fn complained(complaint: Option<Complaint>, console: &Console) -> Exit {
+    let Some(complaint) = complaint else { return Exit::Done };
+    complaint.print(console.out.is_json);
+    complaint.exit
+}
+
 /// Who starts with the manager.
-async fn enabled(console: &Console) -> Result<Vec<String>, Error> {
+async fn enabled(console: &Console) -> Result<Vec<Entry>, Error> {
     let options = json!([{ "all": true, "own": true }]);
     let answer = console.look().await?.ask("list", &options).await?;
     let entries: Vec<Entry> = read(&answer)?;
     let enabled = entries.into_iter().filter(|it| it.enabled != Some(false) && !it.is_foreign());
-    Ok(enabled.map(|it| it.name).collect())
+    Ok(enabled.collect())
 }
 
 /// The manager that runs, if one does.
@@ -115,5 +150,5 @@ fn place(reply: &Reply, paths: &Paths) -> Result<Place, Complaint> {
     let unexpected = |error| Complaint::of("unexpected", &error).when("understand the manager");
     let Credential { pid, port, .. } = reply.parse().map_err(unexpected)?;
     let unix = paths.socket().display().to_string();
-    Ok(Place { v: 1, pid, port, unix, already: true, wait: None })
+    Ok(Place { v: 1, pid, port, unix, already: true, wait: None, down: vec![] })
 }

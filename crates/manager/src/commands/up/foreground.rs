@@ -11,7 +11,7 @@ use tracing_subscriber::EnvFilter;
 
 use crate::{
     cli::Up,
-    commands::Console,
+    commands::{Console, no_place},
     error::{Complaint, Done, Exit},
 };
 
@@ -28,13 +28,17 @@ pub(super) async fn run(args: &Up, paths: Paths, console: &Console) -> Done {
 }
 
 fn failed(error: &RunError) -> Complaint {
-    let (code, hint) = match error {
-        RunError::Paths(error) => ("storage", error.hint()),
-        RunError::Registry(error) => ("storage", error.hint().map(str::to_owned)),
-        _ => ("failed", None),
+    let complaint = match error {
+        RunError::Paths(error) => no_place(error),
+        RunError::Registry(error) => {
+            error.hint().into_iter().fold(Complaint::of("storage", error), Complaint::hint)
+        }
+        // The last port is only a wish, so this one was asked for.
+        RunError::Bind(_) => Complaint::of("failed", error)
+            .hint("give another `--port`, or none for one that is free"),
+        _ => Complaint::of("failed", error),
     };
-    let complaint = Complaint::of(code, error).when("run the manager");
-    hint.into_iter().fold(complaint, Complaint::hint)
+    complaint.when("run the manager")
 }
 
 /// Leaves the terminal, so that neither its ^C nor its end reaches the manager.
