@@ -136,6 +136,10 @@ impl Manager {
         if let Err(failure) = self.store(&name, definition) {
             return answer.send(Err(failure));
         }
+        // From now on it has a log, if an empty one; without its directories the first start says why.
+        if let Err(error) = self.paths.create_for(&name) {
+            tracing::warn!(%error, daemon = %name, "cannot make its directories");
+        }
         match start {
             true => self.perform(&name, Verb::Restart, answer),
             false => answer.send(self.installed(&name).map(|(name, it)| self.listed(name, it))),
