@@ -13,7 +13,7 @@ use nix::{
 use serde_json::{Map, Value, json};
 use tokio::time::{Duration, Instant};
 
-use crate::harness::{Dae, Netcat, binary, environment, eventually, pid, shell};
+use crate::harness::{Dae, Netcat, binary, environment, eventually, pid, shell, status};
 
 /// How long a connection is held up by a token that is wrong.
 const PAUSE: Duration = Duration::from_secs(1);
@@ -667,7 +667,10 @@ fn a_daemon_that_is_ready_can_not_move_to_another_port() {
 fn nothing_is_installed_while_the_manager_ends() {
     let dae = Dae::start();
     let stubborn = shell("trap '' TERM; while :; do sleep 1; done", &json!({ "grace": "60s" }));
-    dae.install("Stubborn", &stubborn);
+    let up = dae.install("Stubborn", &stubborn);
+    let ignores = || u64::from_str_radix(&status(pid(&up), "SigIgn")?, 16).ok();
+    let sigterm = 1 << (Signal::SIGTERM as u64 - 1);
+    eventually("it is stubborn", || ignores().filter(|it| it & sigterm != 0));
     let mut ending = dae.unix();
     ending.send("down\n").unwrap();
     dae.eventually("Stubborn", |it| it["state"] == "stopping");

@@ -235,6 +235,8 @@ fn m_7_2_a_stop_ends_in_down_from_wherever_it_is_asked() {
 fn m_7_2_a_stop_while_stopping_is_answered_with_the_first_one() {
     let dae = Dae::start();
     let up = dae.install("Stubborn", &shell(STUBBORN, &json!({ "grace": "400ms" })));
+    // It sleeps once its trap is set.
+    eventually("it is stubborn", || (group(pid(&up)).len() >= 2).then_some(()));
     let start = Instant::now();
     let (mut first, mut second) = (dae.unix(), dae.unix());
     first.send("stop [\"Stubborn\"]\n").unwrap();

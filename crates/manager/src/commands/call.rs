@@ -10,23 +10,36 @@ use crate::{
 };
 
 pub(super) async fn run(args: Call, console: &mut Console) -> Done {
+    let arguments = arguments(args.args)?;
     let daemon = Daemon::find(&args.name, console).await?;
-    let reply = daemon.exchange(&args.command, &arguments(args.args)).await?;
+    let reply = daemon.exchange(&args.command, &arguments).await?;
     print(&reply, &mut console.out)?;
     Ok(Exit::Done)
 }
 
 /// One JSON array is all arguments; else each word is one.
-fn arguments(words: Vec<String>) -> Vec<Value> {
-    let mut args: Vec<Value> = words.into_iter().map(argument).collect();
-    match args.as_mut_slice() {
+///
+/// # Errors
+/// For a word that begins like an object or an array and is none: most likely the shell took its quotes.
+fn arguments(words: Vec<String>) -> Result<Vec<Value>, Complaint> {
+    let mut args = words.into_iter().map(argument).collect::<Result<Vec<Value>, Complaint>>()?;
+    Ok(match args.as_mut_slice() {
         [Value::Array(all)] => std::mem::take(all),
         _ => args,
-    }
+    })
 }
 
-fn argument(word: String) -> Value {
-    serde_json::from_str(&word).unwrap_or(Value::String(word))
+fn argument(word: String) -> Result<Value, Complaint> {
+    match serde_json::from_str(&word) {
+        Ok(value) => Ok(value),
+        Err(error) if word.starts_with(['{', '[']) => {
+            let message = format!("`{word}` is no JSON: {error}");
+            let hint =
+                "quote it for the shell, as in '{\"x\":1}'; a text that begins so is '\"[…\"'";
+            Err(Complaint::new("bad-argument", message).hint(hint))
+        }
+        Err(_) => Ok(Value::String(word)),
+    }
 }
 
 #[derive(Serialize)]
@@ -58,14 +71,15 @@ mod tests {
 
     #[test]
     fn words_are_json_where_they_can_be() {
-        let read =
-            |words: &[&str]| Value::Array(arguments(words.iter().map(|&it| it.into()).collect()));
+        let words = |words: &[&str]| arguments(words.iter().map(|&it| it.into()).collect());
+        let read = |given: &[&str]| Value::Array(words(given).unwrap());
         assert_eq!(read(&[]), json!([]));
         assert_eq!(read(&["key", "5", "-1.5", "true"]), json!(["key", 5, -1.5, true]));
         assert_eq!(read(&["\"5\"", "{\"x\":1}", "a b"]), json!(["5", {"x": 1}, "a b"]));
         assert_eq!(read(&["[\"key\",5]"]), json!(["key", 5]), "one array is all arguments");
         assert_eq!(read(&["key", "[5]"]), json!(["key", [5]]), "beside others it is one of them");
         assert_eq!(read(&["[[5]]"]), json!([[5]]));
-        assert_eq!(read(&["[5"]), json!(["[5"]));
+        assert!(words(&["[5"]).is_err());
+        assert!(words(&["{x:1}"]).is_err());
     }
 }
