@@ -267,10 +267,14 @@ async fn what_was_not_asked_for_is_passed_over() {
     let client = client(&address).await;
     let unasked =
         b"get [1]\nget#c9 [1]\nevent [\"up\",1,1]\nevent#c1 [\"up\",1,1]\nend#c7 [{}]\nend [5]\n";
-    answers.send(unasked.repeat(10_000)).unwrap();
-    answers.send(b"get [2] and more\n".to_vec()).unwrap();
-    // What the server says by itself is here before anything is asked.
-    tokio::time::sleep(Duration::from_millis(300)).await;
+    // Once the tagged reply is here, so is all that the server said by itself before.
+    let say = async {
+        requests.recv().await.unwrap();
+        answers.send(unasked.repeat(10_000)).unwrap();
+        answers.send(b"get [2] and more\nsync#c1 []\n".to_vec()).unwrap();
+    };
+    let (synced, ()) = tokio::join!(client.exchange_tagged("sync", &()), say);
+    assert_eq!(synced.unwrap().name, "sync");
     let calls =
         async { tokio::join!(client.call::<u8>("get", &()), client.call::<u8>("get", &())) };
     let serve = async {
