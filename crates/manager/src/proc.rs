@@ -10,9 +10,12 @@ use std::{
     fs, io,
     os::unix::{ffi::OsStringExt, fs::MetadataExt},
     path::Path,
+    thread,
+    time::Duration,
 };
 
 use rustix::{io::Errno, process::geteuid};
+use tokio::time::Instant;
 
 /// The number of a process. The kernel uses it again, so it names nobody without [`Stat::started`].
 pub type Pid = u32;
@@ -71,9 +74,28 @@ pub fn stat(pid: Pid) -> io::Result<Option<Stat>> {
 }
 
 /// Reads one variable of the environment that a process was started with.
+///
+/// Waits for one that is within `exec`: for a moment it has a new memory, and no environment in it yet.
 pub fn variable(pid: Pid, name: &str) -> io::Result<Option<OsString>> {
-    let environ = visible(fs::read(format!("/proc/{pid}/environ")))?.unwrap_or_default();
-    Ok(variable_in(&environ, name).map(|value| OsString::from_vec(value.to_vec())))
+    let until = Instant::now() + EXEC;
+    loop {
+        let environ = visible(fs::read(format!("/proc/{pid}/environ")))?.unwrap_or_default();
+        if !environ.is_empty() || !is_within_exec(pid)? || Instant::now() > until {
+            return Ok(variable_in(&environ, name).map(|value| OsString::from_vec(value.to_vec())));
+        }
+        // Nothing tells that an `exec` is over.
+        thread::sleep(Duration::from_millis(1));
+    }
+}
+
+/// How long a process may be within `exec`; a loaded machine may let it wait for its turn.
+const EXEC: Duration = Duration::from_millis(500);
+
+/// Whether a process has a memory, but nothing in it yet: the kernel writes its auxiliary vector, which is
+/// never empty, together with its environment, which may be.
+fn is_within_exec(pid: Pid) -> io::Result<bool> {
+    let auxv = visible(fs::read(format!("/proc/{pid}/auxv")))?.unwrap_or_default();
+    Ok(!auxv.is_empty() && auxv.iter().all(|&byte| byte == 0))
 }
 
 /// The value of the first `name=` among strings that end in NUL.
