@@ -377,17 +377,34 @@ fn a_child_inherits_nothing_but_its_streams() {
     assert_eq!(keeper.output(order), format!("SigBlk:\t{none}\nSigIgn:\t{none}\n"));
 }
 
+/// Also what other children were given meanwhile, and the keeper's own lock and sockets.
 #[test]
-fn the_exec_step_itself_passes_nothing_on() {
-    let (mut control, step) = UnixStream::pair().unwrap();
-    control.write_all(b"!").unwrap();
-    let output = Command::new("bash")
-        .args(["-c", "exec 9</dev/null; exec \"$@\"", "bash", env!("CARGO_BIN_EXE_dae")])
-        .args(["exec-step", "/", "18", "100", "/bin/sh", "-c", "ls /proc/$$/fd"])
-        .stdin(std::os::fd::OwnedFd::from(step))
-        .output()
-        .unwrap();
-    assert_eq!(String::from_utf8(output.stdout).unwrap(), "0\n1\n2\n");
+fn a_child_that_is_one_of_many_inherits_nothing_of_the_others() {
+    let mut keeper = Keeper::start();
+    for number in 0..20 {
+        keeper.spawn(&format!("Sleeper{number}"), "exec sleep 1000");
+    }
+    let order = keeper.order("Sample", "ls /proc/$$/fd");
+    assert_eq!(keeper.output(order), "0\n1\n2\n");
+}
+
+#[test]
+fn a_child_that_writes_while_no_keeper_lives_is_not_killed_by_that() {
+    let mut keeper = Keeper::start();
+    let (go, done) = (keeper.fifo("go"), keeper.home.path().join("done"));
+    let script = format!(
+        "read x < {}; echo late && echo late >&2 && touch {}; exec sleep 1000",
+        go.display(),
+        done.display()
+    );
+    let identity = keeper.spawn("Sample", &script);
+    keeper.process.kill().unwrap();
+    keeper.process.wait().unwrap();
+    fs::write(go, "\n").unwrap();
+
+    eventually(|| (done.exists() || !identity.is_alive()).then_some(()));
+    assert!(identity.is_alive());
+    pidfd_send_signal(identity.open().unwrap(), Signal::KILL).unwrap();
 }
 
 /// The tree is found again by a cookie that nobody shows while it is within `exec`.

@@ -109,13 +109,13 @@ impl Child {
         }
     }
 
-    /// Hears what the exec step says: that it failed, or by silence that the program runs.
+    /// Hears what comes before the program: that a step failed, or by silence that it runs.
     pub(super) fn listen(&mut self) -> Option<Report> {
         let mut said = [0; exec::FAILURE_BYTES];
         match self.control.as_mut()?.read(&mut said) {
             Err(error) if error.kind() == ErrorKind::WouldBlock => return None,
-            // An exec step that was killed before it read its go gives an error; that it ended is
-            // then told as the end of any program.
+            // One that was killed before it read its go gives an error; that it ended is then
+            // told as the end of any program.
             heard => {
                 self.control = None;
                 let count = heard.unwrap_or(0);

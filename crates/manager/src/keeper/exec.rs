@@ -1,49 +1,30 @@
-//! The step between the keeper and a child's program: the keeper's own binary, run again.
+//! From a copy of the keeper to a child's program.
 //!
-//! A fork of the keeper with code before `exec` would be slow and would run in a half process; this
-//! is an ordinary program that arranges itself and then becomes the child. Its environment is the
-//! child's, so that no secret stands in its arguments.
+//! The keeper forks. That is sound, since it has one thread: no lock of another is held in the copy
+//! for ever. Even so the copy only makes system calls, on what was prepared before. And it is fast,
+//! since the keeper is small. `posix_spawn` cannot do it: it returns when the program runs, while
+//! this child has to wait until the keeper has written down who it is; and a program of ours that
+//! waits in between costs a second `exec` and the start of our binary.
 
-use std::ffi::{CString, OsString};
-use std::fs::File;
-use std::io::{Read, Write};
-use std::os::fd::OwnedFd;
-use std::os::unix::ffi::OsStringExt;
-use std::process::ExitCode;
+use std::ffi::{CString, NulError};
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
 
 use nix::sys::signal::SigSet;
-use rustix::fs::Mode;
+use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 use rustix::process::{Resource, Rlimit};
 
-use super::protocol::Step;
-use super::syscall;
-
-/// The hidden subcommand that gets here.
-pub const SUBCOMMAND: &str = "exec-step";
-
-/// What a process shows that could not become the child's program; nobody sees it but `ps`.
-const FAILED: u8 = 127;
+use super::protocol::{Spawn, Step};
+use super::syscall::{self, Strings};
 
 /// How a failed step is told: its index in [`Step::REMOTE`], then errno, little endian.
-pub const FAILURE_BYTES: usize = 5;
+pub(super) const FAILURE_BYTES: usize = 5;
 
-/// Becomes the child's program: `CWD UMASK NOFILE PROGRAM ARGS…`, the control socket as stdin.
-///
-/// Returns only if that failed, which the keeper has then been told. The program starts when the
-/// keeper has sent one byte, and never if the keeper is gone before.
-pub fn run(arguments: impl Iterator<Item = OsString>) -> ExitCode {
-    let Some(plan) = Plan::read(arguments) else { return ExitCode::from(FAILED) };
-    // Above stderr and closed by `exec`, which tells the keeper that it succeeded.
-    let Ok(control) = rustix::io::fcntl_dupfd_cloexec(rustix::stdio::stdin(), 3) else {
-        return ExitCode::from(FAILED);
-    };
-    let mut control = File::from(control);
-    if let Err((step, errno)) = plan.perform(&mut control) {
-        // If the keeper is gone there is nobody to tell.
-        drop(control.write_all(&failure(step, errno)));
-    }
-    ExitCode::from(FAILED)
+/// The other direction of what [`Plan::perform`] writes; `None` for anything else.
+pub(super) fn parse_failure(bytes: &[u8]) -> Option<(Step, i32)> {
+    let (&index, errno) = bytes.split_first()?;
+    Some((*Step::REMOTE.get(usize::from(index))?, i32::from_le_bytes(errno.try_into().ok()?)))
 }
 
 /// What the keeper reads when a step failed.
@@ -53,78 +34,89 @@ fn failure(step: Step, errno: Errno) -> [u8; FAILURE_BYTES] {
     [u8::try_from(index).unwrap_or(u8::MAX), a, b, c, d]
 }
 
-/// The other direction of what the exec step writes; `None` for anything else.
-pub fn parse_failure(bytes: &[u8]) -> Option<(Step, i32)> {
-    let (&index, errno) = bytes.split_first()?;
-    Some((*Step::REMOTE.get(usize::from(index))?, i32::from_le_bytes(errno.try_into().ok()?)))
+/// All that the copy needs, made before there is one.
+#[derive(Debug)]
+pub(super) struct Plan {
+    program: CString,
+    arguments: Strings,
+    environment: Strings,
+    cwd: CString,
+    umask: Mode,
+    nofile: Rlimit,
 }
 
-struct Plan {
-    cwd: OsString,
-    umask: u32,
-    nofile: u64,
-    command: Vec<CString>,
+/// The ends of pipes and socket that the child gets.
+#[derive(Debug)]
+pub(super) struct Ends {
+    /// By which it is let go, and tells a failure. `exec` closes it, which tells of success.
+    pub(super) control: OwnedFd,
+    /// Its standard output and error.
+    pub(super) outputs: [OwnedFd; 2],
 }
 
 impl Plan {
-    fn read(mut arguments: impl Iterator<Item = OsString>) -> Option<Self> {
-        Some(Self {
-            cwd: arguments.next()?,
-            umask: arguments.next()?.to_str()?.parse().ok()?,
-            nofile: arguments.next()?.to_str()?.parse().ok()?,
-            command: arguments.map(c_string).collect::<Option<_>>()?,
+    /// Prepares a child; `nofile` is the soft limit that it gets unless the order has one.
+    ///
+    /// # Errors
+    /// If a string holds a NUL.
+    pub(super) fn new(order: &Spawn, nofile: u64) -> Result<Self, NulError> {
+        let program = order.program.as_os_str().as_bytes();
+        let arguments = order.args.iter().map(|it| it.as_bytes());
+        let environment = order.env.iter().map(|(key, value)| format!("{key}={value}"));
+        Ok(Self {
+            program: CString::new(program)?,
+            arguments: Strings::new([program].into_iter().chain(arguments))?,
+            environment: Strings::new(environment)?,
+            cwd: CString::new(order.cwd.as_os_str().as_bytes())?,
+            umask: Mode::from_raw_mode(order.umask),
+            nofile: limit(order.nofile.unwrap_or(nofile)),
         })
     }
 
-    fn perform(&self, control: &mut File) -> Result<(), (Step, Errno)> {
-        rustix::process::setsid().map_err(|errno| (Step::Session, errno))?;
-        syscall::default_signals();
-        SigSet::empty().thread_set_mask().map_err(|errno| (Step::Session, same(errno)))?;
-        rustix::process::chdir(&self.cwd).map_err(|errno| (Step::Cwd, errno))?;
-        rustix::process::umask(Mode::from_raw_mode(self.umask));
-        limit_files(self.nofile).map_err(|errno| (Step::Nofile, errno))?;
-        null_stdin().map_err(|errno| (Step::Stdin, errno))?;
-        syscall::close_on_exec().map_err(|errno| (Step::Close, errno))?;
-        match control.read_exact(&mut [0]) {
-            Ok(()) => Err((Step::Exec, self.exec())),
-            Err(_) => Err((Step::Exec, Errno::CANCELED)),
+    /// In the copy: becomes the child's program, or tells why not. Takes no memory.
+    pub(super) fn perform(&self, ends: &Ends) {
+        if let Err((step, errno)) = self.attempt(ends) {
+            // If the keeper is gone there is nobody to tell.
+            let _ = rustix::io::write(&ends.control, &failure(step, errno));
         }
     }
 
-    /// Returns why the program does not run.
-    fn exec(&self) -> Errno {
-        let environment: Vec<CString> = std::env::vars_os()
-            .filter_map(|(key, value)| c_string([key, value].join("=".as_ref())))
-            .collect();
-        let Some(program) = self.command.first() else { return Errno::NOENT };
-        match nix::unistd::execve(program, &self.command, &environment) {
-            Ok(never) => match never {},
-            Err(errno) => same(errno),
+    fn attempt(&self, Ends { control, outputs: [out, err] }: &Ends) -> Result<(), (Step, Errno)> {
+        let at = |step| move |errno| (step, errno);
+        rustix::stdio::dup2_stdout(out).map_err(at(Step::Close))?;
+        rustix::stdio::dup2_stderr(err).map_err(at(Step::Close))?;
+        // Early: what is the keeper's, its lock above all, must not outlive it here.
+        syscall::close_others(control.as_fd()).map_err(at(Step::Close))?;
+        rustix::process::setsid().map_err(at(Step::Session))?;
+        syscall::default_signals();
+        SigSet::empty().thread_set_mask().map_err(|it| (Step::Session, same(it)))?;
+        rustix::process::chdir(&self.cwd).map_err(at(Step::Cwd))?;
+        rustix::process::umask(self.umask);
+        rustix::process::setrlimit(Resource::Nofile, self.nofile).map_err(at(Step::Nofile))?;
+        null_stdin().map_err(at(Step::Stdin))?;
+        match rustix::io::retry_on_intr(|| rustix::io::read(control, &mut [0])) {
+            Ok(1..) => {}
+            // The keeper is gone, or has thought better of it.
+            Ok(0) => return Err((Step::Exec, Errno::CANCELED)),
+            Err(errno) => return Err((Step::Exec, errno)),
         }
+        Err((Step::Exec, syscall::exec(&self.program, &self.arguments, &self.environment)))
     }
 }
 
-/// Sets the soft limit back to what programs expect; the keeper has raised its own.
-fn limit_files(soft: u64) -> Result<(), Errno> {
-    let hard = rustix::process::getrlimit(Resource::Nofile).maximum;
-    let soft = hard.map_or(soft, |hard| soft.min(hard));
-    rustix::process::setrlimit(Resource::Nofile, Rlimit { current: Some(soft), maximum: hard })
+/// The soft limit that programs expect; the keeper has raised its own.
+fn limit(soft: u64) -> Rlimit {
+    let maximum = rustix::process::getrlimit(Resource::Nofile).maximum;
+    Rlimit { current: Some(maximum.map_or(soft, |hard| soft.min(hard))), maximum }
 }
 
 fn null_stdin() -> Result<(), Errno> {
-    let null: OwnedFd = File::open("/dev/null").map_err(|e| errno_of(&e))?.into();
+    let flags = OFlags::RDONLY | OFlags::CLOEXEC;
+    let null = rustix::fs::open(c"/dev/null", flags, Mode::empty())?;
     rustix::stdio::dup2_stdin(null)
-}
-
-fn errno_of(error: &std::io::Error) -> Errno {
-    Errno::from_io_error(error).unwrap_or(Errno::IO)
 }
 
 /// The same number in the other crate's type.
 fn same(errno: nix::errno::Errno) -> Errno {
     Errno::from_raw_os_error(errno as i32)
-}
-
-fn c_string(text: OsString) -> Option<CString> {
-    CString::new(text.into_vec()).ok()
 }

@@ -7,7 +7,7 @@
 
 mod child;
 mod clock;
-pub mod exec;
+mod exec;
 mod link;
 mod log;
 pub mod protocol;

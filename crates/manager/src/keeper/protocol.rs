@@ -228,7 +228,7 @@ pub enum Step {
 }
 
 impl Step {
-    /// Those that the exec step tells by number: the index is the number.
+    /// Those that the new process tells by number: the index is the number.
     pub const REMOTE: [Self; 6] =
         [Self::Session, Self::Cwd, Self::Nofile, Self::Stdin, Self::Close, Self::Exec];
 }

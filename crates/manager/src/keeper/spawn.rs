@@ -1,21 +1,18 @@
 //! From a request to a process that waits for its go.
 
-use std::fs::File;
 use std::io::{self, Write};
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::net::UnixStream;
-use std::os::unix::process::CommandExt;
 use std::path::Path;
-use std::process::{Command, Stdio};
 
-use rustix::fs::OFlags;
+use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 use rustix::pipe::PipeFlags;
-use rustix::process::Pid;
 
 use super::clock::Now;
-use super::exec;
+use super::exec::{Ends, Plan};
 use super::protocol::{Spawn, Step};
+use super::syscall;
 use crate::identity::{Identity, StoreError};
 
 /// What each output pipe should hold, so that a loud child seldom waits for the keeper. The kernel
@@ -34,7 +31,7 @@ pub(super) struct Started {
 }
 
 impl Started {
-    /// Lets the exec step become the program. Nobody waits for that: see `control`.
+    /// Lets the child become the program. Nobody waits for that: see `control`.
     pub(super) fn go(&mut self) {
         // It may have failed and ended by now; why is still to be read then.
         drop(self.control.write_all(b"!"));
@@ -58,7 +55,7 @@ impl SpawnError {
     }
 }
 
-/// Starts the exec step and writes down who it is. It runs the program when it is told to
+/// Forks a child and writes down who it is. It runs the program when it is told to
 /// ([`Started::go`]); dropped before, it ends.
 ///
 /// # Errors
@@ -69,18 +66,15 @@ pub(super) fn start(
     nofile: u64,
     now: Now,
 ) -> Result<Started, SpawnError> {
-    let (out, out_writer) = pipe().map_err(SpawnError::at(Step::Pipe))?;
-    let (err, err_writer) = pipe().map_err(SpawnError::at(Step::Pipe))?;
-    let (control, childs_control) = UnixStream::pair().map_err(SpawnError::at(Step::Pipe))?;
+    let plan = Plan::new(order, nofile).map_err(SpawnError::at(Step::Spawn))?;
+    let (out, out_end) = pipe().map_err(SpawnError::at(Step::Pipe))?;
+    let (err, err_end) = pipe().map_err(SpawnError::at(Step::Pipe))?;
+    let (control, control_end) = UnixStream::pair().map_err(SpawnError::at(Step::Pipe))?;
     control.set_nonblocking(true).map_err(SpawnError::at(Step::Pipe))?;
-    let child = exec_step(order, nofile)
-        .stdin(OwnedFd::from(childs_control))
-        .stdout(out_writer)
-        .stderr(err_writer)
-        .spawn()
-        .map_err(SpawnError::at(Step::Spawn))?;
-    // An early return drops `control`, and without its go the exec step ends.
-    let identity = Identity::read(&order.name, Pid::from_child(&child), &order.secret, now.unix_ms)
+    let ends = Ends { control: control_end.into(), outputs: [out_end, err_end] };
+    let pid = syscall::fork(|| plan.perform(&ends)).map_err(SpawnError::at(Step::Spawn))?;
+    // An early return drops `control`, and without its go the child ends.
+    let identity = Identity::read(&order.name, pid, &order.secret, now.unix_ms)
         .map_err(|error| SpawnError::at(Step::Identity)(error.source))?;
     identity
         .store(runtime)
@@ -88,26 +82,17 @@ pub(super) fn start(
     Ok(Started { identity, control, outputs: [out, err] })
 }
 
-/// Without code between fork and exec, std uses `posix_spawn`, which does not copy the keeper.
-fn exec_step(order: &Spawn, nofile: u64) -> Command {
-    let mut command = Command::new("/proc/self/exe");
-    command
-        .arg0("dae")
-        .arg(exec::SUBCOMMAND)
-        .arg(&order.cwd)
-        .arg(order.umask.to_string())
-        .arg(order.nofile.unwrap_or(nofile).to_string())
-        .arg(&order.program)
-        .args(&order.args)
-        .env_clear()
-        .envs(order.env.iter().map(|(key, value)| (key, value)));
-    command
-}
-
-fn pipe() -> Result<(OwnedFd, Stdio), Errno> {
+/// The end to read, which never blocks, and the one to write.
+///
+/// The child can also read from its end: so the pipe has a reader as long as the child has it, and
+/// a child that writes while no keeper lives waits for the next one instead of being killed by
+/// SIGPIPE. It ends as always, when the last one who can write has closed it.
+fn pipe() -> Result<(OwnedFd, OwnedFd), Errno> {
     let (reader, writer) = rustix::pipe::pipe_with(PipeFlags::CLOEXEC)?;
     // Smaller is slower and nothing else.
     let _ = rustix::pipe::fcntl_setpipe_size(&reader, PIPE_BYTES);
     rustix::fs::fcntl_setfl(&reader, OFlags::NONBLOCK)?;
-    Ok((reader, Stdio::from(File::from(writer))))
+    let writer = format!("/proc/self/fd/{}", writer.as_raw_fd());
+    let end = rustix::fs::open(writer, OFlags::RDWR | OFlags::CLOEXEC, Mode::empty())?;
+    Ok((reader, end))
 }

@@ -1,10 +1,15 @@
 //! The calls that neither nix nor rustix has. Nothing else in the manager is unsafe.
 #![expect(unsafe_code, reason = "no crate of ours wraps these calls")]
 
-use std::os::fd::{AsFd, AsRawFd};
+use std::ffi::{CStr, CString, NulError, c_char};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+use std::ptr;
 
 use rustix::io::Errno;
 use rustix::process::Pid;
+
+/// What a process shows that could not become a program; nobody sees it but `ps`.
+const FAILED: libc::c_int = 127;
 
 /// To whom a signal through a pidfd goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -63,21 +68,101 @@ pub(super) fn default_signals() {
 /// # Errors
 /// ENOSYS before Linux 5.9.
 pub(super) fn close_inherited() -> Result<(), Errno> {
-    close_range(0)
+    close_range(FIRST, libc::c_uint::MAX)
 }
 
-/// Marks every descriptor above stderr so that `exec` closes it.
+/// Closes every descriptor above stderr but one, for a process that will use no other.
 ///
 /// # Errors
-/// EINVAL before Linux 5.11.
-pub(super) fn close_on_exec() -> Result<(), Errno> {
-    close_range(libc::CLOSE_RANGE_CLOEXEC)
+/// ENOSYS before Linux 5.9.
+pub(super) fn close_others(kept: BorrowedFd<'_>) -> Result<(), Errno> {
+    let kept = kept.as_raw_fd().cast_unsigned();
+    if kept > FIRST {
+        close_range(FIRST, kept - 1)?;
+    }
+    close_range(kept.max(FIRST - 1) + 1, libc::c_uint::MAX)
 }
 
-fn close_range(flags: libc::c_uint) -> Result<(), Errno> {
-    // SAFETY: takes no memory. With flags 0 the callers promise that no descriptor above stderr is
-    // owned by anything in this process; otherwise nothing is closed before `exec`.
-    outcome(unsafe { libc::syscall(libc::SYS_close_range, 3, libc::c_uint::MAX, flags) })
+/// The first descriptor above stderr.
+const FIRST: libc::c_uint = 3;
+
+fn close_range(first: libc::c_uint, last: libc::c_uint) -> Result<(), Errno> {
+    // SAFETY: takes no memory. The callers promise that nothing in this process uses these
+    // descriptors from now on.
+    outcome(unsafe { libc::syscall(libc::SYS_close_range, first, last, 0) })
+}
+
+/// Runs `step` in a process that is a copy of this one, and ends it when `step` returns.
+///
+/// Only this thread is copied, and not what the C library would arrange around its own fork; so
+/// `step` may make system calls and nothing that takes a lock, memory included.
+///
+/// # Errors
+/// Those of fork(2).
+pub(super) fn fork(step: impl FnOnce()) -> Result<Pid, Errno> {
+    match clone()? {
+        Some(child) => Ok(child),
+        None => {
+            let never_returns = Exit;
+            step();
+            drop(never_returns);
+            unreachable!("dropping it ends the process")
+        }
+    }
+}
+
+/// The new process, or `None` in it.
+fn clone() -> Result<Option<Pid>, Errno> {
+    // SAFETY: clone_args is plain data for which zero is valid.
+    let mut args: libc::clone_args = unsafe { std::mem::zeroed() };
+    args.exit_signal = libc::SIGCHLD as u64;
+    // SAFETY: without CLONE_VM the new process has a memory, and so a stack, of its own; the kernel
+    // reads as many bytes as there are, and writes none without the flags that ask for it.
+    let pid = unsafe { libc::syscall(libc::SYS_clone3, &raw const args, size_of_val(&args)) };
+    outcome(pid)?;
+    Ok(i32::try_from(pid).ok().and_then(Pid::from_raw))
+}
+
+/// Ends the process when it is dropped, also by a panic: what was copied must not go on as two.
+struct Exit;
+
+impl Drop for Exit {
+    fn drop(&mut self) {
+        // SAFETY: ends the process without running anything of it.
+        unsafe { libc::_exit(FAILED) }
+    }
+}
+
+/// Strings as a program takes them: an array of pointers that ends in null.
+#[derive(Debug)]
+pub(super) struct Strings {
+    /// What the pointers point at; a string's bytes stay where they are.
+    #[expect(dead_code, reason = "owns what is pointed at")]
+    strings: Vec<CString>,
+    pointers: Vec<*const c_char>,
+}
+
+impl Strings {
+    /// Copies them.
+    ///
+    /// # Errors
+    /// If one holds a NUL.
+    pub(super) fn new<S: Into<Vec<u8>>>(
+        strings: impl IntoIterator<Item = S>,
+    ) -> Result<Self, NulError> {
+        let strings: Vec<_> = strings.into_iter().map(CString::new).collect::<Result<_, _>>()?;
+        let pointers = strings.iter().map(|it| it.as_ptr()).chain([ptr::null()]).collect();
+        Ok(Self { strings, pointers })
+    }
+}
+
+/// Becomes another program; returns why not.
+pub(super) fn exec(program: &CStr, arguments: &Strings, environment: &Strings) -> Errno {
+    let (arguments, environment) = (arguments.pointers.as_ptr(), environment.pointers.as_ptr());
+    // SAFETY: the program ends in NUL, both arrays end in null, and what they point at is borrowed
+    // with them.
+    let returned = unsafe { libc::execve(program.as_ptr(), arguments, environment) };
+    outcome(returned.into()).err().unwrap_or(Errno::IO)
 }
 
 fn outcome(returned: libc::c_long) -> Result<(), Errno> {
