@@ -1,11 +1,12 @@
 //! The log of one daemon: `current` has its output byte for byte, `current.index` says when and
 //! through which stream each piece came.
 //!
-//! A record is written after its bytes, so what it names is there.
+//! A record is written after its bytes, so what it names is there. It never goes on over the end of a
+//! line: so a line that has begun can be taken back when the disk has no room for its rest.
 
 mod files;
+mod full;
 mod index;
-mod stuck;
 #[cfg(test)]
 mod tests;
 
@@ -13,9 +14,10 @@ use std::fs::File;
 use std::io::{self, ErrorKind, Read, Seek, SeekFrom, Write};
 
 use self::files::Files;
+pub(super) use self::full::Dropped;
+use self::full::{RETRY_MS, Stuck};
 pub use self::index::{FLAG_DROPPED, RECORD_BYTES};
 use self::index::{Index, Piece};
-use self::stuck::{PATIENCE_MS, RETRY_MS, Stuck};
 use super::clock::Now;
 use super::protocol::LogSettings;
 
@@ -52,52 +54,70 @@ impl Stream {
 pub(super) struct Log {
     files: Files,
     max_bytes: u64,
+    /// How long a child waits for room.
+    patience_ms: u64,
     data: File,
     data_bytes: u64,
     index: Index,
-    /// Whether each stream stopped within a line.
-    mid_line: [bool; 2],
+    /// The line that each stream has begun and not ended.
+    begun: [Option<Begun>; 2],
+    /// Whether a file is longer than it should be, since even cutting it failed.
+    is_uncut: bool,
     is_rotation_due: bool,
     stuck: Option<Stuck>,
-    dropped_bytes: u64,
+    dropped: Dropped,
     retry_at_ms: u64,
 }
 
+/// A line without its end.
+#[derive(Debug, Clone, Copy)]
+struct Begun {
+    /// How long data and index were before it, while nothing else is behind it.
+    place: Option<(u64, u64)>,
+    /// Whether its rest was dropped.
+    is_broken: bool,
+}
+
 impl Log {
-    /// Opens a daemon's log and continues `current`, mending what a crash left torn.
+    /// Opens a daemon's log and continues `current`, mending what a crash left torn, and tells what
+    /// was dropped before.
     ///
     /// # Errors
     /// Those of the file system.
-    pub(super) fn open(settings: &LogSettings, now: Now) -> io::Result<Self> {
+    pub(super) fn open(settings: &LogSettings, owed: Dropped, now: Now) -> io::Result<Self> {
         let files = Files::open(&settings.dir, settings.keep)?;
         let (data, index) = files.current()?;
         let mut log = Self {
             files,
             max_bytes: settings.max_bytes.max(1),
+            patience_ms: settings.patience_ms,
             data_bytes: data.metadata()?.len(),
             data,
             index: Index::new(index)?,
-            mid_line: [false; 2],
+            begun: [None; 2],
+            is_uncut: false,
             is_rotation_due: false,
             stuck: None,
-            dropped_bytes: 0,
-            retry_at_ms: 0,
+            dropped: owed,
+            retry_at_ms: now.steady_ms + RETRY_MS,
         };
         log.mend(now)?;
+        log.confess(now);
         Ok(log)
     }
 
     /// Takes what a child wrote. Not while [`is_blocked`](Self::is_blocked).
     pub(super) fn append(&mut self, stream: Stream, bytes: &[u8], now: Now) {
+        let bytes = self.without_rest(stream, bytes);
         let rest = &bytes[self.write(stream, bytes, now)..];
         if rest.is_empty() {
             return;
         }
         self.retry_at_ms = now.steady_ms + RETRY_MS;
-        if self.dropped_bytes > 0 {
-            self.dropped_bytes += rest.len() as u64;
+        if self.patience_ms == 0 || !self.dropped.is_nothing() {
+            self.drop_output(stream, rest);
         } else {
-            let until_ms = now.steady_ms + PATIENCE_MS;
+            let until_ms = now.steady_ms + self.patience_ms;
             self.stuck = Some(Stuck { stream, bytes: rest.to_vec(), until_ms });
         }
     }
@@ -110,7 +130,7 @@ impl Log {
 
     /// When [`retry`](Self::retry) is to be called, in steady milliseconds.
     pub(super) fn retry_at_ms(&self) -> Option<u64> {
-        (self.stuck.is_some() || self.dropped_bytes > 0).then_some(self.retry_at_ms)
+        (self.stuck.is_some() || !self.dropped.is_nothing()).then_some(self.retry_at_ms)
     }
 
     /// Tries again to write what the disk did not take, and the line about what was dropped.
@@ -125,24 +145,71 @@ impl Log {
         if stuck.bytes.is_empty() {
             return;
         }
+        if written > 0 {
+            stuck.until_ms = now.steady_ms + self.patience_ms;
+        }
         if now.steady_ms < stuck.until_ms {
             self.stuck = Some(stuck);
         } else {
-            self.dropped_bytes += stuck.bytes.len() as u64;
+            self.drop_output(stuck.stream, &stuck.bytes);
         }
     }
 
     /// Begins new files now if no line is open, else at the next line end.
     pub(super) fn rotate(&mut self, now: Now) {
-        let is_between_lines = self.mid_line == [false; 2];
+        let is_between_lines = !Stream::ALL.into_iter().any(|it| self.is_mid_line(it));
         self.is_rotation_due =
             self.data_bytes > 0 && !(is_between_lines && self.begin_files(now).is_ok());
+    }
+
+    /// Nothing more comes; returns what is still to be told of what was dropped.
+    pub(super) fn finish(mut self, now: Now) -> Dropped {
+        self.dropped.end_lines();
+        self.confess(now);
+        self.dropped
+    }
+
+    /// What is still to be told of what was dropped.
+    pub(super) fn owed(&self) -> &Dropped {
+        &self.dropped
+    }
+
+    fn is_mid_line(&self, stream: Stream) -> bool {
+        self.begun[stream.index()].is_some()
+    }
+
+    /// What does not belong to a line whose beginning was dropped; the rest of that goes too.
+    fn without_rest<'a>(&mut self, stream: Stream, bytes: &'a [u8]) -> &'a [u8] {
+        if !self.dropped.is_mid_line(stream) {
+            return bytes;
+        }
+        let end = bytes.iter().position(|&byte| byte == b'\n').map_or(bytes.len(), |at| at + 1);
+        self.dropped.add(stream, &bytes[..end]);
+        &bytes[end..]
+    }
+
+    /// Gives up output, whole lines only: of one that has begun in the file the beginning too.
+    fn drop_output(&mut self, stream: Stream, bytes: &[u8]) {
+        if bytes.is_empty() {
+            return;
+        }
+        match &mut self.begun[stream.index()] {
+            Some(Begun { place: Some((data_bytes, index_bytes)), .. }) => {
+                let place = (*data_bytes, *index_bytes);
+                self.dropped.add_beginning(self.data_bytes - place.0);
+                self.begun[stream.index()] = None;
+                self.cut(place);
+            }
+            Some(begun) => begun.is_broken = true,
+            None => {}
+        }
+        self.dropped.add(stream, bytes);
     }
 
     /// Returns how many of the bytes are in the files.
     fn write(&mut self, stream: Stream, bytes: &[u8], now: Now) -> usize {
         let mut written = 0;
-        if !self.confess(now) {
+        if bytes.is_empty() || !self.confess(now) {
             return written;
         }
         while written < bytes.len() {
@@ -155,7 +222,7 @@ impl Log {
                 // A file that is too long loses nothing.
                 fit = rest.len();
             }
-            let done = self.put(stream, &rest[..fit], 0, now);
+            let done = self.put(stream, &rest[..fit], now);
             written += done;
             if done < fit {
                 break;
@@ -173,11 +240,11 @@ impl Log {
             return bytes.len();
         }
         let hard_room = size((2 * self.max_bytes).saturating_sub(self.data_bytes));
-        if !self.mid_line[stream.other().index()] {
+        if !self.is_mid_line(stream.other()) {
             if let Some(end) = bytes[..room].iter().rposition(|&byte| byte == b'\n') {
                 return end + 1;
             }
-            if !self.mid_line[stream.index()] && self.data_bytes > 0 {
+            if !self.is_mid_line(stream) && self.data_bytes > 0 {
                 return 0;
             }
             if let Some(end) = bytes[room..].iter().position(|&byte| byte == b'\n') {
@@ -187,49 +254,104 @@ impl Log {
         bytes.len().min(hard_room)
     }
 
-    /// Appends bytes and their record, or as many as there is room for; returns how many.
-    fn put(&mut self, stream: Stream, bytes: &[u8], flags: u8, now: Now) -> usize {
-        let len = write_some(&mut self.data, bytes);
-        if len == 0 {
-            return 0;
+    /// Appends bytes with their records, or as many whole lines as there is room for; returns how
+    /// many bytes.
+    fn put(&mut self, stream: Stream, bytes: &[u8], now: Now) -> usize {
+        let taken = self.write_some(bytes);
+        let lines = bytes[..taken].iter().rposition(|&byte| byte == b'\n').map_or(0, |at| at + 1);
+        let len = if taken < bytes.len() { lines } else { taken };
+        let is_recorded = len > 0 && self.record(stream, lines, len, now);
+        let done = if is_recorded { len } else { 0 };
+        self.data_bytes += done as u64;
+        if done < taken {
+            // Half a line, or bytes without a record.
+            self.cut_to_length();
         }
-        let piece = Piece { time_ms: now.unix_ms, offset: self.data_bytes, len, stream, flags };
-        if self.index.append(piece).is_err() {
-            // A file that cannot grow can still be cut, so both stay in step.
-            drop(self.data.set_len(self.data_bytes));
-            return 0;
+        done
+    }
+
+    /// Adds a record for the lines that end, and one for what has begun behind them.
+    fn record(&mut self, stream: Stream, lines: usize, len: usize, now: Now) -> bool {
+        let (ended, begun) = (self.data_bytes, self.data_bytes + lines as u64);
+        let piece = |offset, len| Piece { time_ms: now.unix_ms, offset, len, stream, flags: 0 };
+        let pieces = [piece(ended, lines), piece(begun, len - lines)];
+        let wanted = usize::from(lines == 0)..if lines == len { 1 } else { 2 };
+        if let Err(error) = self.index.append(&pieces[wanted]) {
+            self.dropped.blame(&error);
+            return false;
         }
-        self.data_bytes += len as u64;
-        self.mid_line[stream.index()] = bytes[len - 1] != b'\n';
-        len
+        let own = &mut self.begun[stream.index()];
+        if lines > 0 {
+            *own = None;
+        }
+        if lines < len {
+            let place = Some((begun, self.index.bytes() - RECORD_BYTES));
+            own.get_or_insert(Begun { place, is_broken: false });
+        }
+        self.stay(stream.other());
+        true
+    }
+
+    /// What a stream has begun cannot be taken back any more.
+    fn stay(&mut self, stream: Stream) {
+        if let Some(begun) = &mut self.begun[stream.index()] {
+            begun.place = None;
+        }
     }
 
     /// Writes how much was dropped, if anything was; false if there is no room even for that.
     fn confess(&mut self, now: Now) -> bool {
-        if self.dropped_bytes == 0 {
+        if self.dropped.is_nothing() {
             return true;
         }
-        let break_line = if self.mid_line == [false; 2] { "" } else { "\n" };
-        let dropped = self.dropped_bytes;
-        let line =
-            format!("{break_line}dae: {dropped} bytes of output were dropped, the disk was full\n");
-        let before = (self.data_bytes, self.mid_line);
-        if self.put(Stream::Out, line.as_bytes(), FLAG_DROPPED, now) < line.len() {
-            self.cut_back(before);
-            return false;
+        let before = (self.data_bytes, self.index.bytes(), self.begun);
+        if self.try_confess(now) {
+            self.dropped.forgive();
+            return true;
         }
-        self.mid_line = [false; 2];
-        self.dropped_bytes = 0;
-        true
+        self.cut((before.0, before.1));
+        self.begun = before.2;
+        false
     }
 
-    /// Takes back half a line about dropped output, with its record.
-    fn cut_back(&mut self, (data_bytes, mid_line): (u64, [bool; 2])) {
-        if self.data_bytes > data_bytes {
-            (self.data_bytes, self.mid_line) = (data_bytes, mid_line);
-            drop(self.data.set_len(self.data_bytes));
-            drop(self.index.cut(self.index.bytes() - RECORD_BYTES));
+    fn try_confess(&mut self, now: Now) -> bool {
+        for stream in Stream::ALL {
+            let is_broken = self.begun[stream.index()].is_some_and(|it| it.is_broken);
+            if is_broken && self.put(stream, b"\n", now) == 0 {
+                return false;
+            }
         }
+        // For who reads the bytes: no record names the newline, so that the line goes on for others.
+        let gap = if self.begun.iter().any(Option::is_some) { "\n" } else { "" };
+        let note = self.dropped.note();
+        let text = format!("{gap}{note}");
+        let piece = Piece {
+            time_ms: now.unix_ms,
+            offset: self.data_bytes + gap.len() as u64,
+            len: note.len(),
+            stream: Stream::Out,
+            flags: FLAG_DROPPED,
+        };
+        let is_told =
+            self.write_some(text.as_bytes()) == text.len() && self.index.append(&[piece]).is_ok();
+        if is_told {
+            self.data_bytes += text.len() as u64;
+            Stream::ALL.into_iter().for_each(|it| self.stay(it));
+        }
+        is_told
+    }
+
+    /// Takes back what is behind a place.
+    fn cut(&mut self, (data_bytes, index_bytes): (u64, u64)) {
+        self.data_bytes = data_bytes;
+        self.index.shorten(index_bytes);
+        self.cut_to_length();
+    }
+
+    /// A file that cannot grow can still be cut; on a read-only file system, when it is none again.
+    fn cut_to_length(&mut self) {
+        let cut = self.data.set_len(self.data_bytes).and_then(|()| self.index.cut_to_length());
+        self.is_uncut = cut.is_err();
     }
 
     /// Goes on in new files; on failure all is as before.
@@ -237,6 +359,7 @@ impl Log {
         let (data, index) = self.files.rotate(now.unix_ms)?;
         (self.data, self.index) = (data, Index::new(index)?);
         (self.data_bytes, self.is_rotation_due) = (0, false);
+        Stream::ALL.into_iter().for_each(|it| self.stay(it));
         Ok(())
     }
 
@@ -250,7 +373,7 @@ impl Log {
         if self.data_bytes > indexed {
             let (time_ms, len) = (now.unix_ms, size(self.data_bytes - indexed));
             let piece = Piece { time_ms, offset: indexed, len, stream: Stream::Out, flags: 0 };
-            self.index.append(piece)?;
+            self.index.append(&[piece])?;
         }
         Ok(())
     }
@@ -262,20 +385,26 @@ impl Log {
         self.data.read_exact(&mut last)?;
         Ok(last == *b"\n")
     }
-}
 
-/// Writes until all is written or the file takes no more; returns how much it took.
-fn write_some(file: &mut File, bytes: &[u8]) -> usize {
-    let mut done = 0;
-    while done < bytes.len() {
-        match file.write(&bytes[done..]) {
-            Ok(0) => break,
-            Ok(count) => done += count,
-            Err(error) if error.kind() == ErrorKind::Interrupted => {}
-            Err(_) => break,
+    /// Writes until all is written or the file takes no more; returns how much it took.
+    fn write_some(&mut self, bytes: &[u8]) -> usize {
+        if self.is_uncut {
+            self.cut_to_length();
         }
+        let mut done = 0;
+        while !self.is_uncut && done < bytes.len() {
+            match self.data.write(&bytes[done..]) {
+                Ok(0) => break,
+                Ok(count) => done += count,
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) => {
+                    self.dropped.blame(&error);
+                    break;
+                }
+            }
+        }
+        done
     }
-    done
 }
 
 /// A length that is in memory or in a file that may be short of memory's size.

@@ -7,7 +7,7 @@ use rustix::io::Errno;
 use super::child::Child;
 use super::clock::Now;
 use super::link::Link;
-use super::log::Log;
+use super::log::{Dropped, Log};
 use super::protocol::{Refusal, Report, Request, Scope, Spawn, Step};
 use super::spawn::{self, SpawnError};
 use super::turn::Keeper;
@@ -64,7 +64,12 @@ impl Keeper {
         if before.is_some_and(|key| !self.children[&key].is_empty()) {
             return Err(SpawnError::at(Step::Name)(Errno::BUSY));
         }
-        let log = Log::open(&order.log, now).map_err(SpawnError::at(Step::Log))?;
+        let last = before.and_then(|key| self.children.get_mut(&key));
+        let owed = last.as_ref().map_or_else(Dropped::default, |it| it.owed().clone());
+        let log = Log::open(&order.log, owed, now).map_err(SpawnError::at(Step::Log))?;
+        if let Some(last) = last {
+            last.set_owed(log.owed().clone());
+        }
         let mut started = spawn::start(order, &self.runtime, self.nofile, now)?;
         self.last_key += 1;
         // What cannot be watched must not run.

@@ -26,6 +26,10 @@ use super::{KeeperError, runtime, syscall};
 /// longer than writing this takes.
 const READ_BYTES: usize = 1 << 20;
 
+/// How much is read at once while a full disk keeps somebody's output in memory: what a thousand
+/// children then leave there is bounded by it.
+const CAREFUL_BYTES: usize = 64 << 10;
+
 /// How long a keeper without children waits for a manager.
 const IDLE_MS: u64 = 60_000;
 
@@ -52,6 +56,8 @@ pub(super) struct Keeper {
     pub(super) last_key: u64,
     /// Who waits for a moment: for room on the disk, or for the end of its pipes.
     due: BTreeSet<u64>,
+    /// How many children's output waits for room on the disk.
+    blocked: usize,
     /// How many children are not empty.
     pub(super) living: usize,
     alone_since_ms: Option<u64>,
@@ -84,6 +90,7 @@ impl Keeper {
             orphans: Orphans::default(),
             last_key: 0,
             due: BTreeSet::new(),
+            blocked: 0,
             living: 0,
             recheck_at_ms: None,
             alone_since_ms: Some(Now::read().steady_ms),
@@ -259,7 +266,11 @@ impl Keeper {
 
     fn capture(&mut self, key: u64, stream: Stream, now: Now) {
         let Some(child) = self.children.get_mut(&key) else { return };
-        child.capture(stream, &mut self.buffer, now);
+        let was_blocked = child.is_blocked();
+        let limit = if self.blocked > 0 { CAREFUL_BYTES } else { READ_BYTES };
+        child.capture(stream, &mut self.buffer[..limit], now);
+        self.blocked += usize::from(child.is_blocked());
+        self.blocked -= usize::from(was_blocked);
         if child.due_at_ms().is_some() {
             self.due.insert(key);
         }
@@ -268,7 +279,10 @@ impl Keeper {
     fn tend(&mut self, now: Now) {
         for key in std::mem::take(&mut self.due) {
             let Some(child) = self.children.get_mut(&key) else { continue };
+            let was_blocked = child.is_blocked();
             let has_emptied = child.tend(&mut self.buffer, now);
+            self.blocked += usize::from(child.is_blocked());
+            self.blocked -= usize::from(was_blocked);
             sources::turn_tap(&self.epoll, key, child);
             if child.due_at_ms().is_some() {
                 self.due.insert(key);

@@ -140,6 +140,18 @@ impl Segment {
         Ok(bytes.first_chunk().map(|it| Record::decode(it).unwrap_or(NOTHING)))
     }
 
+    /// Whether a record that was read is there no more, because the line that it began was taken back.
+    /// Then nothing in memory counts.
+    pub(super) fn is_taken_back(&mut self, number: u64, record: &Record) -> io::Result<bool> {
+        let mut fresh = Block::new(SIZE as u64, SIZE);
+        let bytes = fresh.read(&self.index, number * SIZE as u64, SIZE, u64::MAX)?;
+        let is_same = bytes.first_chunk().and_then(Record::decode).as_ref() == Some(record);
+        if !is_same {
+            (self.records.filled, self.bytes.filled) = (0, 0);
+        }
+        Ok(!is_same)
+    }
+
     /// Some bytes of a record, beginning `from` bytes into it; none if there are no more.
     pub(super) fn bytes(&mut self, record: &Record, from: u32) -> io::Result<&[u8]> {
         let offset = record.offset.saturating_add(u64::from(from));

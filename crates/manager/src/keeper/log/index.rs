@@ -43,20 +43,22 @@ impl Index {
         self.bytes
     }
 
-    /// Adds a record whole or not at all.
-    pub(super) fn append(&mut self, piece: Piece) -> io::Result<()> {
-        if let Err(error) = self.file.write_all(&piece.encode()) {
-            drop(self.file.set_len(self.bytes));
-            return Err(error);
-        }
-        self.bytes += RECORD_BYTES;
+    /// Adds records; on failure the file may have to be cut.
+    pub(super) fn append(&mut self, pieces: &[Piece]) -> io::Result<()> {
+        let records: Vec<u8> = pieces.iter().flat_map(Piece::encode).collect();
+        self.file.write_all(&records)?;
+        self.bytes += records.len() as u64;
         Ok(())
     }
 
     /// Takes back what was added since it was so long.
-    pub(super) fn cut(&mut self, bytes: u64) -> io::Result<()> {
+    pub(super) fn shorten(&mut self, bytes: u64) {
         self.bytes = bytes;
-        self.file.set_len(bytes)
+    }
+
+    /// Cuts off what was taken back, or not written whole.
+    pub(super) fn cut_to_length(&self) -> io::Result<()> {
+        self.file.set_len(self.bytes)
     }
 
     /// Cuts off a torn record, and those whose bytes are not there; returns where the last piece
@@ -68,7 +70,8 @@ impl Index {
             bytes -= RECORD_BYTES;
             end = self.piece_end(bytes)?;
         }
-        self.cut(bytes)?;
+        self.bytes = bytes;
+        self.cut_to_length()?;
         Ok(end)
     }
 
