@@ -36,6 +36,9 @@ fn hidden() -> Option<ExitCode> {
     if first == keeper::exec::SUBCOMMAND {
         return Some(keeper::exec::run(arguments));
     }
+    if first == keeper::archive::SUBCOMMAND {
+        return Some(keeper::archive::main(arguments));
+    }
     if first == keeper::SUBCOMMAND {
         let ended = keeper::main(arguments).map(|()| Exit::Done);
         let ended = ended.map_err(|error| Complaint::of("failed", &error).into());

@@ -121,6 +121,11 @@ impl Child {
         self.owed = owed;
     }
 
+    /// Whether its log has files to compress that nobody was told of.
+    pub(super) fn take_raw(&mut self) -> bool {
+        self.log.as_mut().is_some_and(Log::take_raw)
+    }
+
     /// Its log, until it is complete.
     pub(super) fn log_mut(&mut self) -> Option<&mut Log> {
         self.log.as_mut()

@@ -14,6 +14,7 @@ use std::fs::File;
 use std::io::{self, ErrorKind, Read, Seek, SeekFrom, Write};
 
 use self::files::Files;
+pub(super) use self::files::{Stamp, stamp};
 pub(super) use self::full::Dropped;
 use self::full::{RETRY_MS, Stuck};
 pub use self::index::{FLAG_DROPPED, RECORD_BYTES};
@@ -64,6 +65,8 @@ pub(super) struct Log {
     /// Whether a file is longer than it should be, since even cutting it failed.
     is_uncut: bool,
     is_rotation_due: bool,
+    /// Whether there may be a rotated file that is not compressed, and nobody was told.
+    has_raw: bool,
     stuck: Option<Stuck>,
     dropped: Dropped,
     retry_at_ms: u64,
@@ -88,7 +91,6 @@ impl Log {
         let files = Files::open(&settings.dir, settings.keep)?;
         let (data, index) = files.current()?;
         let mut log = Self {
-            files,
             max_bytes: settings.max_bytes.max(1),
             patience_ms: settings.patience_ms,
             data_bytes: data.metadata()?.len(),
@@ -97,6 +99,8 @@ impl Log {
             begun: [None; 2],
             is_uncut: false,
             is_rotation_due: false,
+            has_raw: files.has_raw(),
+            files,
             stuck: None,
             dropped: owed,
             retry_at_ms: now.steady_ms + RETRY_MS,
@@ -160,6 +164,11 @@ impl Log {
         let is_between_lines = !Stream::ALL.into_iter().any(|it| self.is_mid_line(it));
         self.is_rotation_due =
             self.data_bytes > 0 && !(is_between_lines && self.begin_files(now).is_ok());
+    }
+
+    /// Whether a file may have come that is to be compressed, since this was asked last.
+    pub(super) fn take_raw(&mut self) -> bool {
+        std::mem::take(&mut self.has_raw)
     }
 
     /// Nothing more comes; returns what is still to be told of what was dropped.
@@ -358,7 +367,7 @@ impl Log {
     fn begin_files(&mut self, now: Now) -> io::Result<()> {
         let (data, index) = self.files.rotate(now.unix_ms)?;
         (self.data, self.index) = (data, Index::new(index)?);
-        (self.data_bytes, self.is_rotation_due) = (0, false);
+        (self.data_bytes, self.is_rotation_due, self.has_raw) = (0, false, true);
         Stream::ALL.into_iter().for_each(|it| self.stay(it));
         Ok(())
     }

@@ -70,6 +70,7 @@ impl Keeper {
         if let Some(last) = last {
             last.set_owed(log.owed().clone());
         }
+        self.archivist.look_after(&order.log.dir);
         let mut started = spawn::start(order, &self.runtime, self.nofile, now)?;
         self.last_key += 1;
         // What cannot be watched must not run.
@@ -118,8 +119,10 @@ impl Keeper {
 
     fn rotate(&mut self, name: &str, now: Now) -> Result<(), Refusal> {
         let key = self.find(name)?;
-        let log = self.children.get_mut(&key).and_then(Child::log_mut);
-        log.map(|log| log.rotate(now)).ok_or(Refusal::Gone)
+        let log = self.children.get_mut(&key).and_then(Child::log_mut).ok_or(Refusal::Gone)?;
+        log.rotate(now);
+        self.archivist.note(log.take_raw());
+        Ok(())
     }
 
     fn end(&mut self) -> Result<(), Refusal> {

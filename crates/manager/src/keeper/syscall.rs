@@ -74,6 +74,17 @@ pub(super) fn close_on_exec() -> Result<(), Errno> {
     close_range(libc::CLOSE_RANGE_CLOEXEC)
 }
 
+/// Lets everybody else use the disk first.
+///
+/// # Errors
+/// EPERM where even that needs a privilege; then the class stays what it was.
+pub(super) fn yield_disk() -> Result<(), Errno> {
+    const WHO_PROCESS: libc::c_int = 1;
+    const CLASS_IDLE: libc::c_int = 3 << 13;
+    // SAFETY: takes three numbers and no memory; 0 is the calling process.
+    outcome(unsafe { libc::syscall(libc::SYS_ioprio_set, WHO_PROCESS, 0, CLASS_IDLE) })
+}
+
 fn close_range(flags: libc::c_uint) -> Result<(), Errno> {
     // SAFETY: takes no memory. With flags 0 the callers promise that no descriptor above stderr is
     // owned by anything in this process; otherwise nothing is closed before `exec`.

@@ -13,6 +13,7 @@ use rustix::event::{Timespec, epoll};
 use rustix::io::Errno;
 use rustix::process::{Pid, WaitOptions};
 
+use super::archivist::Archivist;
 use super::child::Child;
 use super::clock::Now;
 use super::link::{Link, LinkError};
@@ -53,6 +54,7 @@ pub(super) struct Keeper {
     newcomer: Option<Link>,
     pub(super) children: Children,
     pub(super) orphans: Orphans,
+    pub(super) archivist: Archivist,
     pub(super) last_key: u64,
     /// Who waits for a moment: for room on the disk, or for the end of its pipes.
     due: BTreeSet<u64>,
@@ -88,6 +90,7 @@ impl Keeper {
             newcomer: None,
             children: Children::new(),
             orphans: Orphans::default(),
+            archivist: Archivist::default(),
             last_key: 0,
             due: BTreeSet::new(),
             blocked: 0,
@@ -119,6 +122,9 @@ impl Keeper {
         }
         self.tend(now);
         self.flush();
+        if let Some(pid) = self.archivist.start_if_due() {
+            self.orphans.leave_alone(pid);
+        }
         Ok(!self.is_ending && !self.is_alone_too_long(now))
     }
 
@@ -213,6 +219,7 @@ impl Keeper {
                 break;
             };
             self.orphans.reaped(pid);
+            self.archivist.reaped(pid);
             if let Some(key) = key {
                 // It may have spoken before it died; that is told first.
                 self.listen_to(key);
@@ -271,6 +278,7 @@ impl Keeper {
         child.capture(stream, &mut self.buffer[..limit], now);
         self.blocked += usize::from(child.is_blocked());
         self.blocked -= usize::from(was_blocked);
+        self.archivist.note(child.take_raw());
         if child.due_at_ms().is_some() {
             self.due.insert(key);
         }
@@ -283,6 +291,7 @@ impl Keeper {
             let has_emptied = child.tend(&mut self.buffer, now);
             self.blocked += usize::from(child.is_blocked());
             self.blocked -= usize::from(was_blocked);
+            self.archivist.note(child.take_raw());
             sources::turn_tap(&self.epoll, key, child);
             if child.due_at_ms().is_some() {
                 self.due.insert(key);

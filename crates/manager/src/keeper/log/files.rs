@@ -7,7 +7,7 @@ use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 /// When a file was rotated: Unix milliseconds, and a number within one.
-pub(super) type Stamp = (u64, u32);
+pub(in crate::keeper) type Stamp = (u64, u32);
 
 /// The directory of one log.
 #[derive(Debug)]
@@ -24,6 +24,11 @@ impl Files {
     pub(super) fn open(dir: &Path, keep: usize) -> io::Result<Self> {
         DirBuilder::new().recursive(true).mode(0o700).create(dir)?;
         Ok(Self { dir: dir.to_owned(), keep, old: rotated(dir)? })
+    }
+
+    /// Whether a rotated file is not compressed yet.
+    pub(super) fn has_raw(&self) -> bool {
+        self.old.iter().any(|stamp| self.rotated_paths(*stamp)[0].exists())
     }
 
     /// Opens `current` and its index, which are made if need be.
@@ -62,7 +67,7 @@ impl Files {
     fn delete_oldest(&mut self) {
         while self.old.len() > self.keep {
             let Some(stamp) = self.old.pop_front() else { return };
-            for path in self.rotated_paths(stamp) {
+            for path in self.all_paths(stamp) {
                 // Somebody else may have deleted it, which is as good.
                 drop(fs::remove_file(path));
             }
@@ -75,6 +80,12 @@ impl Files {
 
     fn rotated_paths(&self, (ms, number): Stamp) -> [PathBuf; 2] {
         ["log", "index"].map(|ending| self.dir.join(format!("@{ms}-{number}.{ending}")))
+    }
+
+    /// What there may be of a rotated pair; the compressed form comes while the raw one is there.
+    fn all_paths(&self, (ms, number): Stamp) -> [PathBuf; 3] {
+        let name = |ending| self.dir.join(format!("@{ms}-{number}.{ending}"));
+        ["log", "log.gz", "index"].map(name)
     }
 }
 
@@ -96,10 +107,13 @@ pub(super) fn rotated(dir: &Path) -> io::Result<VecDeque<Stamp>> {
         stamps.extend(entry?.file_name().to_str().and_then(stamp));
     }
     stamps.sort_unstable();
+    stamps.dedup();
     Ok(stamps.into())
 }
 
-fn stamp(file_name: &str) -> Option<Stamp> {
-    let (ms, number) = file_name.strip_prefix('@')?.strip_suffix(".log")?.split_once('-')?;
+/// When a file was rotated, compressed or not, by its name.
+pub(in crate::keeper) fn stamp(file_name: &str) -> Option<Stamp> {
+    let name = file_name.strip_suffix(".gz").unwrap_or(file_name);
+    let (ms, number) = name.strip_prefix('@')?.strip_suffix(".log")?.split_once('-')?;
     Some((ms.parse().ok()?, number.parse().ok()?))
 }
