@@ -15,7 +15,7 @@ use self::member::Member;
 pub use self::{
     program::{ProgramError, resolve_program, warning_if_writable_by_others},
     value::{
-        Backoff, GiveUp, Leftovers, Ready, Restart, Size, StopSignal, ValueError, about,
+        Backoff, GiveUp, Leftovers, LogFull, Ready, Restart, Size, StopSignal, ValueError, about,
         parse_duration, print_duration,
     },
 };
@@ -66,6 +66,8 @@ pub struct Definition {
     pub log_max: Size,
     /// How many old log files are kept.
     pub log_keep: u32,
+    /// What becomes of its output while the disk is full.
+    pub log_full: LogFull,
     /// What becomes of what it leaves behind.
     pub leftovers: Leftovers,
     /// Whether `up` starts it.
@@ -97,6 +99,7 @@ impl Definition {
             port: None,
             log_max: Size(10 << 20),
             log_keep: 10,
+            log_full: LogFull::BLOCK,
             leftovers: Leftovers::Kill,
             enabled: true,
         }
@@ -148,7 +151,7 @@ keys! {
     restart, success_codes, backoff, stable, give_up,
     after, needs, follows,
     stop_signal, grace, start_timeout, ready, port,
-    log_max, log_keep, leftovers, enabled,
+    log_max, log_keep, log_full, leftovers, enabled,
 }
 
 impl Definition {
@@ -289,7 +292,8 @@ mod tests {
             "restart": "on-failure", "success_codes": [3, 4], "backoff": "1s..1m", "stable": "5s",
             "give_up": "10/1m", "after": ["State"], "needs": ["Relay"], "follows": ["Gateway"],
             "stop_signal": "INT", "grace": "2s", "start_timeout": "500ms", "ready": "delay=3s",
-            "port": 8080, "log_max": "1M", "log_keep": 3, "leftovers": "keep", "enabled": false,
+            "port": 8080, "log_max": "1M", "log_keep": 3, "log_full": "drop",
+            "leftovers": "keep", "enabled": false,
         })
     }
 

@@ -33,6 +33,9 @@ fn main() -> ExitCode {
 fn hidden() -> Option<ExitCode> {
     let mut arguments = std::env::args_os().skip(1);
     let first = arguments.next().unwrap_or_default();
+    if first == keeper::archive::SUBCOMMAND {
+        return Some(keeper::archive::main(arguments));
+    }
     if first == keeper::SUBCOMMAND {
         let ended = keeper::main(arguments).map(|()| Exit::Done);
         let ended = ended.map_err(|error| Complaint::of("failed", &error).into());

@@ -112,7 +112,12 @@ impl Keeper {
             umask: 0o022,
             nofile: None,
             secret: self.secret(name),
-            log: LogSettings { dir: self.log_dir(name), max_bytes: 10 << 20, keep: 10 },
+            log: LogSettings {
+                dir: self.log_dir(name),
+                max_bytes: 10 << 20,
+                keep: 10,
+                patience_ms: 10_000,
+            },
         }
     }
 

@@ -8,8 +8,8 @@ use std::{
 use clap::{Arg, Args};
 use manager::{
     definition::{
-        Backoff, Definition, GiveUp, KEYS, Ready, Restart, Size, StopSignal, parse_duration,
-        print_duration,
+        Backoff, Definition, GiveUp, KEYS, LogFull, Ready, Restart, Size, StopSignal,
+        parse_duration, print_duration,
     },
     name::{Name, nearest},
 };
@@ -75,6 +75,9 @@ pub(crate) struct DefinitionFlags {
     /// Rotated log files that are kept
     #[arg(long, value_name = "N")]
     log_keep: Option<u32>,
+    /// Output while the disk is full: block, block=DUR or drop
+    #[arg(long, value_name = "HOW")]
+    log_full: Option<LogFull>,
 }
 
 impl DefinitionFlags {
@@ -103,6 +106,7 @@ impl DefinitionFlags {
             ("port", self.port.map(|it| json!(it))),
             ("log_max", text(self.log_max)),
             ("log_keep", self.log_keep.map(|it| json!(it))),
+            ("log_full", text(self.log_full)),
         ];
         let given = members.into_iter().filter_map(|(key, value)| Some((key.to_owned(), value?)));
         given.collect()

@@ -5,8 +5,8 @@ use std::{collections::BTreeMap, path::PathBuf, time::Duration};
 use serde_json::Value;
 
 use super::value::{
-    Backoff, DURATION, GiveUp, Leftovers, Ready, Restart, SIZE, Size, StopSignal, ValueError,
-    parse_duration, print_duration,
+    Backoff, DURATION, GiveUp, Leftovers, LogFull, Ready, Restart, SIZE, Size, StopSignal,
+    ValueError, parse_duration, print_duration,
 };
 use crate::name::Name;
 
@@ -51,6 +51,7 @@ texts! {
     GiveUp: Self::WANTED, str::parse, ToString::to_string;
     StopSignal: Self::WANTED, str::parse, ToString::to_string;
     Ready: Self::WANTED, str::parse, ToString::to_string;
+    LogFull: Self::WANTED, str::parse, ToString::to_string;
     Leftovers: Self::WANTED, str::parse, ToString::to_string;
 }
 

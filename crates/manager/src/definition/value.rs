@@ -193,6 +193,49 @@ impl fmt::Display for Ready {
     }
 }
 
+/// What becomes of output while the disk is full.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogFull {
+    /// It waits, and with it the daemon, for so long; then it is dropped. Written `block=10s`.
+    Block(Duration),
+    /// It is dropped at once.
+    Drop,
+}
+
+impl LogFull {
+    pub(super) const WANTED: &str = "`block`, `block=10s` or `drop`";
+
+    /// Long enough for a log to be moved away, short enough that a daemon is not thought to hang.
+    pub(super) const BLOCK: Self = Self::Block(Duration::from_secs(10));
+
+    /// How long output waits.
+    pub fn patience(self) -> Duration {
+        if let Self::Block(patience) = self { patience } else { Duration::ZERO }
+    }
+}
+
+impl FromStr for LogFull {
+    type Err = ValueError;
+
+    fn from_str(text: &str) -> Result<Self, ValueError> {
+        let patience = || text.strip_prefix("block=").and_then(|it| parse_duration(it).ok());
+        Ok(match text {
+            "block" => Self::BLOCK,
+            "drop" => Self::Drop,
+            _ => Self::Block(patience().ok_or_else(|| ValueError::new(Self::WANTED, text))?),
+        })
+    }
+}
+
+impl fmt::Display for LogFull {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Block(patience) => write!(f, "block={}", print_duration(*patience)),
+            Self::Drop => f.pad("drop"),
+        }
+    }
+}
+
 /// How long to wait before the next attempt: from `base`, doubled each time, up to `cap`. Written `100ms..30s`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Backoff {
@@ -313,6 +356,9 @@ mod tests {
         round_trip::<Restart>(&["always", "on-failure", "never"]);
         round_trip::<Leftovers>(&["kill", "keep"]);
         round_trip::<Ready>(&["dae", "port", "notify", "none", "delay=1500ms"]);
+        round_trip::<LogFull>(&["drop", "block=10s", "block=0s"]);
+        assert_eq!("block".parse(), Ok(LogFull::BLOCK));
+        assert!("block=".parse::<LogFull>().is_err() && "".parse::<LogFull>().is_err());
         round_trip::<Backoff>(&["100ms..30s", "1s..1s"]);
         round_trip::<GiveUp>(&["10/1m", "1/500ms"]);
         round_trip::<StopSignal>(&["TERM", "INT", "KILL", "USR1"]);

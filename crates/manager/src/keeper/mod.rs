@@ -5,6 +5,8 @@
 //! runtime. It obeys and reports (see [`protocol`]), and knows no policy: what is restarted, when,
 //! and whether, is not its business. It must not know the registry, the network or the command line.
 
+pub mod archive;
+mod archivist;
 mod child;
 mod clock;
 mod exec;

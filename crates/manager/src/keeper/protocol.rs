@@ -83,6 +83,8 @@ pub struct LogSettings {
     pub max_bytes: u64,
     /// How many older files are kept.
     pub keep: usize,
+    /// How long a child waits for room on a full disk before its output is dropped.
+    pub patience_ms: u64,
 }
 
 /// To whom of a tree a signal goes.

@@ -7,7 +7,7 @@ use rustix::io::Errno;
 use super::child::Child;
 use super::clock::Now;
 use super::link::Link;
-use super::log::Log;
+use super::log::{Dropped, Log};
 use super::protocol::{Refusal, Report, Request, Scope, Spawn, Step};
 use super::spawn::{self, SpawnError};
 use super::turn::Keeper;
@@ -64,7 +64,13 @@ impl Keeper {
         if before.is_some_and(|key| !self.children[&key].is_empty()) {
             return Err(SpawnError::at(Step::Name)(Errno::BUSY));
         }
-        let log = Log::open(&order.log, now).map_err(SpawnError::at(Step::Log))?;
+        let last = before.and_then(|key| self.children.get_mut(&key));
+        let owed = last.as_ref().map_or_else(Dropped::default, |it| it.owed().clone());
+        let log = Log::open(&order.log, owed, now).map_err(SpawnError::at(Step::Log))?;
+        if let Some(last) = last {
+            last.set_owed(log.owed().clone());
+        }
+        self.archivist.look_after(&order.log.dir);
         let mut started = spawn::start(order, &self.runtime, self.nofile, now)?;
         self.last_key += 1;
         // What cannot be watched must not run.
@@ -113,8 +119,10 @@ impl Keeper {
 
     fn rotate(&mut self, name: &str, now: Now) -> Result<(), Refusal> {
         let key = self.find(name)?;
-        let log = self.children.get_mut(&key).and_then(Child::log_mut);
-        log.map(|log| log.rotate(now)).ok_or(Refusal::Gone)
+        let log = self.children.get_mut(&key).and_then(Child::log_mut).ok_or(Refusal::Gone)?;
+        log.rotate(now);
+        self.archivist.note(log.take_raw());
+        Ok(())
     }
 
     fn end(&mut self) -> Result<(), Refusal> {

@@ -41,6 +41,8 @@ pub(super) struct Orphans {
     condemned: HashMap<(i32, u64), u64>,
     /// Orphans that show no environment, and since when.
     doubtful: HashMap<i32, u64>,
+    /// The keeper's own helper, which is nobody's orphan.
+    own: Option<i32>,
 }
 
 impl Orphans {
@@ -49,7 +51,7 @@ impl Orphans {
         for pid in own_children() {
             let is_leader = children.values().any(|child| child.unreaped() == Some(pid));
             let pid = pid.as_raw_pid();
-            if !is_leader && !self.owners.contains_key(&pid) {
+            if !is_leader && self.own != Some(pid) && !self.owners.contains_key(&pid) {
                 self.attribute(pid, children, now);
             }
         }
@@ -74,8 +76,14 @@ impl Orphans {
         self.doubtful.values().any(|since| now.steady_ms < since + DOUBT_MS)
     }
 
+    /// A process that the keeper started for itself.
+    pub(super) fn leave_alone(&mut self, pid: Pid) {
+        self.own = Some(pid.as_raw_pid());
+    }
+
     /// A pid was reaped and means nobody now.
     pub(super) fn reaped(&mut self, pid: Pid) {
+        self.own = self.own.filter(|own| *own != pid.as_raw_pid());
         self.doubtful.remove(&pid.as_raw_pid());
         self.owners.remove(&pid.as_raw_pid());
     }

@@ -13,6 +13,7 @@ use rustix::event::{Timespec, epoll};
 use rustix::io::Errno;
 use rustix::process::{Pid, WaitOptions};
 
+use super::archivist::Archivist;
 use super::child::Child;
 use super::clock::Now;
 use super::link::{Link, LinkError};
@@ -25,6 +26,10 @@ use super::{KeeperError, runtime, syscall};
 /// How much is read of one pipe in a turn: a loud child keeps the output of others waiting for no
 /// longer than writing this takes.
 const READ_BYTES: usize = 1 << 20;
+
+/// How much is read at once while a full disk keeps somebody's output in memory: what a thousand
+/// children then leave there is bounded by it.
+const CAREFUL_BYTES: usize = 64 << 10;
 
 /// How long a keeper without children waits for a manager.
 const IDLE_MS: u64 = 60_000;
@@ -49,9 +54,12 @@ pub(super) struct Keeper {
     newcomer: Option<Link>,
     pub(super) children: Children,
     pub(super) orphans: Orphans,
+    pub(super) archivist: Archivist,
     pub(super) last_key: u64,
     /// Who waits for a moment: for room on the disk, or for the end of its pipes.
     due: BTreeSet<u64>,
+    /// How many children's output waits for room on the disk.
+    blocked: usize,
     /// How many children are not empty.
     pub(super) living: usize,
     alone_since_ms: Option<u64>,
@@ -82,8 +90,10 @@ impl Keeper {
             newcomer: None,
             children: Children::new(),
             orphans: Orphans::default(),
+            archivist: Archivist::default(),
             last_key: 0,
             due: BTreeSet::new(),
+            blocked: 0,
             living: 0,
             recheck_at_ms: None,
             alone_since_ms: Some(Now::read().steady_ms),
@@ -112,6 +122,9 @@ impl Keeper {
         }
         self.tend(now);
         self.flush();
+        if let Some(pid) = self.archivist.start_if_due() {
+            self.orphans.leave_alone(pid);
+        }
         Ok(!self.is_ending && !self.is_alone_too_long(now))
     }
 
@@ -206,6 +219,7 @@ impl Keeper {
                 break;
             };
             self.orphans.reaped(pid);
+            self.archivist.reaped(pid);
             if let Some(key) = key {
                 // It may have spoken before it died; that is told first.
                 self.listen_to(key);
@@ -259,7 +273,12 @@ impl Keeper {
 
     fn capture(&mut self, key: u64, stream: Stream, now: Now) {
         let Some(child) = self.children.get_mut(&key) else { return };
-        child.capture(stream, &mut self.buffer, now);
+        let was_blocked = child.is_blocked();
+        let limit = if self.blocked > 0 { CAREFUL_BYTES } else { READ_BYTES };
+        child.capture(stream, &mut self.buffer[..limit], now);
+        self.blocked += usize::from(child.is_blocked());
+        self.blocked -= usize::from(was_blocked);
+        self.archivist.note(child.take_raw());
         if child.due_at_ms().is_some() {
             self.due.insert(key);
         }
@@ -268,7 +287,11 @@ impl Keeper {
     fn tend(&mut self, now: Now) {
         for key in std::mem::take(&mut self.due) {
             let Some(child) = self.children.get_mut(&key) else { continue };
+            let was_blocked = child.is_blocked();
             let has_emptied = child.tend(&mut self.buffer, now);
+            self.blocked += usize::from(child.is_blocked());
+            self.blocked -= usize::from(was_blocked);
+            self.archivist.note(child.take_raw());
             sources::turn_tap(&self.epoll, key, child);
             if child.due_at_ms().is_some() {
                 self.due.insert(key);

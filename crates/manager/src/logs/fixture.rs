@@ -2,7 +2,7 @@
 
 use std::{
     fs::{self, File},
-    io::Write,
+    io::{Seek, SeekFrom, Write},
     path::{Path, PathBuf},
 };
 
@@ -60,6 +60,20 @@ impl Keeper {
     /// Writes to the index, whatever it is.
     pub(super) fn index(&mut self, bytes: &[u8]) {
         self.index.write_all(bytes).unwrap();
+    }
+
+    /// How long data and index are.
+    pub(super) fn len(&self) -> (u64, u64) {
+        (self.offset, self.index.metadata().unwrap().len())
+    }
+
+    /// Cuts off what is behind, as for want of room.
+    pub(super) fn take_back(&mut self, (data, index): (u64, u64)) {
+        self.data.set_len(data).unwrap();
+        self.index.set_len(index).unwrap();
+        self.data.seek(SeekFrom::End(0)).unwrap();
+        self.index.seek(SeekFrom::End(0)).unwrap();
+        self.offset = data;
     }
 
     pub(super) fn rotate(&mut self, ms: u64) {

@@ -22,6 +22,10 @@ pub(super) struct Forward {
     segment: Option<Segment>,
     record: u64,
     byte: u32,
+    /// The record before, as it was when it was read.
+    last: Option<Record>,
+    /// In which record of the segment the last line of each stream begins.
+    begun: [Option<u64>; 2],
     /// Whether the segment has been seen under another name, so that it grows no more.
     is_retired: bool,
     streams: [Channel; 2],
@@ -66,6 +70,8 @@ impl Forward {
             segment: None,
             record: 0,
             byte: 0,
+            last: None,
+            begun: [None; 2],
             is_retired: false,
             streams: Default::default(),
             note: Channel::default(),
@@ -109,7 +115,27 @@ impl Forward {
     }
 
     fn peek(&mut self) -> io::Result<Option<Record>> {
+        if self.bounds.is_following {
+            self.go_back()?;
+        }
         self.segment.as_mut().map_or(Ok(None), |it| it.record(self.record))
+    }
+
+    /// Goes back to where a line began that was read and then taken back, for want of room for its
+    /// rest. It is the one that began last: nothing else was behind it.
+    fn go_back(&mut self) -> io::Result<()> {
+        let is_any_pending = self.streams.iter().any(|it| it.pending_since().is_some());
+        let (Some(segment), Some(last)) = (&mut self.segment, &self.last) else { return Ok(()) };
+        if !is_any_pending || !segment.is_taken_back(self.record - 1, last)? {
+            return Ok(());
+        }
+        let begun = (0..2).filter(|&it| self.streams[it].pending_since().is_some());
+        if let Some(stream) = begun.max_by_key(|&it| self.begun[it]) {
+            (self.record, self.byte) = (self.begun[stream].unwrap_or_default(), 0);
+            self.streams[stream] = Channel::default();
+        }
+        self.last = None;
+        Ok(())
     }
 
     /// Goes on at the end of a file; `false` if there is nothing more for now.
@@ -133,6 +159,7 @@ impl Forward {
     fn enter(&mut self, segment: Option<Segment>) -> bool {
         let Some(segment) = segment else { return false };
         (self.record, self.byte, self.is_retired) = (0, 0, false);
+        (self.last, self.begun) = (None, [None; 2]);
         self.segment = Some(segment);
         true
     }
@@ -144,7 +171,7 @@ impl Forward {
         if line.is_some() {
             return Ok(line);
         }
-        (self.record, self.byte) = (self.record + 1, 0);
+        (self.record, self.byte, self.last) = (self.record + 1, 0, Some(*record));
         Ok(self.note.finish(false))
     }
 
@@ -158,6 +185,9 @@ impl Forward {
             let bytes = segment.bytes(record, self.byte)?;
             if bytes.is_empty() {
                 break;
+            }
+            if channel.pending_since().is_none() && !note {
+                self.begun[stream as usize] = Some(self.record);
             }
             let cursor = Cursor { inode, offset: record.offset + u64::from(self.byte) };
             let (taken, line) = channel.feed(Began { time_ms, stream, note, cursor }, bytes);
@@ -179,6 +209,29 @@ impl Forward {
 mod tests {
     use super::*;
     use crate::logs::fixture::Keeper;
+
+    #[test]
+    fn a_line_that_is_taken_back_is_forgotten_and_nothing_behind_it_is_lost() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut keeper = Keeper::new(dir.path());
+        let bounds = Bounds { is_following: true, ..Bounds::default() };
+        let mut forward = Forward::new(dir.path(), bounds);
+        let mut next = || forward.next_line().unwrap().map(|it| it.text);
+        keeper.out(1, "one\n");
+        keeper.err(1, "two\n");
+        let before = keeper.len();
+        keeper.out(2, "ha");
+        keeper.out(3, "lf");
+        assert_eq!(next().unwrap(), b"one");
+        assert_eq!(next().unwrap(), b"two");
+        assert_eq!(next(), None);
+        keeper.take_back(before);
+        keeper.note(4, "lost\n");
+        keeper.out(5, "three\n");
+        assert_eq!(next().unwrap(), b"lost");
+        assert_eq!(next().unwrap(), b"three");
+        assert_eq!(next(), None);
+    }
 
     #[test]
     fn a_line_between_the_last_look_and_the_rename_is_not_lost() {

@@ -5,11 +5,13 @@
 //!
 //! - `current`, the raw bytes of both streams in order of arrival, for `less` and for us;
 //! - `current.index`, a [`Record`] per read of the keeper: when, where, which stream;
-//! - `@MS-N.log` and `@MS-N.index`, older pairs that rotation renamed, until they are pruned.
+//! - `@MS-N.log` and `@MS-N.index`, older pairs that rotation renamed, until they are pruned;
+//! - `@MS-N.log.gz` in place of `@MS-N.log`, once that is compressed.
 //!
 //! Data is written before its record, so only what the index covers exists for a reader.
 
 mod channel;
+mod data;
 #[cfg(test)]
 mod fixture;
 pub mod follow;
@@ -18,6 +20,7 @@ mod forward;
 pub mod index;
 pub mod line;
 pub mod merge;
+pub(crate) mod packed;
 pub mod reader;
 pub mod rotation;
 mod segment;

@@ -1,20 +1,13 @@
 //! One data file with its index, opened together.
 
-use std::{
-    fs::File,
-    io,
-    os::unix::fs::{FileExt, MetadataExt},
-    path::Path,
-    sync::Arc,
-};
+use std::{fs::File, io, os::unix::fs::MetadataExt, path::Path, sync::Arc};
 
 use super::{
+    data::{Data, ReadAt},
     index::{Record, SIZE, Stream},
     rotation::{self, Key, Listing, Names},
 };
 
-/// The data files.
-const DATA: Names = Names { current: "current", suffix: ".log" };
 /// The files that say what is in them.
 pub(super) const INDEX: Names = Names { current: "current.index", suffix: ".index" };
 
@@ -31,17 +24,18 @@ const NOTHING: Record = Record { time_ms: 0, offset: 0, len: 0, stream: Stream::
 pub(super) struct Pair {
     pub(super) key: Key,
     index: String,
-    data: String,
+    data: Key,
 }
 
-/// A data file and its index. Stays readable when they are renamed or removed.
+/// A data file and its index. Stays readable when they are renamed, compressed or removed.
 #[derive(Debug, Clone)]
 pub(super) struct Segment {
     pub(super) key: Key,
-    /// The inode of the index: what it is known by across renames.
+    /// The inode of the index: what it is known by across renames. For its sake an index is never
+    /// compressed.
     pub(super) inode: u64,
     index: Arc<File>,
-    data: Arc<File>,
+    data: Data,
     records: Block,
     bytes: Block,
 }
@@ -69,7 +63,7 @@ struct Block {
 ///
 /// Between the two renames of a rotation the newest pair is called by one old and one new name.
 pub(super) fn pairs(listing: &Listing) -> Vec<Pair> {
-    let (indexes, data) = (listing.keys(&INDEX), listing.keys(&DATA));
+    let (indexes, data) = (listing.keys(&INDEX), Data::keys(listing));
     let mut pairs: Vec<_> =
         indexes.iter().filter(|it| data.contains(it)).map(|&key| Pair::new(key, key)).collect();
     let newest = pairs.last().map(|it| it.key);
@@ -84,7 +78,7 @@ pub(super) fn pairs(listing: &Listing) -> Vec<Pair> {
 
 impl Pair {
     fn new(index: Key, data: Key) -> Self {
-        Self { key: index, index: INDEX.file(index), data: DATA.file(data) }
+        Self { key: index, index: INDEX.file(index), data }
     }
 }
 
@@ -96,7 +90,7 @@ impl Segment {
             key: pair.key,
             inode: index.metadata()?.ino(),
             index: Arc::new(index),
-            data: Arc::new(File::open(dir.join(&pair.data))?),
+            data: Data::open(dir, pair.data)?,
             records: Block::new(RECORD_BLOCK, SIZE),
             bytes: Block::new(DATA_BLOCK, 1),
         })
@@ -136,8 +130,20 @@ impl Segment {
 
     /// The record with this number, if it has been written.
     pub(super) fn record(&mut self, number: u64) -> io::Result<Option<Record>> {
-        let bytes = self.records.read(&self.index, number * SIZE as u64, SIZE, u64::MAX)?;
+        let bytes = self.records.read(&*self.index, number * SIZE as u64, SIZE, u64::MAX)?;
         Ok(bytes.first_chunk().map(|it| Record::decode(it).unwrap_or(NOTHING)))
+    }
+
+    /// Whether a record that was read is there no more, because the line that it began was taken back.
+    /// Then nothing in memory counts.
+    pub(super) fn is_taken_back(&mut self, number: u64, record: &Record) -> io::Result<bool> {
+        let mut fresh = Block::new(SIZE as u64, SIZE);
+        let bytes = fresh.read(&*self.index, number * SIZE as u64, SIZE, u64::MAX)?;
+        let is_same = bytes.first_chunk().and_then(Record::decode).as_ref() == Some(record);
+        if !is_same {
+            (self.records.filled, self.bytes.filled) = (0, 0);
+        }
+        Ok(!is_same)
     }
 
     /// Some bytes of a record, beginning `from` bytes into it; none if there are no more.
@@ -181,7 +187,13 @@ impl Block {
     }
 
     /// The bytes from `offset` to the end of its block, at least `wanted` if the file has them.
-    fn read(&mut self, file: &File, offset: u64, wanted: usize, limit: u64) -> io::Result<&[u8]> {
+    fn read(
+        &mut self,
+        file: &impl ReadAt,
+        offset: u64,
+        wanted: usize,
+        limit: u64,
+    ) -> io::Result<&[u8]> {
         let start = offset - offset % self.size;
         if start != self.start {
             (self.start, self.filled) = (start, 0);
@@ -193,7 +205,7 @@ impl Block {
         Ok(self.buffer[..self.filled].get(from..).unwrap_or_default())
     }
 
-    fn extend(&mut self, file: &File, limit: u64) -> io::Result<()> {
+    fn extend(&mut self, file: &impl ReadAt, limit: u64) -> io::Result<()> {
         self.buffer.resize(self.size as usize, 0);
         let end = limit.saturating_sub(self.start).min(self.size) as usize;
         while self.filled < end {

@@ -82,6 +82,8 @@ pub(super) fn spawn(plan: &Plan<'_>) -> Result<Spawn, PlanError> {
             dir: paths.daemon_logs(name),
             max_bytes: definition.log_max.0,
             keep: definition.log_keep as usize,
+            patience_ms: u64::try_from(definition.log_full.patience().as_millis())
+                .unwrap_or(u64::MAX),
         },
     })
 }
