@@ -20,6 +20,7 @@ pub struct Connection {
     decoder: Decoder,
     unsent: Vec<u8>,
     sent: usize,
+    written: u64,
 }
 
 /// What a thread reads into, whichever connection it is for.
@@ -46,7 +47,7 @@ impl Connection {
     }
 
     fn new(socket: Socket, decoder: Decoder) -> Self {
-        Self { socket, decoder, unsent: Vec::new(), sent: 0 }
+        Self { socket, decoder, unsent: Vec::new(), sent: 0, written: 0 }
     }
 
     /// The next packet of what has been read already.
@@ -69,6 +70,12 @@ impl Connection {
     #[must_use]
     pub fn unsent_bytes(&self) -> usize {
         self.unsent.len() - self.sent
+    }
+
+    /// How many bytes the kernel has taken so far.
+    #[must_use]
+    pub fn written_bytes(&self) -> u64 {
+        self.written
     }
 
     /// The next packet, after reading as much as it takes; `None` at the end of the stream. Cancel
@@ -122,7 +129,10 @@ impl Connection {
         while self.sent < self.unsent.len() {
             let unsent = &self.unsent[self.sent..];
             match Pin::new(&mut self.socket).poll_write(cx, unsent)? {
-                Poll::Ready(written) => self.sent += written,
+                Poll::Ready(written) => {
+                    self.sent += written;
+                    self.written += written as u64;
+                }
                 Poll::Pending => {
                     self.compact();
                     return Poll::Pending;
@@ -143,6 +153,11 @@ impl Connection {
             self.sent = 0;
             self.unsent.shrink_to(self.unsent.len() * 2);
         }
+    }
+
+    /// Waits until nothing can reach the peer any more, for who has nothing to write.
+    pub fn poll_gone(&self, cx: &mut Context<'_>) -> Poll<()> {
+        self.socket.poll_gone(cx)
     }
 
     /// Writes what waits. Cancel safe: what is left of it is written by the next call.

@@ -133,6 +133,12 @@ impl Decoder {
         !matches!(self.state, State::Start | State::Tail | State::TailBlank)
     }
 
+    /// How much memory it has for what was fed and not handed out.
+    #[must_use]
+    pub fn held_bytes(&self) -> usize {
+        self.bytes.capacity()
+    }
+
     /// Discards the rest of the line, for a packet whose arguments turned out to be no JSON; `next` hands
     /// `why` out where the line ends. To be called before the packet after it is asked for.
     pub fn discard_line(&mut self, why: Unreadable) {

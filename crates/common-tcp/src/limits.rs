@@ -17,7 +17,10 @@ pub struct Limits {
     pub stream_packets: usize,
     /// Bytes that wait in all streams of one connection; beyond it the one that has more is ended as `lagged`.
     pub stream_bytes: usize,
-    /// Connections of one daemon; a further one is answered `busy` and closed.
+    /// Bytes that wait on all connections of a daemon together, as unfinished packets and as replies that are not
+    /// read; beyond it the guest that has got no further for longest is sent away.
+    pub waiting_bytes: usize,
+    /// Connections of one daemon, and never more than half of the files that it may open; a further one is answered `busy` and closed.
     pub connections: usize,
     /// Unreadable lines in a row; at this many the connection closes.
     pub bad_lines: u32,
@@ -43,6 +46,7 @@ impl Default for Limits {
             unsent_bytes: 4 << 20,
             stream_packets: 1024,
             stream_bytes: 4 << 20,
+            waiting_bytes: 64 << 20,
             connections: 1024,
             bad_lines: 16,
             packet_timeout: Duration::from_secs(30),

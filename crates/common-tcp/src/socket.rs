@@ -7,7 +7,7 @@ use std::{
 
 use socket2::{SockRef, TcpKeepalive};
 use tokio::{
-    io::{AsyncRead, AsyncWrite, ReadBuf},
+    io::{AsyncRead, AsyncWrite, Interest, ReadBuf},
     net::{TcpStream, UnixStream},
 };
 
@@ -22,8 +22,16 @@ pub enum Socket {
     Unix(UnixStream),
 }
 
-/// How long a peer may be silent before the kernel asks whether it is still there.
+/// How long a peer may be silent before the kernel asks whether it is still there. The kernel of a peer that has
+/// closed forgets its end after a minute too, and answers the next question by a reset.
 const KEEP_ALIVE: Duration = Duration::from_secs(60);
+
+/// How often the kernel asks after that.
+const ASK_AGAIN: Duration = Duration::from_secs(10);
+
+/// `MSG_NOSIGNAL`, which is the same number on all machines that Linux runs on; elsewhere it is an option of the
+/// socket, which tokio has set.
+const NO_SIGNAL: i32 = if cfg!(target_os = "linux") { 0x4000 } else { 0 };
 
 impl Socket {
     /// Connects to `address`.
@@ -43,7 +51,8 @@ impl Socket {
     /// What the kernel says to the two options, for instance because the peer is gone already.
     pub fn tcp(stream: TcpStream) -> io::Result<Self> {
         stream.set_nodelay(true)?;
-        SockRef::from(&stream).set_tcp_keepalive(&TcpKeepalive::new().with_time(KEEP_ALIVE))?;
+        let keep_alive = TcpKeepalive::new().with_time(KEEP_ALIVE).with_interval(ASK_AGAIN);
+        SockRef::from(&stream).set_tcp_keepalive(&keep_alive)?;
         Ok(Self::Tcp(stream))
     }
 
@@ -53,6 +62,50 @@ impl Socket {
         match self {
             Self::Tcp(_) => None,
             Self::Unix(stream) => stream.peer_cred().ok().map(|credentials| credentials.uid()),
+        }
+    }
+
+    /// Waits until nothing can reach the peer any more: it has reset the connection, or its kernel no longer knows
+    /// of it. That it has ended its own direction is no sign of that.
+    ///
+    /// Takes the place of the task that waits to write, so it is for who has nothing to write. What has come and
+    /// was not read stays.
+    pub fn poll_gone(&self, cx: &mut Context<'_>) -> Poll<()> {
+        while self.poll_write_ready(cx).is_ready() {
+            // Room is no news, so it is forgotten, and only what is new wakes again.
+            match self.forget_room() {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                _ => return Poll::Ready(()),
+            }
+        }
+        Poll::Pending
+    }
+
+    fn poll_write_ready(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self {
+            Self::Tcp(stream) => stream.poll_write_ready(cx),
+            Self::Unix(stream) => stream.poll_write_ready(cx),
+        }
+    }
+
+    /// Has the next wait for room begin anew; any error but `WouldBlock` is the end of the connection.
+    fn forget_room(&self) -> io::Result<()> {
+        // To send nothing fails where to send something would.
+        let look = || match self.send(&[]) {
+            Ok(_) => Err(io::ErrorKind::WouldBlock.into()),
+            Err(error) => Err(error),
+        };
+        match self {
+            Self::Tcp(stream) => stream.try_io(Interest::WRITABLE, look),
+            Self::Unix(stream) => stream.try_io(Interest::WRITABLE, look),
+        }
+    }
+
+    /// Writes what the kernel takes, whatever is known of its room.
+    fn send(&self, bytes: &[u8]) -> io::Result<usize> {
+        match self {
+            Self::Tcp(stream) => SockRef::from(stream).send_with_flags(bytes, NO_SIGNAL),
+            Self::Unix(stream) => SockRef::from(stream).send_with_flags(bytes, NO_SIGNAL),
         }
     }
 }
@@ -76,6 +129,11 @@ impl AsyncWrite for Socket {
         cx: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
+        // There is room almost always, and `poll_gone` forgets of it.
+        match self.send(bytes) {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            sent => return Poll::Ready(sent),
+        }
         match self.get_mut() {
             Self::Tcp(stream) => Pin::new(stream).poll_write(cx, bytes),
             Self::Unix(stream) => Pin::new(stream).poll_write(cx, bytes),
@@ -91,5 +149,61 @@ impl AsyncWrite for Socket {
             Self::Tcp(stream) => Pin::new(stream).poll_shutdown(cx),
             Self::Unix(stream) => Pin::new(stream).poll_shutdown(cx),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{future::poll_fn, net::Ipv4Addr};
+
+    use tokio::{
+        io::{AsyncReadExt, AsyncWriteExt},
+        net::TcpListener,
+    };
+
+    use super::*;
+
+    async fn tcp_pair() -> (Socket, TcpStream) {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+        let theirs = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        (Socket::tcp(listener.accept().await.unwrap().0).unwrap(), theirs)
+    }
+
+    async fn is_gone(socket: &Socket) -> bool {
+        poll_fn(|cx| Poll::Ready(socket.poll_gone(cx).is_ready())).await
+    }
+
+    #[tokio::test]
+    async fn a_peer_is_gone_by_reset_or_by_the_end_of_its_unix_socket_and_not_by_half_of_it() {
+        let (ours, mut theirs) = tcp_pair().await;
+        theirs.write_all(b"unread").await.unwrap();
+        theirs.shutdown().await.unwrap();
+        assert!(!is_gone(&ours).await);
+        SockRef::from(&theirs).set_linger(Some(Duration::ZERO)).unwrap();
+        drop(theirs);
+        poll_fn(|cx| ours.poll_gone(cx)).await;
+
+        let (ours, mut theirs) = UnixStream::pair().unwrap();
+        let ours = Socket::Unix(ours);
+        theirs.shutdown().await.unwrap();
+        assert!(!is_gone(&ours).await);
+        drop(theirs);
+        poll_fn(|cx| ours.poll_gone(cx)).await;
+    }
+
+    #[tokio::test]
+    async fn who_was_watched_is_written_to_all_the_same() {
+        let (mut ours, mut theirs) = tcp_pair().await;
+        assert!(!is_gone(&ours).await);
+        assert!(!is_gone(&ours).await);
+        // More than the kernel takes at once, so that room must be waited for too.
+        let sent = vec![b'x'; 20 << 20];
+        let mut received = Vec::new();
+        let write = async {
+            ours.write_all(&sent).await.unwrap();
+            ours.shutdown().await.unwrap();
+        };
+        let ((), read) = tokio::join!(write, theirs.read_to_end(&mut received));
+        assert_eq!(read.unwrap(), sent.len());
     }
 }

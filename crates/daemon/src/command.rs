@@ -12,6 +12,8 @@ pub(crate) struct Declaration {
     pub(crate) reply: &'static str,
     pub(crate) help: &'static str,
     pub(crate) needs_auth: bool,
+    /// Whether a guest proves by it who it is, so that attempts are counted.
+    pub(crate) is_login: bool,
     parameters: Vec<Parameter>,
     has_rest: bool,
     is_stream: bool,
@@ -71,6 +73,7 @@ impl Declaration {
             reply: name,
             help: "",
             needs_auth: false,
+            is_login: false,
             parameters,
             has_rest: roles.contains(&Role::Rest),
             is_stream: roles.contains(&Role::Stream),

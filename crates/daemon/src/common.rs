@@ -4,13 +4,12 @@ use std::{
     path::PathBuf,
     process,
     sync::OnceLock,
-    time::{Duration, SystemTime, UNIX_EPOCH},
+    time::{SystemTime, UNIX_EPOCH},
 };
 
 use common_tcp::{Credential, Failure, Limits};
 use serde::Serialize;
 use serde_json::{Value, json};
-use tokio::time::sleep;
 
 use crate::{Guest, Spread, command::Command};
 
@@ -40,12 +39,6 @@ struct Whois {
     created: u64,
 }
 
-/// After a refused attempt to authenticate; guessing is hopeless anyway, this keeps it from costing anything.
-const PAUSE: Duration = Duration::from_secs(1);
-
-/// At this many refused attempts the connection closes.
-const REFUSALS: u32 = 3;
-
 impl Common {
     /// The commands of every daemon; without those for authorisation where nothing needs it.
     pub(crate) fn commands() -> Vec<Command<Self>> {
@@ -72,6 +65,7 @@ impl Common {
             if command.declaration.name == "options" {
                 command.declaration.reply = "commands";
             }
+            command.declaration.is_login = command.declaration.name == "auth";
         }
         commands
     }
@@ -126,7 +120,7 @@ impl Common {
         Ok(BTreeMap::from([(*name, help.clone())]))
     }
 
-    async fn auth(&self, guest: Guest, token: String) -> Result<(), Failure> {
+    fn auth(&self, guest: Guest, token: String) -> Result<(), Failure> {
         let Some(file) = &self.token_file else {
             return Err(Failure::new("not-supported", "this daemon has no token"));
         };
@@ -139,11 +133,6 @@ impl Common {
             guest.authenticate();
             return Ok(());
         }
-        // Counted before the pause, so that attempts side by side are no more than those in a row.
-        if guest.refused() >= REFUSALS {
-            guest.leave();
-        }
-        sleep(PAUSE).await;
         Err(Failure::new("denied", "this is not the token"))
     }
 

@@ -132,10 +132,14 @@ impl<S: Send + Sync + 'static> Daemon<S> {
 
     /// Lets accounts of the daemon's own decide instead of the token: `handler` is the command
     /// `auth ["<user>","<password>"]`, which calls [`Guest::authenticate`](crate::Guest::authenticate).
+    ///
+    /// A failure `denied` is told after a second, and the third ends the connection.
     #[must_use]
     pub fn accounts<M>(mut self, handler: impl Handler<S, M>) -> Self {
         self.has_accounts = true;
-        self.command("auth", handler).args(["user", "password"]).help("Logs in")
+        let mut daemon = self.command("auth", handler).args(["user", "password"]).help("Logs in");
+        daemon.last().is_login = true;
+        daemon
     }
 
     /// Runs beside the commands, with the same state, until the shutdown: a second listener for instance. One that

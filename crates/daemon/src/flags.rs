@@ -59,7 +59,11 @@ pub struct Flags {
     #[arg(long, value_name = "BYTES", default_value_t = Limits::default().stream_bytes, help_heading = "Limits")]
     pub stream_bytes: usize,
 
-    /// Guests at once
+    /// Bytes that may wait with all guests together, as unfinished packets and unread replies
+    #[arg(long, value_name = "BYTES", default_value_t = Limits::default().waiting_bytes, help_heading = "Limits")]
+    pub waiting_bytes: usize,
+
+    /// Guests at once, at most half as many as files may be open
     #[arg(long, value_name = "GUESTS", default_value_t = Limits::default().connections, help_heading = "Limits")]
     pub connections: usize,
 
@@ -94,6 +98,7 @@ impl Flags {
             unsent_bytes: self.unsent_bytes,
             stream_packets: self.stream_packets,
             stream_bytes: self.stream_bytes,
+            waiting_bytes: self.waiting_bytes,
             connections: self.connections,
             bad_lines: self.bad_lines,
             packet_timeout: self.packet_timeout,

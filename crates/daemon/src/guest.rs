@@ -24,8 +24,11 @@ struct Inner {
     id: u64,
     uid: Option<u32>,
     authenticated: AtomicBool,
+    /// Attempts to log in that were refused, or are not decided.
+    attempts: AtomicU32,
     refusals: AtomicU32,
     leaving: AtomicBool,
+    evicted: AtomicBool,
     sessions: Mutex<Vec<Arc<dyn Any + Send + Sync>>>,
     outbox: Outbox,
 }
@@ -43,8 +46,10 @@ impl Guest {
             id,
             uid,
             authenticated: AtomicBool::new(false),
+            attempts: AtomicU32::new(0),
             refusals: AtomicU32::new(0),
             leaving: AtomicBool::new(false),
+            evicted: AtomicBool::new(false),
             sessions: Mutex::default(),
             outbox: Outbox::new(limits),
         }))
@@ -83,9 +88,30 @@ impl Guest {
         self.0.leaving.load(Relaxed)
     }
 
-    /// Counts a refused attempt to authenticate.
-    pub(crate) fn refused(&self) -> u32 {
+    /// Ends the connection at once, since it makes the daemon keep too much.
+    pub(crate) fn evict(&self) {
+        self.0.evicted.store(true, Relaxed);
+        self.0.outbox.wake();
+    }
+
+    /// Whether it was evicted since this was asked last.
+    pub(crate) fn take_eviction(&self) -> bool {
+        self.0.evicted.load(Relaxed) && self.0.evicted.swap(false, Relaxed)
+    }
+
+    /// Counts an attempt to log in: how many there are that did not succeed.
+    pub(crate) fn attempt(&self) -> u32 {
+        self.0.attempts.fetch_add(1, Relaxed) + 1
+    }
+
+    /// Counts a refused attempt to log in: how many there are.
+    pub(crate) fn refuse(&self) -> u32 {
         self.0.refusals.fetch_add(1, Relaxed) + 1
+    }
+
+    /// An attempt was none after all, or has succeeded.
+    pub(crate) fn forget_attempt(&self) {
+        self.0.attempts.fetch_sub(1, Relaxed);
     }
 
     /// The connection is over: what was kept of it is dropped, whoever still holds the guest.

@@ -33,6 +33,7 @@
 //! This crate knows no processes, not how daemons are installed, and no flag but the common ones.
 
 mod argument;
+mod budget;
 mod command;
 mod common;
 mod daemon;
@@ -43,10 +44,12 @@ pub mod flags;
 mod guest;
 mod handler;
 mod listen;
+mod login;
 mod manager;
 mod nearest;
 mod outbox;
 mod outcome;
+mod places;
 mod reply;
 mod router;
 mod serve;

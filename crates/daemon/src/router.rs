@@ -17,6 +17,7 @@ use crate::{
     command::{Command, Declaration},
     common::Common,
     handler::{Later, Ran},
+    login,
 };
 
 /// Name → command: finds what a packet asks for, runs it, and writes the one reply that it gets.
@@ -98,6 +99,11 @@ impl<S: 'static> Router<S> {
         if declaration.needs_auth && !guest.is_authenticated() {
             return self.refuse(packet, out, || self.auth_required(declaration.name));
         }
+        if declaration.is_login
+            && let Err(failure) = login::begin(guest)
+        {
+            return self.refuse(packet, out, || failure);
+        }
         let (index, refused) = (Cell::new(0), RefCell::new(None));
         let call = Call { guest, tag: packet.tag, index, refused };
         if declaration.is_stream() {
@@ -105,10 +111,11 @@ impl<S: 'static> Router<S> {
         }
         let start = out.len();
         write_head(out, declaration.reply, packet.tag);
-        let run = || match entry {
+        let mut run = || match entry {
             Entry::Common(command) => command.run(&self.common, &call, packet.args, out),
             Entry::Own(command) => command.run(&self.state, &call, packet.args, out),
         };
+        let run = || if declaration.is_login { login::guarded(guest, run()) } else { run() };
         let result = match catch_unwind(AssertUnwindSafe(run)) {
             Ok(Ran::Done(result)) => result,
             Ok(Ran::Later(future)) => {

@@ -18,8 +18,10 @@ use tokio::{
 
 use crate::{
     Guest, Shutdown,
+    budget::Budget,
     listen::Listener,
     manager::Manager,
+    places::Places,
     router::Router,
     visit::{Visit, turn_away},
 };
@@ -56,9 +58,6 @@ const GRACE: Duration = Duration::from_secs(5);
 
 /// How long guests are given after that to take their last bytes.
 const PARTING: Duration = Duration::from_secs(1);
-
-/// Places beyond the limit for guests of the Unix socket.
-const OWNERS: usize = 64;
 
 /// How long nobody is accepted after the kernel had no room for one, usually for want of descriptors.
 const PAUSE: Duration = Duration::from_millis(100);
@@ -99,8 +98,7 @@ impl<S: Send + Sync + 'static> Bound<S> {
         }
 
         let mut guests = JoinSet::new();
-        let mut reception =
-            Reception { router, ending: Arc::clone(&ending), trusts_own_user, last: 0 };
+        let mut reception = Reception::new(router, Arc::clone(&ending), trusts_own_user);
         let mut requested = pin!(requested);
         loop {
             // Accepting and joining are cancel safe; `requested` is kept.
@@ -136,11 +134,24 @@ impl<S: Send + Sync + 'static> Bound<S> {
 struct Reception<S> {
     router: Arc<Router<S>>,
     ending: Arc<Ending>,
+    places: Places,
+    budget: Arc<Budget>,
     trusts_own_user: bool,
     last: u64,
 }
 
 impl<S: Send + Sync + 'static> Reception<S> {
+    fn new(router: Arc<Router<S>>, ending: Arc<Ending>, trusts_own_user: bool) -> Self {
+        let limits = router.common.limits;
+        let places = Places::new(&limits);
+        if places.most() < limits.connections {
+            let (most, wanted) = (places.most(), limits.connections);
+            tracing::warn!(most, wanted, "fewer guests than wanted, since few files may be open");
+        }
+        let budget = Arc::new(Budget::new(limits.waiting_bytes));
+        Self { router, ending, places, budget, trusts_own_user, last: 0 }
+    }
+
     fn receive(&mut self, socket: Socket, guests: &mut JoinSet<()>) {
         let limits = self.router.common.limits;
         self.last += 1;
@@ -149,17 +160,27 @@ impl<S: Send + Sync + 'static> Reception<S> {
             guest.authenticate();
         }
         let connection = Connection::of_server(socket, &limits);
-        // Whoever can reach the port may fill it; the owner, who comes by the Unix socket, still gets in.
-        let places = limits.connections + if guest.uid().is_some() { OWNERS } else { 0 };
-        if guests.len() >= places {
-            guests.spawn(turn_away(connection, limits.connections));
-            return;
-        }
+        let Some(place) = self.places.take(guest.uid().is_some()) else {
+            return self.turn_away(connection, guests);
+        };
         let (router, ending) = (Arc::clone(&self.router), Arc::clone(&self.ending));
+        let budget = Arc::clone(&self.budget);
         guests.spawn(async move {
+            let _place = place;
             let _presence = Presence::new(&ending, &guest);
-            Visit::new(&router, &ending, guest.clone(), connection).run().await;
+            Visit::new(&router, &ending, &budget, guest.clone(), connection).run().await;
         });
+    }
+
+    /// Tells a guest that there is no room, unless too many are being told already.
+    fn turn_away(&self, connection: Connection, guests: &mut JoinSet<()>) {
+        let most = self.places.most();
+        if let Some(place) = self.places.take_parting() {
+            guests.spawn(async move {
+                let _place = place;
+                turn_away(connection, most).await;
+            });
+        }
     }
 }
 

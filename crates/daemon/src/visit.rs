@@ -7,11 +7,12 @@ use std::{
     time::Duration,
 };
 
-use common_tcp::{Connection, Failure, Unreadable, encode_err};
+use common_tcp::{Connection, Decoder, Failure, Unreadable, encode_err};
 use tokio::time::{Sleep, sleep, timeout};
 
 use crate::{
     Guest,
+    budget::{Budget, Share},
     router::{Routed, Router, Running},
     serve::Ending,
 };
@@ -22,14 +23,20 @@ use crate::{
 pub(crate) struct Visit<'a, S> {
     router: &'a Router<S>,
     ending: &'a Ending,
+    budget: &'a Budget,
     guest: Guest,
     connection: Connection,
+    share: Share,
+    /// How many bytes were written when its share was noted last.
+    noted: u64,
     /// Commands that wait: at most one without a tag, behind which nothing is read.
     running: Vec<Running<'a>>,
     bad_lines: u32,
     stage: Stage,
     /// Runs while a packet is unfinished.
     unfinished: Option<Pin<Box<Sleep>>>,
+    /// Runs while commands are held up by results that are not read; began when so much was written.
+    held_up: Option<(u64, Pin<Box<Sleep>>)>,
 }
 
 /// How far the connection has come.
@@ -53,12 +60,24 @@ impl<'a, S: 'static> Visit<'a, S> {
     pub(crate) fn new(
         router: &'a Router<S>,
         ending: &'a Ending,
+        budget: &'a Budget,
         guest: Guest,
         connection: Connection,
     ) -> Self {
-        let stage = Stage::Open;
-        let running = Vec::new();
-        Self { router, ending, guest, connection, running, bad_lines: 0, stage, unfinished: None }
+        Self {
+            router,
+            ending,
+            budget,
+            guest,
+            connection,
+            share: Share::default(),
+            noted: 0,
+            running: Vec::new(),
+            bad_lines: 0,
+            stage: Stage::Open,
+            unfinished: None,
+            held_up: None,
+        }
     }
 
     /// Serves the guest until the connection is over; what the kernel says of that interests nobody.
@@ -77,14 +96,27 @@ impl<'a, S: 'static> Visit<'a, S> {
     }
 
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let polled = self.advance(cx);
+        match polled.is_pending() {
+            true => self.note_share(),
+            false => self.budget.release(&mut self.share),
+        }
+        polled
+    }
+
+    /// Reads, answers and writes until there is something to wait for.
+    fn advance(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         loop {
-            self.poll_running(cx);
+            if self.guest.take_eviction() {
+                self.clear_out()?;
+            }
+            let ran_all = self.poll_running(cx);
             self.answer(cx);
             self.note_ending();
             let has_events = self.take_events(cx);
             let wrote_all = self.connection.poll_write(cx)?.is_ready();
-            if self.may_answer() && self.connection.decoder().has_next() || has_events && wrote_all
-            {
+            let may_go_on = self.may_answer() && self.connection.decoder().has_next();
+            if may_go_on || has_events && wrote_all || !ran_all && self.may_run() {
                 continue;
             }
             if wrote_all && self.is_over() {
@@ -92,7 +124,7 @@ impl<'a, S: 'static> Visit<'a, S> {
             }
             // Nothing that was read is left unanswered here, so what is read does not pile up.
             if !self.may_answer() || self.stage != Stage::Open {
-                return Poll::Pending;
+                return self.poll_lost(wrote_all, cx);
             }
             match self.connection.poll_read(cx)? {
                 Poll::Ready(0) => self.stage = Stage::Ended,
@@ -105,6 +137,53 @@ impl<'a, S: 'static> Visit<'a, S> {
                 }
             }
         }
+    }
+
+    /// Where nothing is read: whether nobody is there any more to answer.
+    fn poll_lost(&mut self, wrote_all: bool, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let is_lost = match wrote_all {
+            true => self.connection.poll_gone(cx),
+            false => self.poll_held_up(cx),
+        };
+        is_lost.map(|()| Err(io::ErrorKind::ConnectionAborted.into()))
+    }
+
+    /// Results that are not read hold up the commands behind them, which may hold up others: not for ever.
+    fn poll_held_up(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        if self.may_run() || self.running.is_empty() {
+            self.held_up = None;
+            return Poll::Pending;
+        }
+        let written = self.connection.written_bytes();
+        if self.held_up.as_ref().is_some_and(|(then, _)| *then != written) {
+            self.held_up = None;
+        }
+        let limit = self.router.common.limits.packet_timeout;
+        let begin = || (written, Box::pin(sleep(limit)));
+        self.held_up.get_or_insert_with(begin).1.as_mut().poll(cx)
+    }
+
+    /// Tells the budget what the guest makes us keep.
+    fn note_share(&mut self) {
+        let written = self.connection.written_bytes();
+        let moved = std::mem::replace(&mut self.noted, written) != written;
+        let bytes = self.connection.decoder().held_bytes() + self.connection.unsent_bytes();
+        self.budget.note(&self.guest, &mut self.share, bytes, moved);
+    }
+
+    /// Gives up what the guest makes us keep, and tells it if it reads what it is told.
+    fn clear_out(&mut self) -> io::Result<()> {
+        if self.connection.unsent_bytes() > 0 {
+            return Err(io::ErrorKind::ConnectionAborted.into());
+        }
+        *self.connection.decoder() = Decoder::default();
+        self.running.clear();
+        let limit = self.router.common.limits.waiting_bytes;
+        let message = "all guests together make the daemon keep too much, and this one for longest";
+        let failure = Failure::new("busy", message).with("limit", limit);
+        encode_err(self.connection.halves().1, None, &failure);
+        self.stage = Stage::Closing;
+        Ok(())
     }
 
     /// Whether nothing more is to be answered.
@@ -142,6 +221,12 @@ impl<'a, S: 'static> Visit<'a, S> {
             && self.connection.unsent_bytes() < limits.unsent_bytes
             && self.running.len() < limits.pipeline
             && self.running.iter().all(|running| running.tag.is_some())
+    }
+
+    /// Whether commands that wait may go on: what they return has to be kept.
+    fn may_run(&self) -> bool {
+        let limits = &self.router.common.limits;
+        self.connection.unsent_bytes() < limits.unsent_bytes + limits.result_bytes
     }
 
     /// Answers what has been read, until a burst of replies is to be written.
@@ -190,14 +275,15 @@ impl<'a, S: 'static> Visit<'a, S> {
         }
     }
 
-    /// Sees which of the commands that wait are done, and appends their replies.
-    fn poll_running(&mut self, cx: &mut Context<'_>) {
+    /// Sees which of the commands that wait are done, and appends their replies; false if some were not looked at.
+    fn poll_running(&mut self, cx: &mut Context<'_>) -> bool {
         let mut index = 0;
-        while index < self.running.len() {
+        while index < self.running.len() && self.may_run() {
             if !self.poll_one(index, cx) {
                 index += 1;
             }
         }
+        index == self.running.len()
     }
 
     /// Appends the reply of one of them if it is done, or if the daemon waits for it no longer.

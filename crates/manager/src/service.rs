@@ -81,14 +81,17 @@ enum Names {
     Many(Vec<String>),
 }
 
-/// The longest that `find` waits: anybody may ask, and who has gone is not noticed meanwhile.
+/// The longest that `find` waits: anybody may ask.
 const FIND_MS: u64 = 60 * 60 * 1000;
 
 /// How long the manager waits for a daemon that it calls for somebody.
 const CALL: Duration = Duration::from_secs(10);
 
-/// Connections of the manager: each daemon may keep one.
+/// Connections of the manager: each daemon may keep one. Where fewer files may be open, there are fewer.
 pub const CONNECTIONS: usize = 4096;
+
+/// What all its guests together may have it keep: a list of a thousand daemons has some 200 kB.
+const WAITING_BYTES: usize = 16 << 20;
 
 /// The manager's commands over `dae`.
 #[rustfmt::skip] // A table: one row a command.
@@ -122,7 +125,7 @@ pub fn daemon(dae: Dae, settings: Settings) -> Daemon<Dae> {
 /// What the manager bounds differently from other daemons.
 #[must_use]
 pub fn limits() -> Limits {
-    Limits { connections: CONNECTIONS, ..Limits::default() }
+    Limits { connections: CONNECTIONS, waiting_bytes: WAITING_BYTES, ..Limits::default() }
 }
 
 impl Dae {

@@ -21,6 +21,10 @@ pub(crate) struct Lab {
     /// How often `wait` was begun and done.
     pub(crate) entered: AtomicUsize,
     pub(crate) left: AtomicUsize,
+    /// How often it was given up.
+    pub(crate) dropped: AtomicUsize,
+    /// How many results `big-later` has made.
+    pub(crate) made: AtomicUsize,
 }
 
 /// A guest's own; counts how many there are.
@@ -48,6 +52,15 @@ impl Drop for Alive {
     }
 }
 
+/// Counts when it is dropped.
+struct GivenUp<'a>(&'a AtomicUsize);
+
+impl Drop for GivenUp<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_add(1, SeqCst);
+    }
+}
+
 impl Lab {
     pub(crate) fn gate(&self, name: &str) -> Arc<Semaphore> {
         let mut gates = self.gates.lock().unwrap();
@@ -57,7 +70,9 @@ impl Lab {
     /// Answers once the gate is opened, once for each opening.
     async fn wait(&self, gate: String) -> String {
         self.entered.fetch_add(1, SeqCst);
+        let given_up = GivenUp(&self.dropped);
         self.gate(&gate).acquire().await.unwrap().forget();
+        std::mem::forget(given_up);
         self.left.fetch_add(1, SeqCst);
         gate
     }
@@ -77,6 +92,19 @@ impl Lab {
 
     fn big(&self, bytes: usize) -> String {
         "x".repeat(bytes)
+    }
+
+    async fn big_later(&self, bytes: usize) -> String {
+        tokio::task::yield_now().await;
+        self.made.fetch_add(1, SeqCst);
+        self.big(bytes)
+    }
+
+    /// Looks the password up for as long as the gate `login` is closed, and never finds it.
+    pub(crate) async fn log_in_slowly(&self, _: String, _: String) -> Result<(), Failure> {
+        self.entered.fetch_add(1, SeqCst);
+        self.gate("login").acquire().await.unwrap().forget();
+        Err(Failure::new("denied", "no such account"))
     }
 
     fn watch(&self, stream: Stream) -> &'static str {
@@ -163,6 +191,7 @@ pub(crate) fn lab() -> Daemon<Lab> {
         .command("echo", Lab::echo)
         .command("echo-later", Lab::echo_later)
         .command("big", Lab::big)
+        .command("big-later", Lab::big_later)
         .command("watch", Lab::watch)
         .command("watch-later", Lab::watch_later)
         .command("watch-eagerly", Lab::watch_eagerly)

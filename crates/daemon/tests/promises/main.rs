@@ -5,6 +5,7 @@
 mod arguments;
 mod auth;
 mod client;
+mod crowd;
 mod guard;
 mod lab;
 mod limits;

@@ -84,6 +84,20 @@ impl Netcat {
     }
 }
 
+impl Netcat {
+    /// Takes the next `bytes`; false if the connection ends before, in whatever way.
+    pub(crate) async fn has_all(&mut self, bytes: usize) -> bool {
+        while self.heard.len() < bytes {
+            match timeout(PATIENCE, self.socket.read_buf(&mut self.heard)).await.unwrap() {
+                Ok(1..) => {}
+                _ => return false,
+            }
+        }
+        drop(self.heard.drain(..bytes));
+        true
+    }
+}
+
 /// The argument of an `err` packet.
 #[track_caller]
 pub(crate) fn failure(line: &str) -> Value {
