@@ -7,6 +7,7 @@
 #![expect(clippy::print_stdout, reason = "a test tells its figures, and what it must skip")]
 
 mod cli;
+mod crash;
 mod harness;
 mod links;
 mod manager_wire;

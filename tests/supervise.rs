@@ -3,14 +3,12 @@
 
 use std::{fs, path::Path};
 
-use nix::{
-    sys::signal::{self, Signal},
-    unistd::Pid,
-};
+use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 
 use crate::harness::{
     Dae, binary, environment, eventually, is_running, kill, listening_ports, pid, processes, shell,
+    tell,
 };
 
 /// A child that does nothing.
@@ -216,8 +214,4 @@ fn keeper_but(dae: &Dae, old: u32) -> Option<u32> {
 fn children(pid: u32) -> usize {
     let of_it = |it: &u32| crate::harness::status(*it, "PPid") == Some(pid.to_string());
     processes().iter().filter(|it| of_it(it)).count()
-}
-
-fn tell(pid: u32, signal: Signal) {
-    signal::kill(Pid::from_raw(pid.cast_signed()), signal).unwrap();
 }

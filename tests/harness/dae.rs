@@ -109,6 +109,13 @@ impl Dae {
         Netcat::unix(&self.home().join("run/Dae.sock"))
     }
 
+    /// The process that holds the daemons of this home now.
+    pub(crate) fn keeper(&self) -> u32 {
+        let status = self.ask("status", &json!([])).unwrap();
+        let keeper = &status["manager"]["keeper"]["pid"];
+        keeper.as_u64().unwrap_or_else(|| panic!("{status}")).try_into().unwrap()
+    }
+
     /// Ends the manager without a chance to clean up, and waits until it has ended.
     pub(crate) fn kill_manager(&self) {
         let manager = Pid::from_raw(self.pid().cast_signed());

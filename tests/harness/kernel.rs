@@ -113,7 +113,12 @@ pub(crate) fn is_running(pid: u32) -> bool {
 
 /// Ends `pid` by SIGKILL.
 pub(crate) fn kill(pid: u32) {
-    signal::kill(Pid::from_raw(pid.cast_signed()), Signal::SIGKILL).unwrap();
+    tell(pid, Signal::SIGKILL);
+}
+
+/// Sends `signal` to `pid`.
+pub(crate) fn tell(pid: u32, signal: Signal) {
+    signal::kill(Pid::from_raw(pid.cast_signed()), signal).unwrap();
 }
 
 /// A file or a link of `/proc/PID`.

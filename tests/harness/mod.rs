@@ -5,6 +5,7 @@ mod binaries;
 mod dae;
 mod daemon;
 mod eventually;
+mod history;
 mod kernel;
 mod netcat;
 mod program;
@@ -13,6 +14,9 @@ pub(crate) use binaries::{binary, workspace};
 pub(crate) use dae::{Dae, finish};
 pub(crate) use daemon::Daemon;
 pub(crate) use eventually::{PATIENCE, eventually};
-pub(crate) use kernel::{environment, is_running, kill, listening_ports, of, processes, status};
+pub(crate) use history::{events, now_ms, transitions, unix_ms};
+pub(crate) use kernel::{
+    environment, is_running, kill, listening_ports, of, processes, status, tell,
+};
 pub(crate) use netcat::Netcat;
 pub(crate) use program::{pid, program, shell};

@@ -43,7 +43,7 @@ pub type Pid = u32;
 
 /// One setting of a child's timer. A later one replaces it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Timer(u64);
+pub struct Timer(pub(crate) u64);
 
 /// Where one daemon stands. What is true only in one state is a field of that state.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

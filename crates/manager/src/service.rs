@@ -9,7 +9,11 @@ use common_tcp::{Address, Client};
 use daemon::{Daemon, Failure, Guest, Limits, Settings, Stream};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
-use tokio::{sync::mpsc, task::JoinSet, time::timeout};
+use tokio::{
+    sync::mpsc,
+    task::JoinSet,
+    time::{Instant, timeout, timeout_at},
+};
 
 use crate::{
     definition::{Change, Definition, Leftovers, resolve_program, warning_if_writable_by_others},
@@ -352,19 +356,25 @@ impl Dae {
     ) -> Result<Value, Failure> {
         let (names, mut errors) = self.resolve(guest, names).await?;
         let mut answers = Vec::with_capacity(names.len());
+        let until = patience.map(|ms| (Instant::now() + Duration::from_millis(ms), ms));
         for name in names {
-            answers.push(self.put(guest, Request::Verb(name, verb)).await?);
+            let answer = self.put(guest, Request::Verb(name.clone(), verb)).await?;
+            answers.push((name, answer));
         }
         let mut daemons = vec![];
-        let all = async {
-            for answer in answers {
-                match answer.await.unwrap_or_else(|_| Err(ended())) {
-                    Ok(daemon) => daemons.push(daemon),
-                    Err(failure) => errors.push(failure),
-                }
+        for (name, answer) in answers {
+            let answer = async { answer.await.unwrap_or_else(|_| Err(ended())) };
+            let answer = match until {
+                None => answer.await,
+                Some((until, ms)) => timeout_at(until, answer)
+                    .await
+                    .unwrap_or_else(|_| Err(late(ms).with("name", name.as_str()))),
+            };
+            match answer {
+                Ok(daemon) => daemons.push(daemon),
+                Err(failure) => errors.push(failure),
             }
-        };
-        within(patience, all).await?;
+        }
         match <[_; 1]>::try_from(errors) {
             Ok([failure]) if daemons.is_empty() => Err(failure),
             Ok(errors) => report(&daemons, &errors),
@@ -436,10 +446,12 @@ fn report(daemons: &[Value], errors: &[Failure]) -> Result<Value, Failure> {
 
 async fn within<T>(patience_ms: Option<u64>, what: impl Future<Output = T>) -> Result<T, Failure> {
     let Some(ms) = patience_ms else { return Ok(what.await) };
-    timeout(Duration::from_millis(ms), what).await.map_err(|_| {
-        Failure::new("timeout", format!("not done within {ms} ms; it goes on all the same"))
-            .with("limit", ms)
-    })
+    timeout(Duration::from_millis(ms), what).await.map_err(|_| late(ms))
+}
+
+fn late(ms: u64) -> Failure {
+    Failure::new("timeout", format!("not done within {ms} ms; it goes on all the same"))
+        .with("limit", ms)
 }
 
 fn ended() -> Failure {

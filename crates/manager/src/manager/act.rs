@@ -4,13 +4,20 @@ use common_tcp::Failure;
 use serde_json::{Map, Value, json};
 use tokio::time::Instant;
 
-use super::{Manager, entry::Entry, listing, plan, readiness, request::Answer, waiters::Waiter};
+use super::{
+    Manager,
+    ended::{self, End},
+    entry::Entry,
+    listing, plan, readiness,
+    request::{Answer, Target},
+    waiters::Waiter,
+};
 use crate::{
     child::{Action, Event, Phase, State},
     definition::Ready,
     events::{Kind, What},
     identity::{Identity, kill_trees},
-    keeper::protocol::{Listed, Report, State as Kept, Status},
+    keeper::protocol::{Listed, Report, State as Kept},
     name::Name,
     order::Link,
     policy::Exit,
@@ -108,14 +115,23 @@ impl Manager {
         let Some(entry) = self.entries.get_mut(name) else { return };
         entry.secret = Some(secret);
         entry.identity = None;
+        entry.is_adopted = false;
+        entry.spawn_failure = None;
         entry.announced = None;
         let told = planned.and_then(|spawn| {
             entry.notify = notify.transpose()?;
             self.keeper.spawn(spawn).map_err(plan::PlanError::from)
         });
         if let Err(plan::PlanError { step, errno }) = told {
-            self.step(name, Event::SpawnFailed { step, errno });
+            self.spawn_failed(name, step, errno);
         }
+    }
+
+    fn spawn_failed(&mut self, name: &Name, step: String, errno: i32) {
+        if let Some(entry) = self.entries.get_mut(name) {
+            entry.spawn_failure = Some((step.clone(), errno));
+        }
+        self.step(name, Event::SpawnFailed { step, errno });
     }
 
     fn search_readiness(&mut self, name: &Name, pid: u32) {
@@ -159,7 +175,13 @@ impl Manager {
             self.purge(name);
         }
         for waiter in self.waiters.drain(name) {
-            waiter.answer.send(Ok(json!({ "name": name.as_str(), "state": "down" })));
+            waiter.answer.send(match waiter.target {
+                Target::Gone => Ok(json!({ "name": name.as_str(), "state": "down" })),
+                Target::Ready | Target::Failed => {
+                    let message = format!("`{name}` has been uninstalled");
+                    Err(listing::about("stopped", name, message).with("state", "down"))
+                }
+            });
         }
     }
 
@@ -168,7 +190,8 @@ impl Manager {
         let Some(entry) = self.entries.get_mut(name) else { return };
         entry.went(from, to, note.clone());
         tracing::info!(daemon = %name, from = from.word(), to = to.word(), note, "transition");
-        self.record(transition(name, from, to, note));
+        let end = entry.end.as_mut().and_then(|end| end.tell(from));
+        self.record(transition(name, from, to, note, end));
         self.tell_watchers(name, from, to);
         self.settle_waiters(name, to);
         self.tell_linked(name, from, to);
@@ -207,7 +230,7 @@ impl Manager {
         let state = entry.child.state();
         let code = match state {
             State::Stopping { phase: Phase::Stuck, .. } => "unavailable",
-            State::Failed | State::Waiting { .. } if entry.child.last_exit().is_none() => {
+            State::Failed | State::Waiting { .. } if entry.spawn_failure.is_some() => {
                 "spawn-failed"
             }
             State::Down | State::Stopping { .. } => "stopped",
@@ -215,7 +238,11 @@ impl Manager {
         };
         let why = entry.child.note().unwrap_or("somebody stopped it");
         let message = format!("`{name}` is {state}: {why}");
-        let failure = listing::about(code, name, message).with("state", state.word());
+        let mut failure = listing::about(code, name, message).with("state", state.word());
+        if let Some((step, errno)) = entry.spawn_failure.as_ref().filter(|_| code == "spawn-failed")
+        {
+            failure = failure.with("step", step.as_str()).with("errno", *errno);
+        }
         let output = listing::last_output(&self.paths.daemon_logs(name), 10);
         if output.is_empty() { failure } else { failure.with("output", output) }
     }
@@ -234,10 +261,20 @@ impl Manager {
         }
         let has_come_back = matches!((from, to), (State::Starting { .. }, State::Up { .. }));
         if has_come_back {
-            for other in linked(Link::Follows) {
+            let mut followers = linked(Link::Follows);
+            followers.retain(|it| self.has_missed(it, name));
+            for other in followers {
                 self.step(&other, Event::Returned { followed: name.clone() });
             }
         }
+    }
+
+    /// Whether `follower` has yet to be restarted after `followed`, which is ready: not if `followed` has only
+    /// been found again by a new manager, unless it had come back just before that.
+    fn has_missed(&self, follower: &Name, followed: &Name) -> bool {
+        let spawned = |name| self.identity_of(name).map(|it| it.start_ticks);
+        let is_adopted = self.entries.get(followed).is_some_and(|it| it.is_adopted);
+        !is_adopted || spawned(follower) < spawned(followed)
     }
 
     /// Takes in what the keeper reports.
@@ -245,12 +282,14 @@ impl Manager {
         match report {
             Report::Spawned { name, identity, .. } => self.spawned(&name, identity),
             Report::SpawnFailed { name, step, errno, .. } => {
-                let step = plan::step_words(step).to_owned();
-                self.step_by(&name, Event::SpawnFailed { step, errno });
+                if let Ok(name) = Name::new(&name) {
+                    self.spawn_failed(&name, plan::step_words(step).to_owned(), errno);
+                }
             }
-            Report::Exited { name, pid, status, .. } => {
-                let event = Event::Exited { pid: pid as u32, exit: exit(status), is_empty };
-                self.step_by(&name, event);
+            Report::Exited { name, pid, status, at_ms } => {
+                if let Ok(name) = Name::new(&name) {
+                    self.ended(&name, End::new(pid, status, at_ms), is_empty);
+                }
             }
             Report::Empty { name, pid } => self.step_by(&name, Event::Empty { pid: pid as u32 }),
             Report::Refused { request, name, reason } => {
@@ -280,22 +319,23 @@ impl Manager {
     }
 
     /// Takes over a child that an earlier manager left with the keeper.
-    pub(super) fn adopt_one(&mut self, name: &Name, listed: Listed) {
+    pub(super) fn adopt_one(&mut self, name: &Name, listed: &Listed) {
         let Some(entry) = self.entries.get_mut(name) else { return };
         let pid = listed.identity.pid as u32;
         entry.secret = Some(listed.identity.secret.clone());
-        entry.identity = Some(listed.identity);
+        entry.identity = Some(listed.identity.clone());
         match listed.state {
-            Kept::Failed { .. } => return self.keeper.forget(name.as_str()),
+            Kept::Failed { .. } => return self.forget(name),
             Kept::Starting | Kept::Running | Kept::Exited { .. } => {}
         }
-        // It has told that it is ready, and will not tell again; nobody else can.
-        let is_ready =
-            self.definition(name).is_some_and(|definition| definition.ready == Ready::Notify);
+        entry.is_adopted = true;
+        // It has told that it is ready, and will not tell again; nobody else can. And who lived for longer than
+        // it was given to become ready, was.
+        let is_ready = self.definition(name).is_some_and(|definition| {
+            let was_ready = ended::lived(listed).is_some_and(|it| it >= definition.start_timeout);
+            was_ready || definition.ready == Ready::Notify
+        });
         self.step(name, Event::Adopted { pid, port: None, is_ready });
-        if let Kept::Exited { status, .. } = listed.state {
-            self.step(name, Event::Exited { pid, exit: exit(status), is_empty: listed.empty });
-        }
     }
 
     /// The keeper died, and with it the pipes of its children and their exit codes. What is provably ours
@@ -327,7 +367,7 @@ impl Manager {
             .collect();
         for name in owed {
             let step = "cannot reach the keeper".to_owned();
-            self.step(&name, Event::SpawnFailed { step, errno: libc::EPIPE });
+            self.spawn_failed(&name, step, libc::EPIPE);
         }
     }
 
@@ -383,7 +423,7 @@ impl Manager {
         self.entries.get(name).map(|entry| entry.child.state())
     }
 
-    fn definition(&self, name: &Name) -> Option<Arc<crate::definition::Definition>> {
+    pub(super) fn definition(&self, name: &Name) -> Option<Arc<crate::definition::Definition>> {
         self.entries.get(name).map(|entry| Arc::clone(entry.child.definition()))
     }
 }
@@ -398,7 +438,13 @@ fn heard_again(name: &Name, known: u16, port: u16) -> Result<Value, Failure> {
     Err(listing::about("conflict", name, message))
 }
 
-fn transition(name: &Name, from: State, to: State, note: Option<String>) -> What {
+fn transition(
+    name: &Name,
+    from: State,
+    to: State,
+    note: Option<String>,
+    end: Option<Map<String, Value>>,
+) -> What {
     let mut members = Map::new();
     members.insert("from".to_owned(), from.word().into());
     members.insert("to".to_owned(), to.word().into());
@@ -408,14 +454,8 @@ fn transition(name: &Name, from: State, to: State, note: Option<String>) -> What
     if let Some(note) = note {
         members.insert("note".to_owned(), note.into());
     }
+    members.extend(end.into_iter().flatten());
     What { kind: Kind::Transition, name: Some(name.to_string()), by: None, members }
-}
-
-fn exit(status: Status) -> Exit {
-    match status {
-        Status::Code(code) => Exit::Code(code),
-        Status::Signal(signal) => Exit::Signal(signal),
-    }
 }
 
 /// A number that nobody can guess; if the kernel has none, one that differs is enough for jitter.

@@ -2,7 +2,7 @@ use std::collections::VecDeque;
 
 use tokio::{net::UnixDatagram, task::AbortHandle};
 
-use super::request::Answer;
+use super::{ended::End, request::Answer};
 use crate::{
     child::{Child, State},
     identity::Identity,
@@ -23,6 +23,12 @@ pub(super) struct Entry {
     pub(super) past: VecDeque<Past>,
     /// Where it will tell that it is ready, from before it is spawned until the search for that begins.
     pub(super) notify: Option<UnixDatagram>,
+    /// Which step of its last spawn failed, in words, and what the kernel said.
+    pub(super) spawn_failure: Option<(String, i32)>,
+    /// Whether its process is one that a manager before this one has spawned.
+    pub(super) is_adopted: bool,
+    /// How its leader ended last, as the keeper saw it.
+    pub(super) end: Option<End>,
     /// The search for its readiness.
     pub(super) probe: Option<AbortHandle>,
     /// A port that it told before the keeper told that it runs, and who waits for the answer to that.
@@ -50,6 +56,9 @@ impl Entry {
             since_ms: time::now_ms(),
             past: VecDeque::new(),
             notify: None,
+            spawn_failure: None,
+            is_adopted: false,
+            end: None,
             probe: None,
             announced: None,
         }

@@ -3,10 +3,11 @@ use std::path::Path;
 use common_tcp::Failure;
 use serde_json::{Map, Value, json};
 
-use super::{Manager, entry::Entry};
+use super::{Manager, ended::End, entry::Entry};
 use crate::{
     logs::{Reader, Selection},
     name::Name,
+    registry::Registry,
     scan::Foreign,
     time,
 };
@@ -67,6 +68,7 @@ impl Manager {
             "restarts": { "automatic": restarts.automatic, "asked": restarts.asked },
             "failures": entry.child.failures(),
             "last_exit": entry.child.last_exit().map(|exit| exit.to_string()),
+            "last_exit_at": entry.end.as_ref().map(End::time),
             "history": past.collect::<Vec<_>>(),
             "output": last_output(&self.paths.daemon_logs(name), 10),
         })
@@ -79,13 +81,7 @@ impl Manager {
             let count = states.entry(entry.child.state().word()).or_insert(json!(0));
             *count = json!(count.as_u64().unwrap_or_default() + 1);
         }
-        let recovery = self.registry.recovery().map_or_else(
-            || "ok".to_owned(),
-            |it| match &it.problem {
-                Some(problem) => format!("the version before is in force: {problem}"),
-                None => "the version before is in force: the file was gone".to_owned(),
-            },
-        );
+        let recovery = recovered(&self.registry).unwrap_or_else(|| "ok".to_owned());
         json!({
             "v": 1,
             "manager": {
@@ -101,6 +97,15 @@ impl Manager {
             },
         })
     }
+}
+
+/// What was wrong with the registry, if it was not read as it should be.
+pub(super) fn recovered(registry: &Registry) -> Option<String> {
+    let recovery = registry.recovery()?;
+    Some(match &recovery.problem {
+        Some(problem) => format!("the version before is in force: {problem}"),
+        None => "the version before is in force: the file was gone".to_owned(),
+    })
 }
 
 /// A daemon that is not ours, as it stands in listings.

@@ -5,6 +5,7 @@
 //! `Waiter` and is answered when a transition settles it.
 
 mod act;
+mod ended;
 mod entry;
 mod foreign;
 mod listing;
@@ -178,15 +179,19 @@ impl Manager {
     /// Starts what is enabled, and what the keeper still holds goes on.
     pub fn begin(&mut self, start_enabled: bool) {
         self.note("the manager has started", None);
+        if let Some(problem) = listing::recovered(&self.registry) {
+            self.note(&format!("the registry was broken: {problem}"), None);
+        }
         self.adopt();
         if !start_enabled {
             return;
         }
         let order: Vec<Name> = self.order.start_order().into_iter().cloned().collect();
         for name in order {
-            let at_rest = |entry: &&Entry| entry.child.state().is_at_rest();
+            // Who ended while nobody managed is at rest because its policy says so.
+            let is_new = |entry: &&Entry| entry.child.state().is_at_rest() && !entry.is_adopted;
             let is_enabled = |entry: &Entry| entry.child.definition().enabled;
-            if self.entries.get(&name).filter(at_rest).is_some_and(is_enabled) {
+            if self.entries.get(&name).filter(is_new).is_some_and(is_enabled) {
                 self.step(&name, child::Event::Start);
             }
         }
@@ -321,15 +326,23 @@ impl Manager {
     fn adopt(&mut self) {
         let children = self.keeper.take_children();
         self.end_unkept(&children);
+        let mut adopted = vec![];
         for listed in children {
             match Name::new(&listed.name) {
-                Ok(name) if self.entries.contains_key(&name) => self.adopt_one(&name, listed),
+                Ok(name) if self.entries.contains_key(&name) => {
+                    self.adopt_one(&name, &listed);
+                    adopted.push((name, listed));
+                }
                 _ => {
                     tracing::info!(name = listed.name, "ending what is no longer installed");
                     self.keeper.kill(&listed.name);
                     self.keeper.forget(&listed.name);
                 }
             }
+        }
+        // All are known before the first end is told: it may concern others.
+        for (name, listed) in adopted {
+            self.ended_unseen(&name, &listed);
         }
     }
 
