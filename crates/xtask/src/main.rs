@@ -65,7 +65,7 @@ fn run(task: Task) -> Result<(), Box<dyn Error>> {
 }
 
 /// The error and all its causes on one line.
-fn chain(error: &dyn Error) -> String {
+pub(crate) fn chain(error: &dyn Error) -> String {
     match error.source() {
         Some(source) => format!("{error}: {}", chain(source)),
         None => error.to_string(),

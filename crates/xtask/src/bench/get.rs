@@ -89,7 +89,8 @@ pub(crate) fn get(arguments: &Get) -> Result<(), GetError> {
     redis::ensure()?;
     let contenders = contenders(arguments)?;
     let most = arguments.connections.iter().copied().chain([arguments.idle]).max();
-    allow_open_files(most.unwrap_or(0) + SPARE)?;
+    let needed = most.unwrap_or(0) + SPARE;
+    allow_open_files(needed).map_err(|source| GetError::OpenFiles { needed, source })?;
 
     announce(&format!("the median of {} rounds of {} s each", arguments.rounds, arguments.seconds));
     let servers = start(&contenders, arguments.pin)?;
@@ -184,12 +185,11 @@ fn failed(server: &Server, connections: usize) -> impl Fn(LoadError) -> GetError
     move |source| GetError::Load { server: server.contender.name(), connections, source }
 }
 
-/// Raises our limit, which the servers inherit.
-fn allow_open_files(needed: u64) -> Result<(), GetError> {
+/// Raises our limit, which what we start inherits.
+pub(crate) fn allow_open_files(needed: u64) -> Result<(), Errno> {
     let Rlimit { maximum, .. } = getrlimit(Resource::Nofile);
     let enough = maximum.map(|maximum| maximum.max(needed));
     setrlimit(Resource::Nofile, Rlimit { current: enough.or(Some(needed)), maximum: enough })
-        .map_err(|source| GetError::OpenFiles { needed, source })
 }
 
 fn pin(processor: usize) -> Result<(), GetError> {

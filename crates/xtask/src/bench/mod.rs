@@ -1,20 +1,34 @@
 //! `cargo xtask bench`: measurements, each a question that somebody asked.
 
 mod clock;
+mod crash;
+mod error;
 mod floor;
 mod get;
 mod histogram;
 mod idle;
 mod load;
+mod log;
+mod machine;
+mod memory;
 mod protocol;
 mod redis;
 mod report;
+mod rivals;
+mod scratch;
 mod server;
+mod stage;
+mod supervisor;
+mod supervisors;
+mod table;
+mod thousand;
+mod witness;
 
-use std::{env, error::Error};
+use std::{env, error::Error, path::PathBuf};
 
 use clap::Subcommand;
 
+use self::supervisors::Question;
 use crate::{
     step::{self, StepError, announce},
     workspace::{cargo, root},
@@ -24,19 +38,30 @@ use crate::{
 pub(crate) enum Bench {
     /// Sample `get` beside Redis `GET`: speed, processor time and memory
     Get(get::Get),
+    #[command(flatten)]
+    Supervisors(Question),
     /// Answers every line with the same value until it is killed; what `get --floor` runs
     #[command(hide = true)]
     Floor {
         #[arg(long)]
         port: u16,
     },
+    /// Spawns, waits and spawns again; the floor under supervisors
+    #[command(hide = true)]
+    Spawner { services: PathBuf },
+    /// Ends what belongs to a folder once its input ends
+    #[command(hide = true)]
+    Guard { folder: PathBuf },
 }
 
 pub(crate) fn run(bench: Bench) -> Result<(), Box<dyn Error>> {
     match bench {
-        Bench::Get(_) if cfg!(debug_assertions) => run_optimised()?,
+        Bench::Get(_) | Bench::Supervisors(_) if cfg!(debug_assertions) => run_optimised()?,
         Bench::Get(arguments) => get::get(&arguments)?,
+        Bench::Supervisors(question) => supervisors::measure(question)?,
         Bench::Floor { port } => floor::serve(port)?,
+        Bench::Spawner { services } => supervisor::spawner(&services)?,
+        Bench::Guard { folder } => scratch::guard(&folder)?,
     }
     Ok(())
 }
@@ -44,6 +69,7 @@ pub(crate) fn run(bench: Bench) -> Result<(), Box<dyn Error>> {
 /// Starts over as a release build: `cargo xtask` is a debug build, whose load generator would be what is measured.
 fn run_optimised() -> Result<(), StepError> {
     announce("building the load generator");
+    step::run(&mut cargo(["build", "--quiet", "--release", "--package", "xtask", "--bins"]))?;
     let mut again = cargo(["run", "--quiet", "--release", "--package", "xtask", "--manifest-path"]);
     again.arg(root().join("Cargo.toml")).arg("--").args(env::args_os().skip(1));
     // Not in the root: paths on the command line are relative to where it was typed.
