@@ -82,12 +82,33 @@ struct Stuck {
     until_ms: u64,
 }
 
+/// What becomes of a last line without its end.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Torn {
+    /// Nobody will write the rest.
+    Ended,
+    /// Whoever wrote it lives.
+    Continued,
+}
+
 impl Log {
     /// Opens a daemon's log and continues `current`, mending what a crash left torn.
     ///
     /// # Errors
     /// Those of the file system.
     pub(super) fn open(settings: &LogSettings, now: Now) -> io::Result<Self> {
+        Self::open_as(settings, Torn::Ended, now)
+    }
+
+    /// As [`open`](Self::open), for a child that goes on writing: a line that is not at its end stays open.
+    ///
+    /// # Errors
+    /// Those of the file system.
+    pub(super) fn resume(settings: &LogSettings, now: Now) -> io::Result<Self> {
+        Self::open_as(settings, Torn::Continued, now)
+    }
+
+    fn open_as(settings: &LogSettings, torn: Torn, now: Now) -> io::Result<Self> {
         let dir = settings.dir.clone();
         DirBuilder::new().recursive(true).mode(0o700).create(&dir)?;
         let (data, index) = open_current(&dir)?;
@@ -106,7 +127,7 @@ impl Log {
             dropped_bytes: 0,
             retry_at_ms: 0,
         };
-        log.mend(now)?;
+        log.mend(torn, now)?;
         Ok(log)
     }
 
@@ -318,8 +339,8 @@ impl Log {
         ["log", "index"].map(|ending| self.dir.join(format!("@{ms}-{number}.{ending}")))
     }
 
-    /// Brings index and data in step after a crash, and ends a torn last line.
-    fn mend(&mut self, now: Now) -> io::Result<()> {
+    /// Brings index and data in step after a crash, and ends a torn last line unless it goes on.
+    fn mend(&mut self, torn: Torn, now: Now) -> io::Result<()> {
         self.index_bytes -= self.index_bytes % RECORD_BYTES;
         while self.indexed_end()? > self.data_bytes {
             self.index_bytes -= RECORD_BYTES;
@@ -327,7 +348,8 @@ impl Log {
         self.index.set_len(self.index_bytes)?;
         let indexed = self.indexed_end()?;
         let mut end = self.data_bytes;
-        if !self.ends_with_newline()? {
+        let is_torn = !self.ends_with_newline()?;
+        if is_torn && torn == Torn::Ended {
             self.data.write_all(b"\n")?;
             end += 1;
         }
@@ -335,7 +357,18 @@ impl Log {
             self.record(Stream::Out, indexed, size(end - indexed), 0, now)?;
         }
         self.data_bytes = end;
+        let last = self.last_stream()?;
+        self.mid_line[last.index()] = is_torn && torn == Torn::Continued;
         Ok(())
+    }
+
+    /// Which stream the last record is of.
+    fn last_stream(&mut self) -> io::Result<Stream> {
+        let Some(at) = self.index_bytes.checked_sub(RECORD_BYTES) else { return Ok(Stream::Out) };
+        let mut record = [0; RECORD_BYTES as usize];
+        self.index.seek(SeekFrom::Start(at))?;
+        self.index.read_exact(&mut record)?;
+        Ok(if record[20] == Stream::Err.letter() { Stream::Err } else { Stream::Out })
     }
 
     /// Where the bytes of the last record end.
@@ -544,6 +577,18 @@ mod tests {
         assert_eq!(current(&dir), b"one\ntwo\nthr\nfour\n");
         let expected = [(1, 0, 4, b'e', 0), (1, 4, 8, b'o', 0), (2, 12, 5, b'e', 0)];
         assert_eq!(records(&index), expected);
+    }
+
+    #[test]
+    fn a_line_whose_writer_lives_is_continued() {
+        let dir = tempfile::tempdir().unwrap();
+        open(&dir, 9).append(Stream::Err, b"one\nha", at(1));
+        let settings = LogSettings { dir: dir.path().to_owned(), max_bytes: MAX_BYTES, keep: 9 };
+        let mut log = Log::resume(&settings, at(2)).unwrap();
+        // No rotation within a line, either.
+        log.rotate(at(2));
+        log.append(Stream::Err, b"lf\n", at(2));
+        assert_eq!(current(&dir), b"one\nhalf\n");
     }
 
     #[test]

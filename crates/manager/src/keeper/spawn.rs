@@ -2,13 +2,13 @@
 
 use std::fs::File;
 use std::io::{self, Write};
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use rustix::fs::OFlags;
+use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 use rustix::pipe::PipeFlags;
 use rustix::process::Pid;
@@ -80,8 +80,11 @@ pub(super) fn start(
         .spawn()
         .map_err(SpawnError::at(Step::Spawn))?;
     // An early return drops `control`, and without its go the exec step ends.
-    let identity = Identity::read(&order.name, Pid::from_child(&child), &order.secret, now.unix_ms)
-        .map_err(|error| SpawnError::at(Step::Identity)(error.source))?;
+    let mut identity =
+        Identity::read(&order.name, Pid::from_child(&child), &order.secret, now.unix_ms)
+            .map_err(|error| SpawnError::at(Step::Identity)(error.source))?;
+    identity.pipes = inode(&out).zip(inode(&err)).map(|(out, err)| [out, err]);
+    identity.log = Some(order.log.clone());
     identity
         .store(runtime)
         .map_err(|StoreError { source, .. }| SpawnError::at(Step::Identity)(source))?;
@@ -109,5 +112,16 @@ fn pipe() -> Result<(OwnedFd, Stdio), Errno> {
     // Smaller is slower and nothing else.
     let _ = rustix::pipe::fcntl_setpipe_size(&reader, PIPE_BYTES);
     rustix::fs::fcntl_setfl(&reader, OFlags::NONBLOCK)?;
-    Ok((reader, Stdio::from(File::from(writer))))
+    Ok((reader, Stdio::from(File::from(both_ends(&writer)?))))
+}
+
+/// The pipe of a writer, open for both: with nobody else to read, it is full in the end, but whoever writes is
+/// not killed by SIGPIPE.
+fn both_ends(writer: &OwnedFd) -> Result<OwnedFd, Errno> {
+    let path = format!("/proc/self/fd/{}", writer.as_raw_fd());
+    rustix::fs::open(path, OFlags::RDWR | OFlags::CLOEXEC, Mode::empty())
+}
+
+fn inode(pipe: &OwnedFd) -> Option<u64> {
+    rustix::fs::fstat(pipe).ok().map(|stat| stat.st_ino)
 }

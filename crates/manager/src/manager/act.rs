@@ -9,8 +9,8 @@ use crate::{
     child::{Action, Event, Phase, State},
     definition::Ready,
     events::{Kind, What},
-    identity::{Identity, kill_trees},
-    keeper::protocol::{Listed, Report, State as Kept, Status},
+    identity::Identity,
+    keeper::protocol::{Report, Status},
     name::Name,
     order::Link,
     policy::Exit,
@@ -87,7 +87,7 @@ impl Manager {
         }
     }
 
-    fn spawn(&mut self, name: &Name) {
+    pub(super) fn spawn(&mut self, name: &Name) {
         self.last_spawn += 1;
         let secret = secret();
         let socket = self.socket_of(name);
@@ -109,6 +109,7 @@ impl Manager {
         entry.secret = Some(secret);
         entry.identity = None;
         entry.announced = None;
+        entry.exited = None;
         let told = planned.and_then(|spawn| {
             entry.notify = notify.transpose()?;
             self.keeper.spawn(spawn).map_err(plan::PlanError::from)
@@ -249,18 +250,20 @@ impl Manager {
                 self.step_by(&name, Event::SpawnFailed { step, errno });
             }
             Report::Exited { name, pid, status, .. } => {
+                self.heard_exit(&name, pid);
                 let event = Event::Exited { pid: pid as u32, exit: exit(status), is_empty };
                 self.step_by(&name, event);
             }
-            Report::Empty { name, pid } => self.step_by(&name, Event::Empty { pid: pid as u32 }),
+            Report::Empty { name, pid } => self.emptied(&name, pid),
             Report::Refused { request, name, reason } => {
                 tracing::debug!(request, name, ?reason, "the keeper refused");
             }
-            Report::Children(_) | Report::Ending {} => {}
+            // Those with descriptors do not come as far as this, and lists come when there is a new link.
+            Report::Held { .. } | Report::Children(_) | Report::Ending {} => {}
         }
     }
 
-    fn spawned(&mut self, name: &str, identity: Identity) {
+    pub(super) fn spawned(&mut self, name: &str, identity: Identity) {
         let Ok(name) = Name::new(name) else { return };
         let pid = identity.pid as u32;
         if let Some(entry) = self.entries.get_mut(&name) {
@@ -273,61 +276,9 @@ impl Manager {
         }
     }
 
-    fn step_by(&mut self, name: &str, event: Event) {
+    pub(super) fn step_by(&mut self, name: &str, event: Event) {
         if let Ok(name) = Name::new(name) {
             self.step(&name, event);
-        }
-    }
-
-    /// Takes over a child that an earlier manager left with the keeper.
-    pub(super) fn adopt_one(&mut self, name: &Name, listed: Listed) {
-        let Some(entry) = self.entries.get_mut(name) else { return };
-        let pid = listed.identity.pid as u32;
-        entry.secret = Some(listed.identity.secret.clone());
-        entry.identity = Some(listed.identity);
-        match listed.state {
-            Kept::Failed { .. } => return self.keeper.forget(name.as_str()),
-            Kept::Starting | Kept::Running | Kept::Exited { .. } => {}
-        }
-        // It has told that it is ready, and will not tell again; nobody else can.
-        let is_ready =
-            self.definition(name).is_some_and(|definition| definition.ready == Ready::Notify);
-        self.step(name, Event::Adopted { pid, port: None, is_ready });
-        if let Kept::Exited { status, .. } = listed.state {
-            self.step(name, Event::Exited { pid, exit: exit(status), is_empty: listed.empty });
-        }
-    }
-
-    /// The keeper died, and with it the pipes of its children and their exit codes. What is provably ours
-    /// is ended; the policy of each daemon brings it back under the next keeper.
-    pub(super) fn keeper_lost(&mut self) {
-        tracing::error!("the keeper is gone; its children are ended and started again");
-        self.keeper.restart();
-        let with_process: Vec<(Name, u32)> = self
-            .entries
-            .iter()
-            .filter_map(|(name, entry)| Some((name.clone(), entry.child.state().pid()?)))
-            .collect();
-        let known = with_process.iter().filter_map(|(name, _)| self.identity_of(name).cloned());
-        kill_trees(&known.collect::<Vec<_>>());
-        for (name, pid) in with_process {
-            self.step(&name, Event::Exited { pid, exit: Exit::Unknown, is_empty: true });
-        }
-        let spawning = |entry: &Entry| {
-            matches!(
-                entry.child.state(),
-                State::Starting { pid: None, .. } | State::Stopping { pid: None, .. }
-            )
-        };
-        let owed: Vec<Name> = self
-            .entries
-            .iter()
-            .filter(|(_, entry)| spawning(entry))
-            .map(|(name, _)| name.clone())
-            .collect();
-        for name in owed {
-            let step = "cannot reach the keeper".to_owned();
-            self.step(&name, Event::SpawnFailed { step, errno: libc::EPIPE });
         }
     }
 
@@ -383,7 +334,7 @@ impl Manager {
         self.entries.get(name).map(|entry| entry.child.state())
     }
 
-    fn definition(&self, name: &Name) -> Option<Arc<crate::definition::Definition>> {
+    pub(super) fn definition(&self, name: &Name) -> Option<Arc<crate::definition::Definition>> {
         self.entries.get(name).map(|entry| Arc::clone(entry.child.definition()))
     }
 }
@@ -411,10 +362,11 @@ fn transition(name: &Name, from: State, to: State, note: Option<String>) -> What
     What { kind: Kind::Transition, name: Some(name.to_string()), by: None, members }
 }
 
-fn exit(status: Status) -> Exit {
+pub(super) fn exit(status: Status) -> Exit {
     match status {
         Status::Code(code) => Exit::Code(code),
         Status::Signal(signal) => Exit::Signal(signal),
+        Status::Unknown => Exit::Unknown,
     }
 }
 
