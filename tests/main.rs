@@ -6,6 +6,7 @@
 #![expect(clippy::unwrap_used, reason = "all of this is tests")]
 #![expect(clippy::print_stdout, reason = "a test tells its figures, and what it must skip")]
 
+mod adopt;
 mod cli;
 mod crash;
 mod harness;

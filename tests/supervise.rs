@@ -4,7 +4,7 @@
 use std::{fs, path::Path};
 
 use nix::sys::signal::Signal;
-use serde_json::{Value, json};
+use serde_json::json;
 
 use crate::harness::{
     Dae, binary, environment, eventually, is_running, kill, listening_ports, pid, processes, shell,
@@ -126,71 +126,6 @@ fn nothing_of_a_home_is_left_after_down() {
     assert!(!before.into_iter().chain([escaped]).any(is_running));
 }
 
-#[test]
-fn after_the_keeper_was_killed_each_daemon_runs_once() {
-    let dae = Dae::start();
-    let (names, before) = with_family(&dae);
-    let keeper = keeper(&dae).unwrap();
-
-    kill(keeper);
-
-    for (name, before) in names.iter().zip(before) {
-        let up = dae.eventually(name, |it| it["state"] == "up" && it["pid"] != before);
-        runs_once(&dae, name, &up);
-        assert!(!is_running(before), "{name}");
-    }
-    let next = eventually("another keeper", || keeper_but(&dae, keeper));
-    assert!(is_running(next));
-    // It keeps as well as the one before.
-    let first = dae.listed("Sample").unwrap();
-    kill(pid(&first));
-    dae.eventually("Sample", |it| it["state"] == "up" && it["pid"] != first["pid"]);
-}
-
-#[test]
-fn after_manager_and_keeper_were_killed_each_daemon_runs_once() {
-    let dae = Dae::start();
-    let (names, before) = with_family(&dae);
-    let manager = dae.pid();
-    let keeper = keeper(&dae).unwrap();
-
-    for pid in [manager, keeper] {
-        kill(pid);
-        eventually("both are dead", || (!is_running(pid)).then_some(()));
-    }
-    dae.succeed(["up"]);
-
-    for (name, before) in names.iter().zip(before) {
-        let up = dae.eventually(name, |it| it["state"] == "up");
-        runs_once(&dae, name, &up);
-        assert!(!is_running(before) || pid(&up) == before, "{name}");
-    }
-}
-
-/// A plain daemon, and one with a child in a session of its own; and their processes.
-fn with_family(dae: &Dae) -> (Vec<&'static str>, Vec<u32>) {
-    dae.install("Sample", &json!({ "program": binary("sample") }));
-    dae.install("Family", &shell("setsid sleep 1000 & exec sleep 1000", &json!({})));
-    eventually("the family is complete", || {
-        (living(dae.home(), "Family").len() == 2).then_some(())
-    });
-    let names = vec!["Sample", "Family"];
-    let pids = names.iter().map(|name| pid(&dae.listed(name).unwrap())).collect();
-    (names, pids)
-}
-
-/// Asserts that of `name` runs what is listed, and nothing of an earlier spawn.
-fn runs_once(dae: &Dae, name: &str, listed: &Value) {
-    let wanted = if name == "Family" { 2 } else { 1 };
-    eventually(&format!("{name} runs once"), || {
-        (living(dae.home(), name).len() == wanted).then_some(())
-    });
-    let living = living(dae.home(), name);
-    assert!(living.contains(&pid(listed)), "{living:?}: {listed}");
-    let secrets = living.iter().map(|pid| environment(*pid).remove("DAE_SECRET"));
-    assert_eq!(secrets.collect::<std::collections::BTreeSet<_>>().len(), 1, "{living:?}");
-}
-
 /// The living processes that some spawn of the daemon `name` of this home has started.
 fn living(home: &Path, name: &str) -> Vec<u32> {
     let is_its = |pid: &u32| {
@@ -199,15 +134,6 @@ fn living(home: &Path, name: &str) -> Vec<u32> {
         of_home && environment.get("DAE_NAME").is_some_and(|it| it == name)
     };
     processes().into_iter().filter(|pid| is_running(*pid)).filter(is_its).collect()
-}
-
-fn keeper(dae: &Dae) -> Option<u32> {
-    let status = dae.ask("status", &json!([])).unwrap();
-    status["manager"]["keeper"]["pid"].as_u64()?.try_into().ok()
-}
-
-fn keeper_but(dae: &Dae, old: u32) -> Option<u32> {
-    keeper(dae).filter(|pid| *pid != old)
 }
 
 /// How many processes `pid` is the parent of.

@@ -232,6 +232,8 @@ pub enum Event {
         /// Whether it has answered; otherwise it is `starting`.
         is_ready: bool,
     },
+    /// The keeper is about to spawn one that was asked for before this manager; `Spawned` or `SpawnFailed` follows.
+    AdoptedEarly,
     /// It is ready, and that is verified.
     Ready {
         /// The leader.

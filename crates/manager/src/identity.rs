@@ -4,19 +4,18 @@
 //! start, the boot and the inode of its pidfd it is one process for ever, so that a manager which
 //! comes back can tell its daemon from a stranger.
 
-use std::collections::HashSet;
-use std::ffi::OsStr;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
+use rustix::io::Errno;
+use rustix::process::{Pid, PidfdFlags, pidfd_open};
 use serde::{Deserialize, Serialize};
-use tokio::time::Instant;
+
+use crate::keeper::protocol::LogSettings;
 
 /// One process, as `running/NAME.json` has it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -35,6 +34,25 @@ pub struct Identity {
     pub secret: String,
     /// When it was spawned, in Unix milliseconds.
     pub spawned_at_ms: u64,
+    /// The inodes of its pipes, stdout and stderr: by them the next keeper finds their other ends.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pipes: Option<[u64; 2]>,
+    /// Where its output goes, and goes on under the next keeper.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub log: Option<LogSettings>,
+}
+
+/// What has become of a process that was identified.
+#[derive(Debug)]
+pub enum Fate {
+    /// It runs. Only through this pidfd may it be signalled.
+    Runs(OwnedFd),
+    /// It has ended, and its pid may be somebody else's. The pidfd is its own.
+    Ended(Option<OwnedFd>),
+    /// It started in another boot: nothing of it can be left.
+    OtherBoot,
+    /// A process has its pid and does not show whether it is it. The pidfd is that process's.
+    Unclear(Option<OwnedFd>),
 }
 
 /// Why a process could not be told from others.
@@ -92,6 +110,8 @@ impl Identity {
             inode: inode(&pidfd),
             secret: secret.to_owned(),
             spawned_at_ms: now_ms,
+            pipes: None,
+            log: None,
         })
     }
 
@@ -132,67 +152,54 @@ impl Identity {
 
     /// A pidfd of this very process, if it still runs. Only through it may it be signalled.
     pub fn open(&self) -> Option<OwnedFd> {
-        let pid = Pid::from_raw(self.pid)?;
+        if let Fate::Runs(pidfd) = self.fate(None) { Some(pidfd) } else { None }
+    }
+
+    /// Finds out what has become of it. A pidfd that was kept since then needs no more proof than that it is
+    /// of this process.
+    pub fn fate(&self, kept: Option<OwnedFd>) -> Fate {
+        match boot_id() {
+            Ok(boot_id) if boot_id != self.boot_id => return Fate::OtherBoot,
+            Ok(_) => {}
+            Err(_) => return Fate::Unclear(None),
+        }
+        if let Some(pidfd) = kept.filter(|it| self.has_inode_of(it)) {
+            return if has_ended(&pidfd) { Fate::Ended(Some(pidfd)) } else { Fate::Runs(pidfd) };
+        }
         // The pidfd comes first: what is read after it was opened is about the process it holds,
         // or about a later one, whose start differs.
-        let pidfd = pidfd_open(pid, PidfdFlags::empty()).ok()?;
-        let stat = Stat::of(pid).ok()?;
-        let is_same = boot_id().ok()? == self.boot_id
-            && stat.start_ticks == self.start_ticks
-            && (self.inode.is_none() || inode(&pidfd) == self.inode);
-        (is_same && !stat.is_dead()).then_some(pidfd)
-    }
-}
-
-/// How often processes are looked for that were forked while others were killed.
-const SWEEPS: usize = 20;
-
-/// How long the killed may take to end, all together; more is one in a system call that cannot be interrupted.
-const DEATH: Duration = Duration::from_millis(900);
-
-/// Kills these processes, and all of this user's that carry one of their cookies, each through a pidfd that
-/// was opened before it was looked at; waits until they have ended. For the case that the keeper, who could
-/// do better, is gone.
-pub fn kill_trees(identities: &[Identity]) {
-    let until = Instant::now() + DEATH;
-    for _ in 0..SWEEPS {
-        let living = living(identities);
-        if living.is_empty() {
-            return;
+        let Some(pid) = Pid::from_raw(self.pid) else { return Fate::Ended(None) };
+        let pidfd = match pidfd_open(pid, PidfdFlags::empty()) {
+            Ok(pidfd) => pidfd,
+            // Nobody has the number, or a thread of somebody.
+            Err(Errno::SRCH | Errno::INVAL | Errno::NOENT) => return Fate::Ended(None),
+            Err(_) => return Fate::Unclear(None),
+        };
+        if !self.has_inode_of(&pidfd) {
+            return Fate::Ended(None);
         }
-        for pidfd in &living {
-            // It may end by itself just now.
-            _ = pidfd_send_signal(pidfd, Signal::KILL);
+        match Stat::of(pid) {
+            Ok(stat) if stat.start_ticks != self.start_ticks => Fate::Ended(None),
+            Ok(_) if has_ended(&pidfd) => Fate::Ended(Some(pidfd)),
+            Ok(_) => Fate::Runs(pidfd),
+            Err(_) if has_ended(&pidfd) => Fate::Ended(None),
+            // Whoever cannot be looked at is known by the inode alone, if there is one.
+            Err(_) if self.inode.is_some() => Fate::Runs(pidfd),
+            Err(_) => Fate::Unclear(Some(pidfd)),
         }
-        wait_for(&living, until);
+    }
+
+    /// False if the inode proves that this pidfd is another process's.
+    fn has_inode_of(&self, pidfd: &OwnedFd) -> bool {
+        self.inode.is_none() || inode(pidfd) == self.inode
     }
 }
 
-/// Who of these trees still runs, by one walk over all processes.
-fn living(identities: &[Identity]) -> Vec<OwnedFd> {
-    let boot_id = boot_id().unwrap_or_default();
-    // A file that somebody has mended by hand may hold no secret; that of an earlier boot tells of nobody.
-    let own = identities.iter().filter(|it| !it.secret.is_empty() && it.boot_id == boot_id);
-    let cookies: HashSet<&OsStr> = own.map(|it| OsStr::new(&it.secret)).collect();
-    let carries_one = |pid: u32| {
-        let pidfd =
-            pidfd_open(Pid::from_raw(i32::try_from(pid).ok()?)?, PidfdFlags::empty()).ok()?;
-        let cookie = crate::proc::variable(pid, "DAE_SECRET").ok()??;
-        cookies.contains(cookie.as_os_str()).then_some(pidfd)
-    };
-    let leaders = identities.iter().filter_map(Identity::open);
-    let all = crate::proc::own_processes().unwrap_or_default();
-    leaders.chain(all.into_iter().filter_map(carries_one)).collect()
-}
-
-/// Waits for the end of all these processes, but not for ever.
-fn wait_for(pidfds: &[OwnedFd], until: Instant) {
-    for pidfd in pidfds {
-        let left = until.saturating_duration_since(Instant::now());
-        let left = Timespec { tv_sec: 0, tv_nsec: i64::from(left.subsec_nanos()) };
-        // A pidfd is readable once its process has ended; an interrupted wait is made up for by the next look.
-        _ = poll(&mut [PollFd::new(pidfd, PollFlags::IN)], Some(&left));
-    }
+/// Whether the process has ended for which a pidfd stands; a zombie has.
+pub fn has_ended(pidfd: &OwnedFd) -> bool {
+    let now = Timespec { tv_sec: 0, tv_nsec: 0 };
+    let mut polled = [PollFd::new(pidfd, PollFlags::IN)];
+    poll(&mut polled, Some(&now)).is_ok_and(|count| count > 0)
 }
 
 /// What `/proc/PID/stat` says of a process's relations.
@@ -208,6 +215,8 @@ pub struct Stat {
     pub session: i32,
     /// When it started, in clock ticks since boot.
     pub start_ticks: u64,
+    /// How it ended, as `wait` would tell it. Zero while it runs, and for whoever may not trace it.
+    pub status: Option<i32>,
 }
 
 impl Stat {
@@ -236,6 +245,7 @@ impl Stat {
             group: fields.next()?.parse().ok()?,
             session: fields.next()?.parse().ok()?,
             start_ticks: fields.nth(15)?.parse().ok()?,
+            status: fields.nth(29).and_then(|field| field.parse().ok()),
         })
     }
 }
@@ -280,24 +290,33 @@ mod tests {
     }
 
     #[test]
-    fn a_cookie_of_no_spawn_or_of_another_boot_kills_nobody() {
-        let start = |secret: &str| {
-            let mut sleep = std::process::Command::new("sleep");
-            sleep.arg("60").env("DAE_SECRET", secret).spawn().unwrap()
-        };
-        let gone = Identity { start_ticks: 0, ..own() };
-        let without = Identity { secret: String::new(), ..gone.clone() };
-        let old = format!("{:032x}", std::process::id());
-        let earlier = Identity { boot_id: "another".to_owned(), secret: old.clone(), ..gone };
-        let mut both = [start(""), start(&old)];
-        kill_trees(&[without, earlier.clone()]);
-        let living = both.each_mut().map(|it| it.try_wait().unwrap().is_none());
-        assert_eq!(living, [true, true]);
+    fn the_fate_of_a_process_is_told_by_what_was_written_down() {
+        let it = own();
+        let gone = || std::process::Command::new("true").spawn().unwrap();
+        assert!(matches!(it.fate(None), Fate::Runs(_)));
+        let earlier = Identity { boot_id: "another".to_owned(), ..it.clone() };
+        assert!(matches!(earlier.fate(None), Fate::OtherBoot));
+        let before = Identity { start_ticks: it.start_ticks - 1, ..it.clone() };
+        assert!(matches!(before.fate(None), Fate::Ended(None)), "somebody else has the pid");
 
-        kill_trees(&[Identity { boot_id: boot_id().unwrap(), ..earlier }]);
-        assert!(both[1].try_wait().unwrap().is_some());
-        both[0].kill().unwrap();
-        both[0].wait().unwrap();
+        let mut child = gone();
+        let pid = Pid::from_child(&child);
+        let kept = pidfd_open(pid, PidfdFlags::empty()).unwrap();
+        let it = Identity::read("Sample", pid, "secret", 5).unwrap();
+        child.wait().unwrap();
+        assert!(matches!(it.fate(None), Fate::Ended(None)));
+        assert!(matches!(it.fate(Some(kept)), Fate::Ended(Some(_))));
+        // A kept pidfd of somebody else is worth nothing.
+        let other = pidfd_open(rustix::process::getpid(), PidfdFlags::empty()).unwrap();
+        assert!(it.inode.is_none() || matches!(it.fate(Some(other)), Fate::Ended(None)));
+    }
+
+    #[test]
+    fn an_identity_of_an_older_version_is_loaded() {
+        let old = r#"{"name":"Sample","pid":7,"start_ticks":1,"boot_id":"b","inode":null,
+            "secret":"s","spawned_at_ms":2}"#;
+        let it: Identity = serde_json::from_str(old).unwrap();
+        assert_eq!((it.pid, it.pipes, it.log), (7, None, None));
     }
 
     #[test]
@@ -322,9 +341,10 @@ mod tests {
 
     #[test]
     fn a_name_with_parentheses_does_not_shift_the_fields() {
-        let line = b"7 (a) R 1 (b) S 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 4242 20";
+        let line = b"7 (a) R 1 (b) S 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 4242 20 1 2 3 4 5 6 7 8 9 10 \
+            11 12 13 14 15 16 17 18 19 20 21 22 23 24 25 26 27 28 9472";
         let stat = Stat::parse(line).unwrap();
         assert_eq!((stat.state, stat.parent, stat.group, stat.session), (b'S', 1, 2, 3));
-        assert_eq!(stat.start_ticks, 4242);
+        assert_eq!((stat.start_ticks, stat.status), (4242, Some(37 << 8)));
     }
 }

@@ -2,32 +2,44 @@
 //!
 //! Nothing here waits for the keeper but its first `list`: requests go out through a bounded queue, reports
 //! come in as events. A keeper that is not there is started; one from before this manager is taken over.
+//!
+//! When the link breaks it is made anew, to the same keeper if it answers, else to another one, which is given
+//! what it needs to adopt the children of the one before ([`Known`]). A request that is made meanwhile is
+//! dropped and not queued: which of those before it were still obeyed nobody knows, so that the manager derives
+//! all that is to be asked from what the keeper lists when it is back.
+
+mod connection;
+mod known;
 
 use std::{
     fs::OpenOptions,
     io,
     os::unix::fs::OpenOptionsExt,
     path::{Path, PathBuf},
-    process::{Command, Stdio},
+    process::{Child, Command, Stdio},
     sync::{
-        Arc,
+        Arc, Mutex, PoisonError,
         atomic::{AtomicI32, Ordering},
     },
     time::Duration,
 };
 
 use tokio::{
-    io::{AsyncBufReadExt, AsyncWriteExt, BufReader},
-    net::{UnixStream, unix::OwnedReadHalf},
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::UnixStream,
     sync::mpsc,
     task::JoinHandle,
     time::{Instant, sleep, timeout},
 };
 
+use self::{
+    connection::{Connection, line},
+    known::Known,
+};
 use crate::{
     keeper::{
         SUBCOMMAND,
-        protocol::{LINE_LIMIT_BYTES, Listed, Report, Request, Scope, Spawn},
+        protocol::{LINE_LIMIT_BYTES, Listed, Request, Scope, Spawn},
     },
     manager::Event,
 };
@@ -39,8 +51,10 @@ pub struct Keeper {
     /// 0 while it is not known.
     pid: Arc<AtomicI32>,
     children: Vec<Listed>,
-    /// As lines.
+    /// As lines. Closed while there is no link.
     requests: mpsc::Sender<Vec<u8>>,
+    /// Why there is no link; absent if there is one.
+    trouble: Option<String>,
     link: JoinHandle<()>,
 }
 
@@ -51,6 +65,9 @@ struct Place {
     socket: PathBuf,
     log: PathBuf,
     mailbox: mpsc::Sender<Event>,
+    known: Known,
+    /// Those that were started here, until they are reaped.
+    started: Arc<Mutex<Vec<Child>>>,
 }
 
 /// Why there is no keeper.
@@ -88,6 +105,15 @@ const PAUSE: Duration = Duration::from_millis(2);
 /// Requests that may wait for the keeper to read them. It reads all the time; one that does not is lost.
 const REQUESTS: usize = 16_384;
 
+/// The pause before the second attempt to get a keeper; before each further one twice as long, up to `LONGEST`.
+const SHORTEST: Duration = Duration::from_millis(20);
+
+/// So soon after the cause has gone there is a keeper again; until then an attempt costs a process.
+const LONGEST: Duration = Duration::from_millis(500);
+
+/// A link that has lasted so long was a good one, and the next attempt is made at once.
+const SOUND: Duration = Duration::from_secs(1);
+
 impl Keeper {
     /// Connects to the keeper, or starts one; learns what it holds.
     ///
@@ -99,25 +125,14 @@ impl Keeper {
         log: PathBuf,
         mailbox: mpsc::Sender<Event>,
     ) -> Result<Self, KeeperError> {
-        let place = Place { runtime: runtime.to_owned(), socket, log, mailbox };
-        let stream = place.stream().await?;
-        let pid = Arc::new(AtomicI32::new(peer(&stream)));
-        let (reading, mut writing) = stream.into_split();
-        let mut reports = Reports(BufReader::new(reading));
-        let list = line(&Request::List {});
-        let children = timeout(DEADLINE, async {
-            writing.write_all(&list).await.ok()?;
-            loop {
-                // What it reports before is told by the list as well.
-                if let Report::Children(children) = reports.next().await? {
-                    return Some(children);
-                }
-            }
-        });
-        let children = children.await.ok().flatten().ok_or(KeeperError::Mute)?;
+        let (known, started) = (Known::default(), Arc::default());
+        let runtime = runtime.to_owned();
+        let place = Place { runtime, socket, log, mailbox, known, started };
+        let (connection, children) = place.meet().await?;
+        let pid = Arc::new(AtomicI32::new(connection.peer()));
         let (requests, queue) = mpsc::channel(REQUESTS);
-        let link = tokio::spawn(link(place.clone(), reports, writing, queue));
-        Ok(Self { place, pid, children, requests, link })
+        let link = tokio::spawn(keep(place.clone(), Arc::clone(&pid), connection, queue));
+        Ok(Self { place, pid, children, requests, trouble: None, link })
     }
 
     /// Its process.
@@ -125,6 +140,23 @@ impl Keeper {
     pub fn pid(&self) -> Option<i32> {
         let pid = self.pid.load(Ordering::Relaxed);
         (pid != 0).then_some(pid)
+    }
+
+    /// Why there is none to be reached just now.
+    #[must_use]
+    pub fn trouble(&self) -> Option<&str> {
+        self.trouble.as_deref()
+    }
+
+    /// Takes note that it cannot be reached.
+    pub fn lost(&mut self, why: String) {
+        self.trouble = Some(why);
+    }
+
+    /// Tells it from now on what is asked, since it can be reached again.
+    pub fn found(&mut self, requests: mpsc::Sender<Vec<u8>>) {
+        self.requests = requests;
+        self.trouble = None;
     }
 
     /// What it held when it was connected to.
@@ -155,29 +187,27 @@ impl Keeper {
         self.tell(Request::Kill { name: name.to_owned() });
     }
 
-    /// Has it drop what it knows of a child that has ended.
+    /// Has it drop what it knows of a child that has ended, and drops what is kept of it here.
     pub fn forget(&self, name: &str) {
+        self.place.known.forget(name);
         self.tell(Request::Forget { name: name.to_owned() });
-    }
-
-    /// Starts another one in the place of one that is gone.
-    pub fn restart(&mut self) {
-        let (requests, queue) = mpsc::channel(REQUESTS);
-        self.requests = requests;
-        self.link.abort();
-        self.pid.store(0, Ordering::Relaxed);
-        self.link = tokio::spawn(link_anew(self.place.clone(), Arc::clone(&self.pid), queue));
     }
 
     /// Ends it, since nothing is left to keep.
     pub async fn end(self) {
-        let Self { requests, mut link, .. } = self;
-        drop(requests.send(line(&Request::End {})).await);
-        // It closes the connection when it ends.
-        if timeout(DEADLINE, &mut link).await.is_err() {
+        let Self { requests, mut link, place, .. } = self;
+        let told = requests.send(line(&Request::End {})).await;
+        drop(requests);
+        let ended = match told {
+            // It closes the connection when it ends.
+            Ok(()) => timeout(DEADLINE, &mut link).await.is_ok(),
+            Err(_) => timeout(DEADLINE, place.end()).await.is_ok(),
+        };
+        if !ended {
             tracing::warn!("the keeper does not end");
-            link.abort();
         }
+        link.abort();
+        place.reap();
     }
 
     fn tell(&self, request: Request) {
@@ -187,12 +217,52 @@ impl Keeper {
     fn send(&self, line: Vec<u8>) {
         // A queue that is full or closed belongs to a keeper that is lost, which is reported by itself.
         if let Err(error) = self.requests.try_send(line) {
-            tracing::error!(%error, "the keeper cannot be told");
+            tracing::debug!(%error, "the keeper cannot be told");
         }
     }
 }
 
 impl Place {
+    /// Gets a keeper that has all children; tells which.
+    async fn meet(&self) -> Result<(Connection, Vec<Listed>), KeeperError> {
+        let mut connection = Connection::new(self.stream().await?, self.known.clone());
+        self.reap();
+        match timeout(DEADLINE, self.complete(&mut connection)).await {
+            Ok(Some(children)) => Ok((connection, children)),
+            _ => Err(KeeperError::Mute),
+        }
+    }
+
+    /// Has the keeper adopt what it lacks.
+    async fn complete(&self, connection: &mut Connection) -> Option<Vec<Listed>> {
+        let children = connection.list().await?;
+        let logs = self.log.parent().unwrap_or(&self.runtime);
+        let missing = self.known.missing(&children, &self.runtime.join("running"), logs);
+        if missing.is_empty() {
+            return Some(children);
+        }
+        tracing::info!(count = missing.len(), "the keeper adopts what another one has left");
+        for adoption in missing {
+            connection.adopt(adoption).await.ok()?;
+        }
+        connection.list().await
+    }
+
+    /// Ends a keeper to which there is no link.
+    async fn end(&self) {
+        let Ok(mut stream) = UnixStream::connect(&self.socket).await else { return };
+        if stream.write_all(&line(&Request::End {})).await.is_ok() {
+            // It says so and hangs up.
+            drop(stream.read_to_end(&mut vec![]).await);
+        }
+    }
+
+    /// Reaps those who were started here and have ended.
+    fn reap(&self) {
+        let mut started = self.started.lock().unwrap_or_else(PoisonError::into_inner);
+        started.retain_mut(|it| matches!(it.try_wait(), Ok(None)));
+    }
+
     async fn stream(&self) -> Result<UnixStream, KeeperError> {
         if let Ok(stream) = UnixStream::connect(&self.socket).await {
             return Ok(stream);
@@ -201,7 +271,11 @@ impl Place {
         let until = Instant::now() + DEADLINE;
         loop {
             match UnixStream::connect(&self.socket).await {
-                Ok(stream) => return Ok(stream),
+                Ok(stream) => {
+                    let mut started = self.started.lock().unwrap_or_else(PoisonError::into_inner);
+                    started.push(child);
+                    return Ok(stream);
+                }
                 Err(source) => {
                     let has_ended = matches!(child.try_wait(), Ok(Some(_)));
                     if has_ended || Instant::now() > until {
@@ -227,97 +301,44 @@ impl Place {
     }
 }
 
-/// The reports of one connection.
-struct Reports(BufReader<OwnedReadHalf>);
-
-impl Reports {
-    /// The next report; `None` when the keeper is gone or talks nonsense. Not cancel safe.
-    async fn next(&mut self) -> Option<Report> {
-        let mut line = Vec::new();
-        let read = self.0.read_until(b'\n', &mut line).await.ok()?;
-        if read == 0 || read > LINE_LIMIT_BYTES {
-            return None;
-        }
-        serde_json::from_slice(&line)
-            .inspect_err(|error| tracing::error!(%error, "the keeper is not understood"))
-            .ok()
-    }
-}
-
-impl Reports {
-    /// Whether the report behind `exited` is already here and says that its whole tree has ended. That one
-    /// is then taken too: most daemons leave nothing behind, and both ends come in one write.
-    fn take_empty_of(&mut self, report: &Report) -> bool {
-        let Report::Exited { name, pid, .. } = report else { return false };
-        let waiting = self.0.buffer();
-        let Some(end) = waiting.iter().position(|&byte| byte == b'\n') else { return false };
-        let next: Option<Report> = serde_json::from_slice(&waiting[..end]).ok();
-        let is_its_own = matches!(
-            next, Some(Report::Empty { name: of, pid: leader }) if of == *name && leader == *pid
-        );
-        if is_its_own {
-            self.0.consume(end + 1);
-        }
-        is_its_own
-    }
-}
-
-/// Carries requests out and reports in, until either side is gone.
-async fn link(
+/// Keeps a link for as long as the manager has something to tell.
+async fn keep(
     place: Place,
-    mut reports: Reports,
-    mut writing: tokio::net::unix::OwnedWriteHalf,
+    pid: Arc<AtomicI32>,
+    mut connection: Connection,
     mut queue: mpsc::Receiver<Vec<u8>>,
 ) {
-    let hear = async {
-        while let Some(report) = reports.next().await {
-            let is_empty = reports.take_empty_of(&report);
-            if place.mailbox.send(Event::Reported { report, is_empty }).await.is_err() {
-                return;
+    let mut pause = Duration::ZERO;
+    loop {
+        let since = Instant::now();
+        connection.carry(&place.mailbox, &mut queue).await;
+        pid.store(0, Ordering::Relaxed);
+        if queue.is_closed() {
+            return;
+        }
+        drop(queue);
+        if since.elapsed() > SOUND {
+            pause = Duration::ZERO;
+        }
+        let mut why = "the keeper hung up".to_owned();
+        let (next, children) = loop {
+            drop(place.mailbox.send(Event::KeeperLost { why }).await);
+            sleep(pause).await;
+            pause = (2 * pause).clamp(SHORTEST, LONGEST);
+            match place.meet().await {
+                Ok(met) => break met,
+                Err(error) => why = chain(&error),
             }
-        }
-    };
-    let tell = async {
-        let mut lines = vec![];
-        while queue.recv_many(&mut lines, 64).await > 0 {
-            if writing.write_all(&lines.concat()).await.is_err() {
-                return;
-            }
-            lines.clear();
-        }
-        // The manager is ending; what the keeper still says is heard.
-        std::future::pending::<()>().await;
-    };
-    tokio::select! {
-        () = hear => {}
-        () = tell => {}
-    }
-    drop(place.mailbox.send(Event::KeeperLost).await);
-}
-
-/// As [`link`], with a keeper that has yet to be started.
-async fn link_anew(place: Place, pid: Arc<AtomicI32>, queue: mpsc::Receiver<Vec<u8>>) {
-    match place.stream().await {
-        Ok(stream) => {
-            pid.store(peer(&stream), Ordering::Relaxed);
-            let (reading, writing) = stream.into_split();
-            link(place, Reports(BufReader::new(reading)), writing, queue).await;
-        }
-        Err(error) => {
-            tracing::error!(%error, "no keeper can be had");
-            sleep(Duration::from_secs(1)).await;
-            drop(place.mailbox.send(Event::KeeperLost).await);
-        }
+        };
+        pid.store(next.peer(), Ordering::Relaxed);
+        let (requests, fresh) = mpsc::channel(REQUESTS);
+        (connection, queue) = (next, fresh);
+        drop(place.mailbox.send(Event::KeeperFound { children, requests }).await);
     }
 }
 
-/// The process at the other end; 0 if the kernel does not tell.
-fn peer(stream: &UnixStream) -> i32 {
-    stream.peer_cred().ok().and_then(|it| it.pid()).unwrap_or_default()
-}
-
-fn line(request: &Request) -> Vec<u8> {
-    let mut line = serde_json::to_vec(request).expect("strings and numbers are JSON");
-    line.push(b'\n');
-    line
+/// An error with its causes, on one line.
+fn chain(error: &dyn std::error::Error) -> String {
+    let causes = std::iter::successors(Some(error), |it| it.source());
+    causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
 }

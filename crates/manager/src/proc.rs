@@ -93,7 +93,7 @@ const EXEC: Duration = Duration::from_millis(500);
 
 /// Whether a process has a memory, but nothing in it yet: the kernel writes its auxiliary vector, which is
 /// never empty, together with its environment, which may be.
-fn is_within_exec(pid: Pid) -> io::Result<bool> {
+pub(crate) fn is_within_exec(pid: Pid) -> io::Result<bool> {
     let auxv = visible(fs::read(format!("/proc/{pid}/auxv")))?.unwrap_or_default();
     Ok(!auxv.is_empty() && auxv.iter().all(|&byte| byte == 0))
 }

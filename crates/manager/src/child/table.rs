@@ -83,6 +83,8 @@ impl Step<'_> {
             (Down | Failed | Pending | Waiting { .. }, Event::Adopted { pid, port, is_ready: true }) => self.up(pid, port, None),
             (Down | Failed | Pending | Waiting { .. }, Event::Adopted { pid, .. })                   => self.adopt(pid),
 
+            (Down | Failed | Pending | Waiting { .. }, Event::AdoptedEarly)                          => self.adopt_early(),
+
             // Between spawn and ready.
             (Starting { pid: None, .. }, Event::Spawned { pid })                       => self.spawned(pid),
             (Starting { pid: None, .. }, Event::SpawnFailed { step, errno }) if is_lasting(errno) => self.rest(Then::Fail, Some(policy::spawn_note(&step, errno))),
@@ -153,6 +155,11 @@ impl Step<'_> {
         let timer = self.timer(self.child.definition.start_timeout);
         self.go(Starting { pid: None, timer }, note);
         self.act(Action::Spawn);
+    }
+
+    fn adopt_early(&mut self) {
+        let timer = self.timer(self.child.definition.start_timeout);
+        self.go(Starting { pid: None, timer }, None);
     }
 
     fn adopt(&mut self, pid: Pid) {

@@ -12,6 +12,7 @@ use super::exec;
 use super::log::{Dropped, Log, Stream};
 use super::protocol::{Listed, Report, State, Status};
 use super::spawn::Started;
+use super::stray::Stray;
 use crate::identity::Identity;
 
 /// How long the pipes of an empty tree are read on. Nobody of the tree can write any more; whoever
@@ -44,6 +45,8 @@ pub(super) struct Child {
     control: Option<UnixStream>,
     leader: Leader,
     outputs: [Option<OwnedFd>; 2],
+    /// Pipes at their end, until nobody waits for them any more: see [`take_closing`](Self::take_closing).
+    closing: Vec<OwnedFd>,
     is_paused: bool,
     log: Option<Log>,
     /// What the log of one that has ended could not be told.
@@ -51,7 +54,11 @@ pub(super) struct Child {
     /// When it was read last, and until when it is left to fill its pipes.
     read_at_ms: u64,
     rests_until_ms: Option<u64>,
+    is_log_complete: bool,
     tree_empty_at_ms: Option<u64>,
+    is_adopted: bool,
+    /// Who is left of an adopted tree without its leader.
+    pub(super) strays: Vec<Stray>,
 }
 
 /// What stands for the leader, and so for its group.
@@ -59,6 +66,10 @@ pub(super) struct Child {
 pub(super) enum Leader {
     /// Its pid, which nobody else can have before it is reaped.
     Unreaped(Pid),
+    /// Somebody else's child now: what was opened and then seen to be it.
+    Adopted(OwnedFd),
+    /// Perhaps the leader, perhaps a stranger, and so out of reach.
+    Unverified(Option<OwnedFd>),
     /// What was opened before it was reaped: its pid may be somebody else's now. `None` if that
     /// failed; then nothing is sent to the group as a whole.
     Reaped(Option<OwnedFd>),
@@ -76,13 +87,56 @@ impl Child {
             control: Some(started.control),
             leader: Leader::Unreaped(pid),
             outputs: started.outputs.map(Some),
+            closing: Vec::new(),
             is_paused: false,
             log: Some(log),
             owed: Dropped::default(),
             read_at_ms: 0,
             rests_until_ms: None,
+            is_log_complete: false,
             tree_empty_at_ms: None,
+            is_adopted: false,
+            strays: Vec::new(),
         }
+    }
+
+    /// A child of a keeper that is gone. Without a log its output stays in its pipes.
+    pub(super) fn adopted(
+        identity: Identity,
+        leader: Leader,
+        outputs: [Option<OwnedFd>; 2],
+        log: Option<Log>,
+    ) -> Self {
+        let is_verified = matches!(leader, Leader::Adopted(_));
+        Self {
+            identity,
+            state: if is_verified { State::Running } else { State::Unverified },
+            sweeps_left: 0,
+            spawn_id: 0,
+            control: None,
+            leader,
+            outputs: if log.is_some() { outputs } else { [None, None] },
+            closing: Vec::new(),
+            is_paused: false,
+            log,
+            owed: Dropped::default(),
+            read_at_ms: 0,
+            rests_until_ms: None,
+            is_log_complete: false,
+            tree_empty_at_ms: None,
+            is_adopted: true,
+            strays: Vec::new(),
+        }
+    }
+
+    /// Whether its parent was a keeper that is gone, so that what it leaves behind does not come to this one.
+    pub(super) fn is_adopted(&self) -> bool {
+        self.is_adopted
+    }
+
+    /// Whether its leader lives or is unreaped.
+    pub(super) fn is_led(&self) -> bool {
+        !matches!(self.leader, Leader::Reaped(_))
     }
 
     /// What stands for the leader.
@@ -102,7 +156,7 @@ impl Child {
 
     /// Whether its tree is empty and its log complete.
     pub(super) fn is_empty(&self) -> bool {
-        !self.has_tree() && self.log.is_none()
+        !self.has_tree() && self.is_log_complete
     }
 
     /// Its pipes that are to be read now.
@@ -124,6 +178,12 @@ impl Child {
     /// Whether its log has files to compress that nobody was told of.
     pub(super) fn take_raw(&mut self) -> bool {
         self.log.as_mut().is_some_and(Log::take_raw)
+    }
+
+    /// Pipes that are to be closed, after nobody waits for them any more. Closing them is not enough for that:
+    /// the manager has them too.
+    pub(super) fn take_closing(&mut self) -> Vec<OwnedFd> {
+        std::mem::take(&mut self.closing)
     }
 
     /// Its log, until it is complete.
@@ -175,10 +235,23 @@ impl Child {
         if let State::Failed { .. } = self.state {
             return None;
         }
-        let (status, at_ms) = (status_of(status), now.unix_ms);
+        Some(self.ended(status_of(status), now))
+    }
+
+    /// Its leader is dead.
+    pub(super) fn ended(&mut self, status: Status, now: Now) -> Report {
+        let at_ms = now.unix_ms;
         self.state = State::Exited { status, at_ms };
         let Identity { name, pid, .. } = self.identity.clone();
-        Some(Report::Exited { name, pid, status, at_ms })
+        Report::Exited { name, pid, status, at_ms }
+    }
+
+    /// Its leader, which was adopted, is dead. Only what was seen to be it stands for its group from now on.
+    pub(super) fn bereave(&mut self) {
+        self.leader = match std::mem::replace(&mut self.leader, Leader::Reaped(None)) {
+            Leader::Adopted(pidfd) => Leader::Reaped(Some(pidfd)),
+            _ => Leader::Reaped(None),
+        };
     }
 
     /// What is told when it has become empty: only now may its name be used again.
@@ -209,7 +282,7 @@ impl Child {
         let (count, is_ended) = fill(pipe, buffer);
         log.append(stream, &buffer[..count], now);
         if is_ended {
-            *output = None;
+            self.closing.extend(output.take());
         } else if count < REST_BYTES && now.steady_ms <= self.read_at_ms + 1 {
             self.rests_until_ms = Some(now.steady_ms + REST_MS);
         }
@@ -226,8 +299,12 @@ impl Child {
     /// Does what is due by time: tries a full disk again, gives up pipes that do not end. True when
     /// the child has become empty.
     pub(super) fn tend(&mut self, buffer: &mut [u8], now: Now) -> bool {
-        let Some(log) = &mut self.log else { return false };
-        if log.retry_at_ms().is_some_and(|at| at <= now.steady_ms) {
+        if self.is_log_complete {
+            return false;
+        }
+        if let Some(log) = &mut self.log
+            && log.retry_at_ms().is_some_and(|at| at <= now.steady_ms)
+        {
             log.retry(now);
         }
         self.rests_until_ms = self.rests_until_ms.filter(|until| *until > now.steady_ms);
@@ -235,8 +312,9 @@ impl Child {
             self.drain(buffer, now);
         }
         let is_done = !self.is_blocked() && !self.has_tree() && self.outputs().next().is_none();
-        if is_done && let Some(log) = self.log.take() {
-            self.owed = log.finish(now);
+        if is_done {
+            self.owed = self.log.take().map(|log| log.finish(now)).unwrap_or_default();
+            self.is_log_complete = true;
         }
         is_done
     }
@@ -248,7 +326,7 @@ impl Child {
             if self.is_blocked() {
                 return;
             }
-            self.outputs[stream.index()] = None;
+            self.closing.extend(self.outputs[stream.index()].take());
         }
     }
 

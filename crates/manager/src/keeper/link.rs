@@ -1,10 +1,13 @@
 //! The one manager that is connected.
 
-use std::io::{self, ErrorKind, Read, Write};
+use std::io::{self, ErrorKind, Write};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::{UnixListener, UnixStream};
 
-use super::protocol::{LINE_LIMIT_BYTES, Report, Request};
+use rustix::io::Errno;
+
+use super::handed::{self, Groups, Handed};
+use super::protocol::{Adopt, LINE_LIMIT_BYTES, Report, Request};
 
 /// What is read at once; a request is usually shorter.
 const READ_BYTES: usize = 64 << 10;
@@ -18,6 +21,7 @@ const BACKLOG_BYTES: usize = 4 << 20;
 pub(super) struct Link {
     socket: UnixStream,
     input: Vec<u8>,
+    groups: Groups,
     line_end: Option<usize>,
     output: Vec<u8>,
     is_backed_up: bool,
@@ -49,6 +53,7 @@ impl Link {
         (peer.uid == rustix::process::geteuid()).then(|| Self {
             socket,
             input: Vec::new(),
+            groups: Groups::default(),
             line_end: None,
             output: Vec::new(),
             is_backed_up: false,
@@ -65,9 +70,10 @@ impl Link {
         self.line_end.is_some()
     }
 
-    /// Whether the manager leaves something unread, if that is new since the last call.
-    pub(super) fn turn_of_the_backlog(&mut self) -> Option<bool> {
-        let has_backlog = !self.output.is_empty();
+    /// Whether the manager leaves something unread, or is owed more than that, if that is new since the last
+    /// call.
+    pub(super) fn turn_of_the_backlog(&mut self, owes: bool) -> Option<bool> {
+        let has_backlog = owes || !self.output.is_empty();
         let was_backed_up = std::mem::replace(&mut self.is_backed_up, has_backlog);
         (was_backed_up != has_backlog).then_some(has_backlog)
     }
@@ -82,12 +88,12 @@ impl Link {
         }
         let before = self.input.len();
         self.input.resize(before + READ_BYTES, 0);
-        let read = self.socket.read(&mut self.input[before..]);
+        let read = handed::receive(&self.socket, &mut self.input[before..], &mut self.groups);
         self.input.truncate(before + read.as_ref().map_or(0, |count| *count));
         match read {
             Ok(0) => return Err(LinkError::Closed),
-            Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(()),
-            read => read?,
+            Err(Errno::AGAIN) => return Ok(()),
+            read => read.map_err(io::Error::from)?,
         };
         self.line_end = newline(&self.input[before..]).map(|at| before + at);
         match self.line_end {
@@ -96,13 +102,20 @@ impl Link {
         }
     }
 
-    /// The next request that was read; an error for a line that is none.
-    pub(super) fn next(&mut self) -> Option<Result<Request, serde_json::Error>> {
+    /// The next request that was read, with the descriptors that came with it; an error for a line that is
+    /// none.
+    pub(super) fn next(&mut self) -> Option<Result<(Request, Option<Handed>), serde_json::Error>> {
         let end = self.line_end.take()?;
         let request = serde_json::from_slice(&self.input[..end]);
         self.input.drain(..=end);
         self.line_end = newline(&self.input);
-        Some(request)
+        Some(request.map(|request| {
+            let carried = match &request {
+                Request::Adopt(Adopt { carried, .. }) => *carried,
+                _ => None,
+            };
+            (request, carried.and_then(|carried| self.groups.take(carried)))
+        }))
     }
 
     /// Queues a report.
@@ -114,6 +127,34 @@ impl Link {
             .expect("strings and numbers always serialise");
         self.output.push(b'\n');
         if self.output.len() > BACKLOG_BYTES { Err(LinkError::Backlog) } else { Ok(()) }
+    }
+
+    /// Whether all that was queued is written, so that descriptors may follow.
+    pub(super) fn is_idle(&self) -> bool {
+        self.output.is_empty()
+    }
+
+    /// Sends a report with descriptors, past the queue; false if the socket takes nothing now.
+    ///
+    /// They are not queued, so that a manager that does not read costs no descriptors.
+    ///
+    /// # Errors
+    /// [`LinkError::Broken`]
+    pub(super) fn hand(
+        &mut self,
+        report: &Report,
+        descriptors: &[BorrowedFd<'_>],
+    ) -> Result<bool, LinkError> {
+        let mut line = serde_json::to_vec(report).expect("strings and numbers always serialise");
+        line.push(b'\n');
+        match handed::send(&self.socket, &line, descriptors) {
+            Ok(count) => self.output.extend_from_slice(&line[count..]),
+            Err(Errno::AGAIN) => return Ok(false),
+            // Too many of this user's descriptors are on their way: the manager goes without these.
+            Err(Errno::TOOMANYREFS) => {}
+            Err(errno) => return Err(LinkError::Broken(errno.into())),
+        }
+        Ok(true)
     }
 
     /// Writes what the socket takes.

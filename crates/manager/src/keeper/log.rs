@@ -81,6 +81,15 @@ struct Begun {
     is_broken: bool,
 }
 
+/// What becomes of a last line without its end.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Torn {
+    /// Nobody will write the rest.
+    Ended,
+    /// Whoever wrote it lives.
+    Continued,
+}
+
 impl Log {
     /// Opens a daemon's log and continues `current`, mending what a crash left torn, and tells what
     /// was dropped before.
@@ -88,6 +97,18 @@ impl Log {
     /// # Errors
     /// Those of the file system.
     pub(super) fn open(settings: &LogSettings, owed: Dropped, now: Now) -> io::Result<Self> {
+        Self::open_as(settings, Torn::Ended, owed, now)
+    }
+
+    /// As [`open`](Self::open), for a child that goes on writing: a line that is not at its end stays open.
+    ///
+    /// # Errors
+    /// Those of the file system.
+    pub(super) fn resume(settings: &LogSettings, now: Now) -> io::Result<Self> {
+        Self::open_as(settings, Torn::Continued, Dropped::default(), now)
+    }
+
+    fn open_as(settings: &LogSettings, torn: Torn, owed: Dropped, now: Now) -> io::Result<Self> {
         let files = Files::open(&settings.dir, settings.keep)?;
         let (data, index) = files.current()?;
         let mut log = Self {
@@ -105,7 +126,7 @@ impl Log {
             dropped: owed,
             retry_at_ms: now.steady_ms + RETRY_MS,
         };
-        log.mend(now)?;
+        log.mend(torn, now)?;
         log.confess(now);
         Ok(log)
     }
@@ -372,10 +393,11 @@ impl Log {
         Ok(())
     }
 
-    /// Brings index and data in step after a crash, and ends a torn last line.
-    fn mend(&mut self, now: Now) -> io::Result<()> {
+    /// Brings index and data in step after a crash, and ends a torn last line unless it goes on.
+    fn mend(&mut self, torn: Torn, now: Now) -> io::Result<()> {
         let indexed = self.index.mend(self.data_bytes)?;
-        if !self.ends_with_newline()? {
+        let is_torn = !self.ends_with_newline()?;
+        if is_torn && torn == Torn::Ended {
             self.data.write_all(b"\n")?;
             self.data_bytes += 1;
         }
@@ -383,6 +405,10 @@ impl Log {
             let (time_ms, len) = (now.unix_ms, size(self.data_bytes - indexed));
             let piece = Piece { time_ms, offset: indexed, len, stream: Stream::Out, flags: 0 };
             self.index.append(&[piece])?;
+        }
+        if is_torn && torn == Torn::Continued {
+            let last = self.index.last_stream()?;
+            self.begun[last.index()] = Some(Begun { place: None, is_broken: false });
         }
         Ok(())
     }

@@ -5,11 +5,13 @@
 //! runtime. It obeys and reports (see [`protocol`]), and knows no policy: what is restarted, when,
 //! and whether, is not its business. It must not know the registry, the network or the command line.
 
+mod adopt;
 pub mod archive;
 mod archivist;
 mod child;
 mod clock;
 mod exec;
+pub(crate) mod handed;
 mod link;
 mod log;
 pub mod protocol;
@@ -17,6 +19,7 @@ mod requests;
 mod runtime;
 mod sources;
 mod spawn;
+mod stray;
 mod syscall;
 mod tree;
 mod turn;

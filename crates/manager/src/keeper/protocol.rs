@@ -19,6 +19,9 @@ pub const LINE_LIMIT_BYTES: usize = 4 << 20;
 pub enum Request {
     /// Starts a child. Answered by `spawned` or `spawn-failed`, each with the same id.
     Spawn(Spawn),
+    /// Takes over a child of a keeper that is gone. One that it has already it keeps as it is; of one
+    /// that is not the same process any more it signals nobody. `children` tells what came of it.
+    Adopt(Adopt),
     /// Sends one signal. Answered only if it cannot be sent.
     Signal {
         /// Whose child.
@@ -74,6 +77,27 @@ pub struct Spawn {
     pub log: LogSettings,
 }
 
+/// A child to take over, with what is left of it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Adopt {
+    /// Which process it was when it was spawned.
+    pub identity: Identity,
+    /// Where its output goes on.
+    pub log: LogSettings,
+    /// The descriptors that come with this line; absent if none do.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub carried: Option<Carried>,
+}
+
+/// Which descriptors come with a line: a pidfd of the leader, then these.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Carried {
+    /// The read end of its standard output.
+    pub out: bool,
+    /// The read end of its standard error.
+    pub err: bool,
+}
+
 /// Where the output of a child goes.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LogSettings {
@@ -109,6 +133,16 @@ pub enum Report {
         name: String,
         /// Which process it is.
         identity: Identity,
+    },
+    /// Descriptors for whoever outlives this keeper, once for each living child: after its spawn, and
+    /// after a `list`.
+    Held {
+        /// Whose.
+        name: String,
+        /// Its leader.
+        pid: i32,
+        /// Which descriptors come with this line.
+        carried: Carried,
     },
     /// The child could not be started; nothing of it is left.
     SpawnFailed {
@@ -182,6 +216,9 @@ pub enum State {
         /// Why.
         errno: i32,
     },
+    /// Adopted without proof that the process with its pid is it. Nothing of it is signalled, and the
+    /// name is not used, until that process has ended.
+    Unverified,
     /// Its leader is dead.
     Exited {
         /// How it ended.
@@ -199,6 +236,8 @@ pub enum Status {
     Code(i32),
     /// By this signal.
     Signal(i32),
+    /// Not known: nobody watched it, and the kernel does not tell afterwards.
+    Unknown,
 }
 
 /// What of a spawn failed.
@@ -207,6 +246,8 @@ pub enum Status {
 pub enum Step {
     /// The name: not one (EINVAL), or its tree is not empty yet (EBUSY).
     Name,
+    /// Telling whether a process is the one of before.
+    Verify,
     /// Opening the log.
     Log,
     /// Making the pipes.
@@ -243,7 +284,7 @@ pub enum Refusal {
     Unknown,
     /// A child lives, or what it left behind.
     Alive,
-    /// There is no process to signal, or no such signal.
+    /// There is no process to signal or to adopt, or no such signal.
     Gone,
     /// The line is not a request.
     Unreadable,

@@ -6,9 +6,10 @@ use rustix::io::Errno;
 
 use super::child::Child;
 use super::clock::Now;
+use super::handed::Handed;
 use super::link::Link;
 use super::log::{Dropped, Log};
-use super::protocol::{Refusal, Report, Request, Scope, Spawn, Step};
+use super::protocol::{Refusal, Report, Request, Scope, Spawn, State, Step};
 use super::spawn::{self, SpawnError};
 use super::turn::Keeper;
 use super::{sources, tree};
@@ -22,13 +23,16 @@ impl Keeper {
     pub(super) fn obey_one(&mut self, now: Now) {
         match self.link.as_mut().and_then(Link::next) {
             None => {}
-            Some(Ok(request)) => self.obey(&request, now),
+            Some(Ok((request, handed))) => self.obey(&request, handed, now),
             Some(Err(_)) => self.refuse("", None, Refusal::Unreadable),
         }
     }
 
-    pub(super) fn obey(&mut self, request: &Request, now: Now) {
+    pub(super) fn obey(&mut self, request: &Request, handed: Option<Handed>, now: Now) {
         let (request, name, outcome) = match request {
+            Request::Adopt(adopt) => {
+                ("adopt", Some(&adopt.identity.name), self.adopt(adopt, handed, now))
+            }
             Request::Spawn(order) => return self.spawn(order, now),
             Request::List {} => return self.list(),
             Request::Signal { name, signal, scope } => {
@@ -57,10 +61,13 @@ impl Keeper {
     }
 
     fn try_spawn(&mut self, order: &Spawn, now: Now) -> Result<(), SpawnError> {
-        if order.name.is_empty() || order.name.contains('/') || order.name.starts_with('.') {
+        if !is_name(&order.name) {
             return Err(SpawnError::at(Step::Name)(Errno::INVAL));
         }
         let before = self.find(&order.name).ok();
+        if before.is_some_and(|key| self.children[&key].state == State::Unverified) {
+            return Err(SpawnError::at(Step::Verify)(Errno::BUSY));
+        }
         if before.is_some_and(|key| !self.children[&key].is_empty()) {
             return Err(SpawnError::at(Step::Name)(Errno::BUSY));
         }
@@ -81,15 +88,21 @@ impl Keeper {
         before.map(|key| self.children.remove(&key));
         self.children.insert(self.last_key, child);
         self.living += 1;
+        self.owed.insert(self.last_key);
         Ok(())
     }
 
     fn list(&mut self) {
+        let living = self.children.iter().filter(|(_, child)| child.is_led());
+        self.owed = living.map(|(key, _)| *key).collect();
         self.tell(&Report::Children(self.children.values().map(Child::listed).collect()));
     }
 
     fn signal(&mut self, name: &str, signal: i32, scope: Scope) -> Result<(), Refusal> {
         let child = &self.children[&self.find(name)?];
+        if child.state == State::Unverified {
+            return Err(Refusal::Gone);
+        }
         let sent = match scope {
             _ if !(1..=libc::SIGRTMAX()).contains(&signal) => Err(Errno::INVAL),
             Scope::Leader => tree::signal_leader(child, signal),
@@ -100,7 +113,8 @@ impl Keeper {
 
     fn kill(&mut self, name: &str, now: Now) -> Result<(), Refusal> {
         let key = self.find(name)?;
-        if let Some(child) = self.children.get_mut(&key).filter(|child| child.has_tree()) {
+        let is_there = |child: &&mut Child| child.has_tree() && child.state != State::Unverified;
+        if let Some(child) = self.children.get_mut(&key).filter(is_there) {
             child.sweeps_left = SWEEPS;
             self.sweep_and_check(now);
         }
@@ -134,7 +148,7 @@ impl Keeper {
         Ok(())
     }
 
-    fn find(&self, name: &str) -> Result<u64, Refusal> {
+    pub(super) fn find(&self, name: &str) -> Result<u64, Refusal> {
         let is_it = |child: &Child| child.identity.name == name;
         let found = self.children.iter().find(|(_, child)| is_it(child));
         found.map(|(key, _)| *key).ok_or(Refusal::Unknown)
@@ -144,4 +158,9 @@ impl Keeper {
     pub(super) fn remove_identity(&self, name: &str) {
         drop(fs::remove_file(Identity::path(&self.runtime, name)));
     }
+}
+
+/// Whether a name may be that of a file of ours.
+pub(super) fn is_name(name: &str) -> bool {
+    !name.is_empty() && !name.contains('/') && !name.starts_with('.')
 }

@@ -5,7 +5,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use rustix::event::epoll;
 use rustix::io::Errno;
 
-use super::child::Child;
+use super::child::{Child, Leader};
 use super::link::Link;
 use super::log::Stream;
 use super::spawn::Started;
@@ -19,6 +19,8 @@ pub(super) enum Source {
     Signals,
     Control(u64),
     Output(u64, Stream),
+    /// Somebody of an adopted tree has ended.
+    Ended(u64),
 }
 
 impl Source {
@@ -30,6 +32,7 @@ impl Source {
             Self::Newcomer => 3,
             Self::Control(key) => key << 2,
             Self::Output(key, stream) => (key << 2) + 1 + stream.index() as u64,
+            Self::Ended(key) => (key << 2) + 3,
         }
     }
 
@@ -42,7 +45,8 @@ impl Source {
             (0, _) => Self::Newcomer,
             (key, 0) => Self::Control(key),
             (key, 1) => Self::Output(key, Stream::Out),
-            (key, _) => Self::Output(key, Stream::Err),
+            (key, 2) => Self::Output(key, Stream::Err),
+            (key, _) => Self::Ended(key),
         }
     }
 }
@@ -58,6 +62,35 @@ pub(super) fn watch_started(epoll: &OwnedFd, key: u64, started: &Started) -> Res
     watch(epoll, &started.control, Source::Control(key))?;
     let mut outputs = Stream::ALL.into_iter().zip(&started.outputs);
     outputs.try_for_each(|(stream, fd)| watch(epoll, fd, Source::Output(key, stream)))
+}
+
+/// Waits for all that an adopted child may say, and for its end.
+pub(super) fn watch_adopted(epoll: &OwnedFd, key: u64, child: &Child) -> Result<(), Errno> {
+    if let Leader::Adopted(pidfd) | Leader::Unverified(Some(pidfd)) = child.leader() {
+        watch(epoll, pidfd, Source::Ended(key))?;
+    }
+    let mut outputs = child.outputs();
+    outputs.try_for_each(|(stream, fd)| watch(epoll, fd, Source::Output(key, stream)))
+}
+
+/// Waits for the moment at which a dead process is reaped, and its status known to all.
+pub(super) fn watch_reaping(epoll: &OwnedFd, pidfd: &OwnedFd, key: u64) -> Result<(), Errno> {
+    let data = epoll::EventData::new_u64(Source::Ended(key).number());
+    // That is told unasked (EPOLLHUP).
+    epoll::modify(epoll, pidfd, data, epoll::EventFlags::empty())
+}
+
+/// Closes what a child will not say any more.
+pub(super) fn close(epoll: &OwnedFd, child: &mut Child) {
+    for pipe in child.take_closing() {
+        let_go(epoll, pipe);
+    }
+}
+
+/// Waits no longer for what is about to be closed.
+pub(super) fn let_go(epoll: &OwnedFd, fd: impl AsFd) {
+    // One that is not watched just now is none the worse for it.
+    let _ = epoll::delete(epoll, fd);
 }
 
 /// Reads a child's pipes or lets them be, as its log wants.
@@ -82,8 +115,8 @@ pub(super) fn promote(epoll: &OwnedFd, link: &Link) -> Result<(), Errno> {
 }
 
 /// Waits until the manager reads on, while it leaves something unread.
-pub(super) fn watch_backlog(epoll: &OwnedFd, link: &mut Link) {
-    let Some(has_backlog) = link.turn_of_the_backlog() else { return };
+pub(super) fn watch_backlog(epoll: &OwnedFd, link: &mut Link, owes: bool) {
+    let Some(has_backlog) = link.turn_of_the_backlog(owes) else { return };
     let is_wanted = if has_backlog { epoll::EventFlags::OUT } else { epoll::EventFlags::empty() };
     let data = epoll::EventData::new_u64(Source::Link.number());
     // It is watched, so this cannot fail.

@@ -74,8 +74,10 @@ pub(super) fn start(
     let ends = Ends { control: control_end.into(), outputs: [out_end, err_end] };
     let pid = syscall::fork(|| plan.perform(&ends)).map_err(SpawnError::at(Step::Spawn))?;
     // An early return drops `control`, and without its go the child ends.
-    let identity = Identity::read(&order.name, pid, &order.secret, now.unix_ms)
+    let mut identity = Identity::read(&order.name, pid, &order.secret, now.unix_ms)
         .map_err(|error| SpawnError::at(Step::Identity)(error.source))?;
+    identity.pipes = inode(&out).zip(inode(&err)).map(|(out, err)| [out, err]);
+    identity.log = Some(order.log.clone());
     identity
         .store(runtime)
         .map_err(|StoreError { source, .. }| SpawnError::at(Step::Identity)(source))?;
@@ -95,4 +97,8 @@ fn pipe() -> Result<(OwnedFd, OwnedFd), Errno> {
     let writer = format!("/proc/self/fd/{}", writer.as_raw_fd());
     let end = rustix::fs::open(writer, OFlags::RDWR | OFlags::CLOEXEC, Mode::empty())?;
     Ok((reader, end))
+}
+
+fn inode(pipe: &OwnedFd) -> Option<u64> {
+    rustix::fs::fstat(pipe).ok().map(|stat| stat.st_ino)
 }

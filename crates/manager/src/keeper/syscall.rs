@@ -49,6 +49,32 @@ pub(super) fn dead_child() -> Option<Pid> {
     Pid::from_raw(pid)
 }
 
+/// How a process ended for which a pidfd stands, as `wait` would tell it; `None` until it has been
+/// reaped, by whomever. Linux 6.15; EINVAL or ENOTTY before.
+///
+/// # Errors
+/// Those of the kernel: it does not know.
+pub(super) fn exit_status(pidfd: impl AsFd) -> Result<Option<i32>, Errno> {
+    const PIDFD_INFO_EXIT: u64 = 1 << 3;
+    /// `struct pidfd_info` as it began: the mask, twelve numbers, the status.
+    #[repr(C)]
+    struct Info {
+        mask: u64,
+        cgroup: u64,
+        ids: [u32; 11],
+        status: i32,
+    }
+    // `_IOWR(0xFF, 11, struct pidfd_info)`
+    const PIDFD_GET_INFO: u64 = 0xC040_FF0B;
+    const { assert!(size_of::<Info>() == 64) };
+    let mut info = Info { mask: PIDFD_INFO_EXIT, cgroup: 0, ids: [0; 11], status: 0 };
+    let fd = pidfd.as_fd().as_raw_fd();
+    // SAFETY: the descriptor is borrowed, hence open; the kernel writes at most the 64 bytes that
+    // the request names, and all of them are plain numbers.
+    outcome(unsafe { libc::syscall(libc::SYS_ioctl, fd, PIDFD_GET_INFO, &raw mut info) })?;
+    Ok((info.mask & PIDFD_INFO_EXIT != 0).then_some(info.status))
+}
+
 /// Gives every signal its default disposition: neither handlers nor ignored ones pass `exec` then.
 pub(super) fn default_signals() {
     // What the kernel takes as a disposition: handler, flags, restorer and mask, all zero. The C

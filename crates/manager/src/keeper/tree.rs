@@ -144,6 +144,9 @@ impl Orphans {
             if at == keeper {
                 return if at == pid { Root::Keeper } else { Root::Unknown };
             }
+            if let Some(owner) = adopted_led_by(at, stat, children) {
+                return Root::Owned(owner);
+            }
             if stat.parent == keeper
                 && let Some(owner) = self.owners.get(&at).copied().or_else(|| led_by(at, children))
             {
@@ -184,8 +187,13 @@ impl Snapshot {
 /// # Errors
 /// ESRCH if it is dead.
 pub(super) fn signal_leader(child: &Child, signal: i32) -> Result<(), Errno> {
-    let pid = child.unreaped().ok_or(Errno::SRCH)?;
-    syscall::signal(pidfd_open(pid, PidfdFlags::empty())?, signal, Target::Process)
+    match child.leader() {
+        Leader::Unreaped(pid) => {
+            syscall::signal(pidfd_open(*pid, PidfdFlags::empty())?, signal, Target::Process)
+        }
+        Leader::Adopted(pidfd) => syscall::signal(pidfd, signal, Target::Process),
+        Leader::Unverified(_) | Leader::Reaped(_) => Err(Errno::SRCH),
+    }
 }
 
 /// Sends a signal to the leader's group, whether or not the leader lives.
@@ -203,18 +211,23 @@ pub(super) fn signal_group(child: &Child, signal: i32) -> Result<(), Errno> {
                 sent => sent,
             }
         }
+        Leader::Unverified(_) => Err(Errno::SRCH),
+        // It died unseen; its number proves nothing, but the cookie does.
+        Leader::Reaped(None) if child.is_adopted() => signal_group_one_by_one(child, signal),
         Leader::Reaped(None) => Err(Errno::SRCH),
-        Leader::Reaped(Some(pidfd)) => match syscall::signal(pidfd, signal, Target::Group) {
-            Err(Errno::INVAL) => signal_group_one_by_one(child, signal),
-            sent => sent,
-        },
+        Leader::Adopted(pidfd) | Leader::Reaped(Some(pidfd)) => {
+            match syscall::signal(pidfd, signal, Target::Group) {
+                Err(Errno::INVAL) => signal_group_one_by_one(child, signal),
+                sent => sent,
+            }
+        }
     }
 }
 
 /// Whether anybody, dead and unreaped ones included, is in the leader's group.
 pub(super) fn has_group(child: &Child) -> bool {
     match child.leader() {
-        Leader::Unreaped(_) => true,
+        Leader::Unreaped(_) | Leader::Adopted(_) | Leader::Unverified(_) => true,
         Leader::Reaped(None) => false,
         Leader::Reaped(Some(pidfd)) => match syscall::signal(pidfd, 0, Target::Group) {
             // Asking by number harms nobody, even if it is somebody else's group by now.
@@ -260,6 +273,16 @@ fn led_by(pid: i32, children: &Children) -> Option<u64> {
     children.iter().find(|(_, child)| is_leader(child)).map(|(key, _)| *key)
 }
 
+/// The adopted child whose living leader this is.
+fn adopted_led_by(pid: i32, stat: &Stat, children: &Children) -> Option<u64> {
+    let is_leader = |child: &Child| {
+        matches!(child.leader(), Leader::Adopted(_))
+            && child.identity.pid == pid
+            && child.identity.start_ticks == stat.start_ticks
+    };
+    children.iter().find(|(_, child)| is_leader(child)).map(|(key, _)| *key)
+}
+
 fn is_led(stat: &Stat, child: &Child) -> bool {
     stat.session == child.identity.pid || stat.group == child.identity.pid
 }
@@ -275,10 +298,10 @@ fn carries(pid: i32, secret: &str) -> bool {
     holds(&environment(pid), secret)
 }
 
-/// Empty while the process is within `exec`. Read in one call, during which the kernel holds on to
+/// The environment of a process; empty while it is within `exec`. Read in one call, during which the kernel holds on to
 /// one program's memory: with two calls the process may begin another program between them, and its
 /// environment would end early.
-fn environment(pid: i32) -> Vec<u8> {
+pub(super) fn environment(pid: i32) -> Vec<u8> {
     let mut environment = Vec::with_capacity(ENVIRONMENT_BYTES);
     let Ok(file) = File::open(format!("/proc/{pid}/environ")) else { return environment };
     while let Ok(1..) = rustix::io::read(&file, spare_capacity(&mut environment)) {
@@ -287,13 +310,15 @@ fn environment(pid: i32) -> Vec<u8> {
     environment
 }
 
-fn holds(environment: &[u8], secret: &str) -> bool {
+/// Whether an environment has this cookie.
+pub(super) fn holds(environment: &[u8], secret: &str) -> bool {
     let mut variables = environment.split(|&byte| byte == 0);
     let cookie = |variable: &[u8]| variable.strip_prefix(b"DAE_SECRET=") == Some(secret.as_bytes());
     !secret.is_empty() && variables.any(cookie)
 }
 
-fn is_own_user(pid: i32) -> bool {
+/// Whether a process is this user's.
+pub(super) fn is_own_user(pid: i32) -> bool {
     let own = rustix::process::geteuid().as_raw();
     fs::metadata(format!("/proc/{pid}")).is_ok_and(|meta| meta.uid() == own)
 }
@@ -314,7 +339,8 @@ fn own_children_by_parent() -> Vec<Pid> {
     all_pids().into_iter().filter(is_own).collect()
 }
 
-fn all_pids() -> Vec<Pid> {
+/// All processes.
+pub(super) fn all_pids() -> Vec<Pid> {
     let Ok(entries) = fs::read_dir("/proc") else { return Vec::new() };
     entries.filter_map(|entry| parse(entry.ok()?.file_name().to_str()?)).collect()
 }

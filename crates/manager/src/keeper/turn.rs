@@ -36,7 +36,7 @@ const IDLE_MS: u64 = 60_000;
 
 /// How soon trees are looked at again when it could not be told whose an orphan is: no event says
 /// that an `exec` is over.
-const RECHECK_MS: u64 = 5;
+pub(super) const RECHECK_MS: u64 = 5;
 
 /// How many events one turn takes.
 const EVENTS: usize = 256;
@@ -56,15 +56,19 @@ pub(super) struct Keeper {
     pub(super) orphans: Orphans,
     pub(super) archivist: Archivist,
     pub(super) last_key: u64,
+    /// Whose descriptors the manager is to hold and has not been sent.
+    pub(super) owed: BTreeSet<u64>,
     /// Who waits for a moment: for room on the disk, or for the end of its pipes.
-    due: BTreeSet<u64>,
+    pub(super) due: BTreeSet<u64>,
     /// How many children's output waits for room on the disk.
     blocked: usize,
     /// How many children are not empty.
     pub(super) living: usize,
     alone_since_ms: Option<u64>,
     /// When trees are looked at though nobody died: see [`Orphans::is_in_doubt`].
-    recheck_at_ms: Option<u64>,
+    pub(super) recheck_at_ms: Option<u64>,
+    /// Since when it cannot be told whether somebody within `exec` is of an adopted tree.
+    pub(super) doubt_since_ms: Option<u64>,
     pub(super) is_ending: bool,
     buffer: Vec<u8>,
 }
@@ -92,10 +96,12 @@ impl Keeper {
             orphans: Orphans::default(),
             archivist: Archivist::default(),
             last_key: 0,
+            owed: BTreeSet::new(),
             due: BTreeSet::new(),
             blocked: 0,
             living: 0,
             recheck_at_ms: None,
+            doubt_since_ms: None,
             alone_since_ms: Some(Now::read().steady_ms),
             is_ending: false,
             buffer: vec![0; READ_BYTES],
@@ -148,6 +154,7 @@ impl Keeper {
             Source::Signals => self.reap(now),
             Source::Control(key) => self.listen_to(key),
             Source::Output(key, stream) => self.capture(key, stream, now),
+            Source::Ended(key) => self.look_after(key, now),
         }
     }
 
@@ -167,9 +174,10 @@ impl Keeper {
         }
         match link.next() {
             None => self.newcomer = Some(link),
-            Some(Ok(request)) if sources::promote(&self.epoll, &link).is_ok() => {
+            Some(Ok((request, handed))) if sources::promote(&self.epoll, &link).is_ok() => {
                 self.link = Some(link);
-                self.obey(&request, now);
+                self.owed.clear();
+                self.obey(&request, handed, now);
             }
             Some(_) => {}
         }
@@ -189,14 +197,16 @@ impl Keeper {
     fn flush(&mut self) {
         let flushed = self.link.as_mut().map_or(Ok(()), Link::flush);
         self.drop_link_on(flushed);
+        self.hand_on();
         if let Some(link) = &mut self.link {
-            sources::watch_backlog(&self.epoll, link);
+            sources::watch_backlog(&self.epoll, link, !self.owed.is_empty());
         }
     }
 
-    fn drop_link_on(&mut self, outcome: Result<(), LinkError>) {
+    pub(super) fn drop_link_on(&mut self, outcome: Result<(), LinkError>) {
         if outcome.is_err() {
             self.link = None;
+            self.owed.clear();
         }
     }
 
@@ -240,6 +250,8 @@ impl Keeper {
     /// Goes on killing, and sees which trees are empty. Nothing else empties one: its last process
     /// is always a child of the keeper, so its end is a SIGCHLD.
     pub(super) fn sweep_and_check(&mut self, now: Now) {
+        self.recheck_at_ms = None;
+        self.check_strays(now);
         self.check_trees(now);
         let killed = |(_, child): &(&u64, &mut Child)| child.sweeps_left > 0;
         let keys: Vec<u64> = self.children.iter_mut().filter(killed).map(|(key, _)| *key).collect();
@@ -252,8 +264,7 @@ impl Keeper {
     }
 
     fn check_trees(&mut self, now: Now) {
-        self.recheck_at_ms = None;
-        let is_open = |child: &Child| child.has_tree() && child.unreaped().is_none();
+        let is_open = |child: &Child| child.has_tree() && !child.is_adopted() && !child.is_led();
         if !self.children.values().any(is_open) {
             return;
         }
@@ -276,6 +287,7 @@ impl Keeper {
         let was_blocked = child.is_blocked();
         let limit = if self.blocked > 0 { CAREFUL_BYTES } else { READ_BYTES };
         child.capture(stream, &mut self.buffer[..limit], now);
+        sources::close(&self.epoll, child);
         self.blocked += usize::from(child.is_blocked());
         self.blocked -= usize::from(was_blocked);
         self.archivist.note(child.take_raw());
@@ -289,6 +301,7 @@ impl Keeper {
             let Some(child) = self.children.get_mut(&key) else { continue };
             let was_blocked = child.is_blocked();
             let has_emptied = child.tend(&mut self.buffer, now);
+            sources::close(&self.epoll, child);
             self.blocked += usize::from(child.is_blocked());
             self.blocked -= usize::from(was_blocked);
             self.archivist.note(child.take_raw());

@@ -6,7 +6,7 @@ use tokio::time::Instant;
 
 use super::{
     Manager,
-    ended::{self, End},
+    ended::End,
     entry::Entry,
     listing, plan, readiness,
     request::{Answer, Target},
@@ -16,11 +16,10 @@ use crate::{
     child::{Action, Event, Phase, State},
     definition::Ready,
     events::{Kind, What},
-    identity::{Identity, kill_trees},
-    keeper::protocol::{Listed, Report, State as Kept},
+    identity::Identity,
+    keeper::protocol::Report,
     name::Name,
     order::Link,
-    policy::Exit,
     scan::{self, Belonging},
 };
 
@@ -94,7 +93,7 @@ impl Manager {
         }
     }
 
-    fn spawn(&mut self, name: &Name) {
+    pub(super) fn spawn(&mut self, name: &Name) {
         self.last_spawn += 1;
         let secret = secret();
         let socket = self.socket_of(name);
@@ -118,6 +117,7 @@ impl Manager {
         entry.is_adopted = false;
         entry.spawn_failure = None;
         entry.announced = None;
+        entry.exited = None;
         let told = planned.and_then(|spawn| {
             entry.notify = notify.transpose()?;
             self.keeper.spawn(spawn).map_err(plan::PlanError::from)
@@ -127,7 +127,7 @@ impl Manager {
         }
     }
 
-    fn spawn_failed(&mut self, name: &Name, step: String, errno: i32) {
+    pub(super) fn spawn_failed(&mut self, name: &Name, step: String, errno: i32) {
         if let Some(entry) = self.entries.get_mut(name) {
             entry.spawn_failure = Some((step.clone(), errno));
         }
@@ -291,15 +291,16 @@ impl Manager {
                     self.ended(&name, End::new(pid, status, at_ms), is_empty);
                 }
             }
-            Report::Empty { name, pid } => self.step_by(&name, Event::Empty { pid: pid as u32 }),
+            Report::Empty { name, pid } => self.emptied(&name, pid),
             Report::Refused { request, name, reason } => {
                 tracing::debug!(request, name, ?reason, "the keeper refused");
             }
-            Report::Children(_) | Report::Ending {} => {}
+            // Those with descriptors do not come as far as this, and lists come when there is a new link.
+            Report::Held { .. } | Report::Children(_) | Report::Ending {} => {}
         }
     }
 
-    fn spawned(&mut self, name: &str, identity: Identity) {
+    pub(super) fn spawned(&mut self, name: &str, identity: Identity) {
         let Ok(name) = Name::new(name) else { return };
         let pid = identity.pid as u32;
         if let Some(entry) = self.entries.get_mut(&name) {
@@ -309,65 +310,6 @@ impl Manager {
         let announced = self.entries.get_mut(&name).and_then(|entry| entry.announced.take());
         if let Some((port, answer)) = announced {
             answer.send(self.check_ready(&name, pid, port));
-        }
-    }
-
-    fn step_by(&mut self, name: &str, event: Event) {
-        if let Ok(name) = Name::new(name) {
-            self.step(&name, event);
-        }
-    }
-
-    /// Takes over a child that an earlier manager left with the keeper.
-    pub(super) fn adopt_one(&mut self, name: &Name, listed: &Listed) {
-        let Some(entry) = self.entries.get_mut(name) else { return };
-        let pid = listed.identity.pid as u32;
-        entry.secret = Some(listed.identity.secret.clone());
-        entry.identity = Some(listed.identity.clone());
-        match listed.state {
-            Kept::Failed { .. } => return self.forget(name),
-            Kept::Starting | Kept::Running | Kept::Exited { .. } => {}
-        }
-        entry.is_adopted = true;
-        // It has told that it is ready, and will not tell again; nobody else can. And who lived for longer than
-        // it was given to become ready, was.
-        let is_ready = self.definition(name).is_some_and(|definition| {
-            let was_ready = ended::lived(listed).is_some_and(|it| it >= definition.start_timeout);
-            was_ready || definition.ready == Ready::Notify
-        });
-        self.step(name, Event::Adopted { pid, port: None, is_ready });
-    }
-
-    /// The keeper died, and with it the pipes of its children and their exit codes. What is provably ours
-    /// is ended; the policy of each daemon brings it back under the next keeper.
-    pub(super) fn keeper_lost(&mut self) {
-        tracing::error!("the keeper is gone; its children are ended and started again");
-        self.keeper.restart();
-        let with_process: Vec<(Name, u32)> = self
-            .entries
-            .iter()
-            .filter_map(|(name, entry)| Some((name.clone(), entry.child.state().pid()?)))
-            .collect();
-        let known = with_process.iter().filter_map(|(name, _)| self.identity_of(name).cloned());
-        kill_trees(&known.collect::<Vec<_>>());
-        for (name, pid) in with_process {
-            self.step(&name, Event::Exited { pid, exit: Exit::Unknown, is_empty: true });
-        }
-        let spawning = |entry: &Entry| {
-            matches!(
-                entry.child.state(),
-                State::Starting { pid: None, .. } | State::Stopping { pid: None, .. }
-            )
-        };
-        let owed: Vec<Name> = self
-            .entries
-            .iter()
-            .filter(|(_, entry)| spawning(entry))
-            .map(|(name, _)| name.clone())
-            .collect();
-        for name in owed {
-            let step = "cannot reach the keeper".to_owned();
-            self.spawn_failed(&name, step, libc::EPIPE);
         }
     }
 

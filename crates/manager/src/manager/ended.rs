@@ -26,6 +26,7 @@ impl End {
         let exit = match status {
             Status::Code(code) => Exit::Code(code),
             Status::Signal(signal) => Exit::Signal(signal),
+            Status::Unknown => Exit::Unknown,
         };
         Self { pid: pid.cast_unsigned(), exit, at_ms, is_told: false }
     }
@@ -54,14 +55,16 @@ impl Manager {
     /// A leader has ended.
     pub(super) fn ended(&mut self, name: &Name, end: End, is_empty: bool) {
         let Some(entry) = self.entries.get_mut(name) else { return };
+        entry.exited = Some(end.pid.cast_signed());
         entry.end = Some(end);
         self.step(name, Event::Exited { pid: end.pid, exit: end.exit, is_empty });
     }
 
     /// A child of an earlier manager may have ended since. It counts as one that was stable if it lived for long
     /// enough: whether it had failed before that, nobody knows any more.
-    pub(super) fn ended_unseen(&mut self, name: &Name, listed: &Listed) {
+    pub(super) fn ended_unseen(&mut self, listed: &Listed) {
         let Kept::Exited { status, at_ms } = listed.state else { return };
+        let Ok(name) = &Name::new(&listed.name) else { return };
         let lived = lived(listed).unwrap_or_default();
         if let Some(State::Up { stable: Some(timer), .. }) = self.state(name)
             && self.definition(name).is_some_and(|it| lived >= it.stable)

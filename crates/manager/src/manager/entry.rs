@@ -17,6 +17,8 @@ pub(super) struct Entry {
     pub(super) secret: Option<String>,
     /// The process that runs, once the keeper has told.
     pub(super) identity: Option<Identity>,
+    /// The leader of which it has been told that it has ended.
+    pub(super) exited: Option<i32>,
     /// When it came into its present state, in Unix ms.
     pub(super) since_ms: u64,
     /// The last transitions, oldest first.
@@ -53,6 +55,7 @@ impl Entry {
             child,
             secret: None,
             identity: None,
+            exited: None,
             since_ms: time::now_ms(),
             past: VecDeque::new(),
             notify: None,

@@ -82,6 +82,10 @@ impl Manager {
             *count = json!(count.as_u64().unwrap_or_default() + 1);
         }
         let recovery = recovered(&self.registry).unwrap_or_else(|| "ok".to_owned());
+        let mut keeper = json!({ "pid": self.keeper.pid() });
+        if let Some(trouble) = self.keeper.trouble() {
+            keeper["trouble"] = trouble.into();
+        }
         json!({
             "v": 1,
             "manager": {
@@ -90,7 +94,7 @@ impl Manager {
                 "unix": self.paths.socket(),
                 "version": env!("CARGO_PKG_VERSION"),
                 "uptime_ms": u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX),
-                "keeper": { "pid": self.keeper.pid() },
+                "keeper": keeper,
                 "daemons": states,
                 "registry": recovery,
                 "state": self.paths.logs().parent(),

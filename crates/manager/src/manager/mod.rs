@@ -11,6 +11,7 @@ mod foreign;
 mod listing;
 mod plan;
 mod readiness;
+mod reconcile;
 mod request;
 mod slots;
 mod timers;
@@ -20,7 +21,6 @@ mod watchers;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    fs,
     path::PathBuf,
     process,
     sync::Arc,
@@ -40,7 +40,7 @@ use self::{
 use crate::{
     child::{self, Child, State, Then},
     events::{self, Kind, What},
-    identity::{Identity, kill_trees},
+    identity::Identity,
     keeper::protocol::{Listed, Report},
     keeper_client::Keeper,
     name::Name,
@@ -62,8 +62,18 @@ pub enum Event {
         /// Of a child that has exited: whether its whole tree has ended with it.
         is_empty: bool,
     },
-    /// The keeper is gone.
-    KeeperLost,
+    /// The keeper cannot be reached; it is tried again.
+    KeeperLost {
+        /// Why.
+        why: String,
+    },
+    /// It can be reached again, or another one that has adopted its children.
+    KeeperFound {
+        /// What it has.
+        children: Vec<Listed>,
+        /// Where requests go from now on.
+        requests: mpsc::Sender<Vec<u8>>,
+    },
     /// The search for a child's readiness has a result.
     Probed(child::Event, Name),
     /// A look for foreign daemons has ended.
@@ -101,6 +111,8 @@ pub struct Manager {
     /// started it.
     tasks: JoinSet<()>,
     ending: Option<Ending>,
+    /// Whether what an earlier manager left has been taken over.
+    has_begun: bool,
     /// Whose logs go too, once they have been uninstalled.
     purged: BTreeSet<Name>,
     last_spawn: u64,
@@ -171,6 +183,7 @@ impl Manager {
             foreigners: Foreigners::new(),
             tasks: JoinSet::new(),
             ending: None,
+            has_begun: false,
             purged: BTreeSet::new(),
             last_spawn: 0,
         }
@@ -182,7 +195,8 @@ impl Manager {
         if let Some(problem) = listing::recovered(&self.registry) {
             self.note(&format!("the registry was broken: {problem}"), None);
         }
-        self.adopt();
+        let children = self.keeper.take_children();
+        self.reconcile(children);
         if !start_enabled {
             return;
         }
@@ -224,7 +238,12 @@ impl Manager {
         match event {
             Event::Asked(asked) => self.answer(asked),
             Event::Reported { report, is_empty } => self.reported(report, is_empty),
-            Event::KeeperLost => self.keeper_lost(),
+            Event::KeeperLost { why } => self.keeper_lost(why),
+            Event::KeeperFound { children, requests } => {
+                self.keeper.found(requests);
+                self.note("the keeper is back", None);
+                self.reconcile(children);
+            }
             Event::Probed(event, name) => self.step(&name, event),
             Event::Scanned(look) => self.looked(look),
             Event::ForeignEnded(pid) => self.foreigners.ended(pid),
@@ -319,48 +338,6 @@ impl Manager {
         match history.append(what, time::now_ms()) {
             Ok(event) => self.watchers.told(&event),
             Err(error) => tracing::warn!(%error, "the history has a gap"),
-        }
-    }
-
-    /// Takes over what a manager before this one left with the keeper.
-    fn adopt(&mut self) {
-        let children = self.keeper.take_children();
-        self.end_unkept(&children);
-        let mut adopted = vec![];
-        for listed in children {
-            match Name::new(&listed.name) {
-                Ok(name) if self.entries.contains_key(&name) => {
-                    self.adopt_one(&name, &listed);
-                    adopted.push((name, listed));
-                }
-                _ => {
-                    tracing::info!(name = listed.name, "ending what is no longer installed");
-                    self.keeper.kill(&listed.name);
-                    self.keeper.forget(&listed.name);
-                }
-            }
-        }
-        // All are known before the first end is told: it may concern others.
-        for (name, listed) in adopted {
-            self.ended_unseen(&name, &listed);
-        }
-    }
-
-    /// Ends what a keeper that is gone has left running: nobody reads its output or would see its end.
-    fn end_unkept(&self, kept: &[Listed]) {
-        let files = fs::read_dir(self.paths.running()).into_iter().flatten().flatten();
-        let files =
-            files.map(|it| it.path()).filter(|it| it.extension().is_some_and(|it| it == "json"));
-        let stored = files.filter_map(|file| Some((Identity::load(&file).ok()?, file)));
-        let (unkept, files): (Vec<_>, Vec<_>) =
-            stored.filter(|(it, _)| !kept.iter().any(|kept| kept.name == it.name)).unzip();
-        for identity in unkept.iter().filter(|it| it.is_alive()) {
-            tracing::warn!(name = identity.name, pid = identity.pid, "ending what has no keeper");
-        }
-        kill_trees(&unkept);
-        for file in files {
-            // One that stays is told from a live process by its content.
-            drop(fs::remove_file(file));
         }
     }
 

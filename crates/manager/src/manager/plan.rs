@@ -197,6 +197,7 @@ fn unquoted(value: &str) -> &str {
 pub(super) fn step_words(step: Step) -> &'static str {
     match step {
         Step::Name => "cannot use the name: its tree has not ended",
+        Step::Verify => "cannot tell whether the process of before is still it",
         Step::Log => "cannot open the log",
         Step::Pipe => "cannot make the pipes",
         Step::Spawn => "cannot make the process",

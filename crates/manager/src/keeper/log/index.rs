@@ -75,16 +75,28 @@ impl Index {
         Ok(end)
     }
 
+    /// Which stream the last piece is of.
+    pub(super) fn last_stream(&mut self) -> io::Result<Stream> {
+        let last = self.record_before(self.bytes)?;
+        let is_err = last.is_some_and(|record| record[20] == Stream::Err.letter());
+        Ok(if is_err { Stream::Err } else { Stream::Out })
+    }
+
     /// Where the piece ends whose record does at `bytes`.
     fn piece_end(&mut self, bytes: u64) -> io::Result<u64> {
-        let Some(at) = bytes.checked_sub(RECORD_BYTES) else { return Ok(0) };
-        let mut record = [0; RECORD_BYTES as usize];
-        self.file.seek(SeekFrom::Start(at))?;
-        self.file.read_exact(&mut record)?;
+        let Some(record) = self.record_before(bytes)? else { return Ok(0) };
         let [mut offset, mut len] = [[0; 8]; 2];
         offset.copy_from_slice(&record[8..16]);
         len[..4].copy_from_slice(&record[16..20]);
         Ok(u64::from_le_bytes(offset).saturating_add(u64::from_le_bytes(len)))
+    }
+
+    fn record_before(&mut self, bytes: u64) -> io::Result<Option<[u8; RECORD_BYTES as usize]>> {
+        let Some(at) = bytes.checked_sub(RECORD_BYTES) else { return Ok(None) };
+        let mut record = [0; RECORD_BYTES as usize];
+        self.file.seek(SeekFrom::Start(at))?;
+        self.file.read_exact(&mut record)?;
+        Ok(Some(record))
     }
 }
 

@@ -158,6 +158,19 @@ fn what_a_crash_tore_is_mended() {
 }
 
 #[test]
+fn a_line_whose_writer_lives_is_continued() {
+    let dir = tempfile::tempdir().unwrap();
+    open(&dir, 9).append(Stream::Err, b"one\nha", at(1));
+    let (max_bytes, keep, patience_ms) = (MAX_BYTES, 9, PATIENCE_MS);
+    let settings = LogSettings { dir: dir.path().to_owned(), max_bytes, keep, patience_ms };
+    let mut log = Log::resume(&settings, at(2)).unwrap();
+    // No rotation within a line, either.
+    log.rotate(at(2));
+    log.append(Stream::Err, b"lf\n", at(2));
+    assert_eq!(current(&dir), b"one\nhalf\n");
+}
+
+#[test]
 fn a_record_without_its_bytes_is_cut() {
     let dir = tempfile::tempdir().unwrap();
     let mut log = open(&dir, 9);

@@ -1,0 +1,213 @@
+//! Taking over the children of a keeper that is gone, and handing on what makes that possible.
+//!
+//! Such a child belongs to somebody else by now (init, as a rule): its pidfd tells its death instead
+//! of SIGCHLD, and the kernel remembers its status for whoever has a pidfd (Linux 6.15). What its
+//! tree looks like without it is told in `stray`.
+
+use std::fs::{self, Metadata, OpenOptions};
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
+use std::path::PathBuf;
+
+use rustix::process::{Pid, PidfdFlags, pidfd_open};
+
+use super::child::{Child, Leader};
+use super::clock::Now;
+use super::handed::Handed;
+use super::link::{Link, LinkError};
+use super::log::{Log, Stream};
+use super::protocol::{Adopt, Carried, Refusal, Report, State, Status};
+use super::requests::is_name;
+use super::turn::{Keeper, RECHECK_MS};
+use super::{sources, syscall};
+use crate::identity::{Fate, Identity, Stat, has_ended};
+
+impl Keeper {
+    pub(super) fn adopt(
+        &mut self,
+        adopt: &Adopt,
+        handed: Option<Handed>,
+        now: Now,
+    ) -> Result<(), Refusal> {
+        let identity = &adopt.identity;
+        if !is_name(&identity.name) {
+            return Err(Refusal::Unknown);
+        }
+        if let Ok(key) = self.find(&identity.name) {
+            if self.children[&key].state != State::Unverified {
+                return Ok(());
+            }
+            // Now it may be possible to tell.
+            self.children.remove(&key);
+            self.living -= 1;
+        }
+        let (kept, outputs) = match handed {
+            Some(Handed { pidfd, outputs }) => (Some(pidfd), Some(outputs)),
+            None => (None, None),
+        };
+        let leader = match identity.fate(kept) {
+            Fate::Runs(pidfd) | Fate::Ended(Some(pidfd)) => Leader::Adopted(pidfd),
+            Fate::Ended(None) => Leader::Reaped(None),
+            Fate::Unclear(pidfd) => Leader::Unverified(pidfd),
+            Fate::OtherBoot => {
+                self.remove_identity(&identity.name);
+                return Err(Refusal::Gone);
+            }
+        };
+        let outputs = match (outputs, &leader) {
+            (Some(outputs), _) => outputs,
+            (None, Leader::Adopted(_)) => reopened(identity),
+            (None, _) => [None, None],
+        };
+        // With a log that cannot be opened the child goes on until its pipes are full.
+        let log = Log::resume(&adopt.log, now).ok();
+        let child = Child::adopted(identity.clone(), leader, outputs, log);
+        self.last_key += 1;
+        // What cannot be watched now is looked at whenever anything else is.
+        let _ = sources::watch_adopted(&self.epoll, self.last_key, &child);
+        self.children.insert(self.last_key, child);
+        self.living += 1;
+        if !Identity::path(&self.runtime, &identity.name).exists() {
+            // For the keeper after this one; without it the manager still knows.
+            drop(identity.store(&self.runtime));
+        }
+        self.owed.insert(self.last_key);
+        self.look_after(self.last_key, now);
+        Ok(())
+    }
+
+    /// Somebody of an adopted tree has ended: its leader, or who was left of it.
+    pub(super) fn look_after(&mut self, key: u64, now: Now) {
+        let Some(child) = self.children.get_mut(&key) else { return };
+        let has_lost_its_leader = match child.leader() {
+            Leader::Adopted(pidfd) | Leader::Unverified(Some(pidfd)) => has_ended(pidfd),
+            Leader::Reaped(_) => child.state == State::Unverified,
+            Leader::Unverified(None) | Leader::Unreaped(_) => false,
+        };
+        if has_lost_its_leader {
+            self.bury(key, now);
+        }
+        // Many may end at once: one look is enough for all of them.
+        self.recheck_at_ms.get_or_insert(now.steady_ms + RECHECK_MS);
+    }
+
+    /// Tells how an adopted leader has ended, once that is known.
+    fn bury(&mut self, key: u64, now: Now) {
+        let Some(child) = self.children.get_mut(&key) else { return };
+        let status = match child.leader() {
+            Leader::Adopted(pidfd) => match status(pidfd, &child.identity) {
+                Ok(status) => status,
+                Err(Unreaped) => match sources::watch_reaping(&self.epoll, pidfd, key) {
+                    Ok(()) => return,
+                    Err(_) => Status::Unknown,
+                },
+            },
+            _ => Status::Unknown,
+        };
+        if let Leader::Adopted(pidfd) | Leader::Unverified(Some(pidfd)) = child.leader() {
+            sources::let_go(&self.epoll, pidfd);
+        }
+        child.bereave();
+        let report = child.ended(status, now);
+        self.tell(&report);
+    }
+
+    /// Hands the manager what it needs if this keeper dies.
+    pub(super) fn hand_on(&mut self) {
+        while self.link.as_ref().is_some_and(Link::is_idle)
+            && let Some(key) = self.owed.pop_first()
+        {
+            let (Some(child), Some(link)) = (self.children.get(&key), &mut self.link) else {
+                continue;
+            };
+            match hand(link, child) {
+                Ok(true) => {}
+                Ok(false) => {
+                    self.owed.insert(key);
+                    return;
+                }
+                Err(error) => self.drop_link_on(Err(error)),
+            }
+        }
+    }
+}
+
+/// False if it is to be tried again.
+fn hand(link: &mut Link, child: &Child) -> Result<bool, LinkError> {
+    let opened;
+    let pidfd = match child.leader() {
+        Leader::Adopted(pidfd) => pidfd.as_fd(),
+        Leader::Unreaped(pid) => match pidfd_open(*pid, PidfdFlags::empty()) {
+            Ok(pidfd) => {
+                opened = pidfd;
+                opened.as_fd()
+            }
+            Err(_) => return Ok(true),
+        },
+        Leader::Unverified(_) | Leader::Reaped(_) => return Ok(true),
+    };
+    let mut carried = Carried::default();
+    let mut descriptors = vec![pidfd];
+    for (stream, pipe) in child.outputs() {
+        match stream {
+            Stream::Out => carried.out = true,
+            Stream::Err => carried.err = true,
+        }
+        descriptors.push(pipe.as_fd());
+    }
+    let Identity { name, pid, .. } = child.identity.clone();
+    link.hand(&Report::Held { name, pid, carried }, &descriptors)
+}
+
+/// The process is dead, and how it died is not to be told from here before it is reaped.
+struct Unreaped;
+
+/// How a process ended that was not our child.
+fn status(pidfd: &OwnedFd, identity: &Identity) -> Result<Status, Unreaped> {
+    let reaped = || syscall::exit_status(pidfd).ok().flatten();
+    let told = reaped().or_else(|| status_of_zombie(identity)).or_else(reaped);
+    match told {
+        Some(status) if libc::WIFSIGNALED(status) => Ok(Status::Signal(libc::WTERMSIG(status))),
+        Some(status) => Ok(Status::Code(libc::WEXITSTATUS(status))),
+        // The kernel will know.
+        None if syscall::exit_status(pidfd).is_ok() => Err(Unreaped),
+        None => Ok(Status::Unknown),
+    }
+}
+
+/// What a zombie shows, if it shows it to us: otherwise its status seems to be zero.
+fn status_of_zombie(identity: &Identity) -> Option<i32> {
+    let pid = Pid::from_raw(identity.pid)?;
+    let stat = Stat::of(pid).ok()?;
+    let is_it = stat.start_ticks == identity.start_ticks && stat.is_dead();
+    // Both are shown to those who may trace it.
+    let is_shown = || fs::read(format!("/proc/{}/io", identity.pid)).is_ok();
+    stat.status.filter(|&status| is_it && (status != 0 || is_shown()))
+}
+
+/// The read ends of its pipes, made anew from the write ends that it has.
+fn reopened(identity: &Identity) -> [Option<OwnedFd>; 2] {
+    let Some(pipes) = identity.pipes else { return [None, None] };
+    Stream::ALL.map(|stream| reopen(identity.pid, stream, pipes[stream.index()]))
+}
+
+/// The pipe is where it was given, or somewhere else with the leader, or with one of its descendants. That
+/// the pid is no stranger's does not matter: it is the inode that is asked for.
+fn reopen(leader: i32, stream: Stream, inode: u64) -> Option<OwnedFd> {
+    let usual = PathBuf::from(format!("/proc/{leader}/fd/{}", stream.index() + 1));
+    open_pipe(&usual, inode).or_else(|| {
+        let tree = crate::proc::tree(leader.cast_unsigned()).unwrap_or_default();
+        let tables =
+            tree.into_iter().filter_map(|pid| fs::read_dir(format!("/proc/{pid}/fd")).ok());
+        tables.flatten().flatten().find_map(|entry| open_pipe(&entry.path(), inode))
+    })
+}
+
+fn open_pipe(path: &PathBuf, inode: u64) -> Option<OwnedFd> {
+    let is_it = |it: &Metadata| it.file_type().is_fifo() && it.ino() == inode;
+    // Opening whatever it is might wait, or do something.
+    fs::metadata(path).ok().filter(is_it)?;
+    let pipe = OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK).open(path).ok()?;
+    pipe.metadata().ok().filter(is_it)?;
+    Some(pipe.into())
+}

@@ -1,0 +1,150 @@
+//! What is left of an adopted tree when its leader is dead.
+//!
+//! Its orphans do not come to this keeper, so nothing tells by itself who they are: they are looked
+//! for by cookie and by group, once, and then their pidfds are waited for. Nobody left at a further
+//! look means that the tree is empty. Zombies do not count; they are their parent's matter.
+//!
+//! Where a child has a cgroup, [`members`] and the sweep in `tree` are what it replaces.
+
+use std::collections::{BTreeMap, HashMap};
+use std::os::fd::OwnedFd;
+
+use rustix::process::{Pid, PidfdFlags, pidfd_open};
+
+use super::child::Child;
+use super::clock::Now;
+use super::sources::{self, Source};
+use super::tree;
+use super::turn::{Keeper, RECHECK_MS};
+use crate::identity::{Stat, has_ended};
+
+/// How long somebody within `exec`, who shows no cookie for a moment, keeps trees from being called empty.
+const DOUBT_MS: u64 = 1_000;
+
+/// One process of such a tree.
+#[derive(Debug)]
+pub(super) struct Stray {
+    pid: i32,
+    pidfd: OwnedFd,
+}
+
+impl Keeper {
+    /// Sees who is left of adopted trees, and which of them are empty.
+    pub(super) fn check_strays(&mut self, now: Now) {
+        for child in self.children.values_mut() {
+            child.strays.retain(|stray| !has_ended(&stray.pidfd));
+        }
+        let is_sought = |child: &Child| {
+            child.is_adopted()
+                && child.has_tree()
+                && !child.is_led()
+                && (child.strays.is_empty() || child.sweeps_left > 0)
+        };
+        let sought: Vec<u64> =
+            self.children.iter().filter(|(_, it)| is_sought(it)).map(|(key, _)| *key).collect();
+        if sought.is_empty() {
+            self.doubt_since_ms = None;
+            return;
+        }
+        let sought: BTreeMap<u64, &Child> =
+            sought.into_iter().map(|key| (key, &self.children[&key])).collect();
+        let keys: Vec<u64> = sought.keys().copied().collect();
+        let Members { found, is_in_doubt } = members(&sought);
+        for (key, stray) in found {
+            self.watch_stray(key, stray);
+        }
+        let is_in_doubt = is_in_doubt && self.may_doubt(now);
+        for key in keys {
+            let Some(child) = self.children.get_mut(&key) else { continue };
+            if child.strays.is_empty() && !is_in_doubt {
+                child.tree_emptied(now);
+                self.orphans.emptied(key);
+                self.due.insert(key);
+            }
+        }
+    }
+
+    fn watch_stray(&mut self, key: u64, stray: Stray) {
+        let Some(child) = self.children.get_mut(&key) else { return };
+        let is_known = child.strays.iter().any(|it| it.pid == stray.pid);
+        if !is_known && sources::watch(&self.epoll, &stray.pidfd, Source::Ended(key)).is_ok() {
+            child.strays.push(stray);
+        }
+    }
+
+    /// Looks again soon; false when that has gone on for too long.
+    fn may_doubt(&mut self, now: Now) -> bool {
+        let since = *self.doubt_since_ms.get_or_insert(now.steady_ms);
+        let may = now.steady_ms < since + DOUBT_MS;
+        if may {
+            self.recheck_at_ms = Some(now.steady_ms + RECHECK_MS);
+        }
+        may
+    }
+}
+
+/// Who was found, by the key of its child, and whether somebody could not be told.
+#[derive(Default)]
+struct Members {
+    found: Vec<(u64, Stray)>,
+    is_in_doubt: bool,
+}
+
+/// Looks for the living processes of these trees, in one pass over all processes.
+fn members(children: &BTreeMap<u64, &Child>) -> Members {
+    let by_cookie: HashMap<&[u8], u64> =
+        children.iter().map(|(key, it)| (it.identity.secret.as_bytes(), *key)).collect();
+    let by_group: HashMap<i32, u64> =
+        children.iter().map(|(key, it)| (it.identity.pid, *key)).collect();
+    let mut members = Members::default();
+    let mut of_groups = Vec::new();
+    for pid in tree::all_pids() {
+        let Some(stat) = Stat::of(pid).ok().filter(|stat| !stat.is_dead()) else { continue };
+        let Some(pidfd) = open(pid, &stat) else { continue };
+        let stray = Stray { pid: pid.as_raw_pid(), pidfd };
+        match cookie(stray.pid) {
+            Cookie::Is(cookie) if by_cookie.contains_key(&cookie[..]) => {
+                members.found.push((by_cookie[&cookie[..]], stray));
+                continue;
+            }
+            Cookie::Unclear => members.is_in_doubt = true,
+            Cookie::Is(_) | Cookie::None => {}
+        }
+        of_groups.extend(by_group.get(&stat.group).map(|key| (*key, stray)));
+    }
+    // The number of a group is its own for as long as anybody is in it, so it is asked for last.
+    of_groups.retain(|(key, _)| tree::has_group(children[key]));
+    members.found.extend(of_groups);
+    members
+}
+
+/// The cookie of a process.
+enum Cookie {
+    Is(Vec<u8>),
+    None,
+    /// It shows no environment just now.
+    Unclear,
+}
+
+fn cookie(pid: i32) -> Cookie {
+    if !tree::is_own_user(pid) {
+        return Cookie::None;
+    }
+    let environment = tree::environment(pid);
+    match crate::proc::variable_in(&environment, "DAE_SECRET") {
+        Some(cookie) if !cookie.is_empty() => Cookie::Is(cookie.to_vec()),
+        None if environment.is_empty() && is_within_exec(pid) => Cookie::Unclear,
+        _ => Cookie::None,
+    }
+}
+
+fn is_within_exec(pid: i32) -> bool {
+    crate::proc::is_within_exec(pid.cast_unsigned()).unwrap_or(false)
+}
+
+/// A pidfd of the process that was seen, and not of whoever has the pid now.
+fn open(pid: Pid, seen: &Stat) -> Option<OwnedFd> {
+    let pidfd = pidfd_open(pid, PidfdFlags::empty()).ok()?;
+    let is_same = Stat::of(pid).is_ok_and(|stat| stat.start_ticks == seen.start_ticks);
+    is_same.then_some(pidfd)
+}

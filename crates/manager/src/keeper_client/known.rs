@@ -1,0 +1,134 @@
+//! What the manager keeps of the keeper's children, for the keeper after it.
+
+use std::{
+    collections::{BTreeMap, HashSet},
+    fs,
+    os::fd::OwnedFd,
+    path::Path,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use crate::{
+    identity::Identity,
+    keeper::{
+        handed::Handed,
+        protocol::{Adopt, Listed, LogSettings, Report, State},
+    },
+};
+
+/// All children that the keeper is not to forget.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Known(Arc<Mutex<BTreeMap<String, Child>>>);
+
+#[derive(Debug, Default)]
+struct Child {
+    /// Absent until it is told that it runs.
+    identity: Option<Identity>,
+    /// Of the leader with this pid. Absent if this process had no room for more descriptors.
+    handed: Option<(i32, Handed)>,
+}
+
+/// For identities from before they said where the output goes.
+const LOG_MAX_BYTES: u64 = 10 << 20;
+const LOG_KEEP: usize = 10;
+const LOG_PATIENCE_MS: u64 = 10_000;
+
+impl Known {
+    /// Takes note of what the keeper reports, before anybody hears it.
+    pub(super) fn note(&self, report: &Report) {
+        match report {
+            Report::Spawned { identity, .. } => self.identify(identity),
+            Report::Children(children) => self.list(children),
+            _ => {}
+        }
+    }
+
+    /// Takes the descriptors of a child.
+    pub(super) fn hold(&self, name: String, pid: i32, handed: Option<Handed>) {
+        if handed.is_none() {
+            tracing::warn!(
+                name,
+                pid,
+                "no room for its descriptors: with its keeper its output would be lost"
+            );
+        }
+        self.lock().entry(name).or_default().handed = handed.map(|handed| (pid, handed));
+    }
+
+    /// Lets go of a child that has ended.
+    pub(super) fn forget(&self, name: &str) {
+        self.lock().remove(name);
+    }
+
+    /// What a keeper that listed `children` is to adopt: those known here, and those written down in `running`.
+    pub(super) fn missing(
+        &self,
+        children: &[Listed],
+        running: &Path,
+        logs: &Path,
+    ) -> Vec<Adoption> {
+        let listed: HashSet<&str> = children.iter().map(|it| it.name.as_str()).collect();
+        let known = self.lock();
+        let held = known.values().filter_map(|it| it.identity.clone());
+        let stored = stored(running)
+            .into_iter()
+            .filter(|it| known.get(&it.name).is_none_or(|known| known.identity.is_none()));
+        let missing = held.chain(stored).filter(|it| !listed.contains(it.name.as_str()));
+        missing.map(|it| adoption(&known, it, logs)).collect()
+    }
+
+    fn identify(&self, identity: &Identity) {
+        let mut known = self.lock();
+        known.entry(identity.name.clone()).or_default().identity = Some(identity.clone());
+    }
+
+    /// Those that are not listed are adopted afterwards, so nobody is dropped here.
+    fn list(&self, children: &[Listed]) {
+        for child in children {
+            match child.state {
+                State::Failed { .. } => self.forget(&child.name),
+                _ => self.identify(&child.identity),
+            }
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<String, Child>> {
+        // Each change is one call, so that a panic elsewhere leaves nothing half done.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A request to adopt, with the descriptors that go along.
+#[derive(Debug)]
+pub(super) struct Adoption {
+    pub(super) adopt: Adopt,
+    pub(super) handed: Option<Handed>,
+}
+
+fn adoption(known: &BTreeMap<String, Child>, identity: Identity, logs: &Path) -> Adoption {
+    let log = identity.log.clone().unwrap_or_else(|| LogSettings {
+        dir: logs.join(&identity.name),
+        max_bytes: LOG_MAX_BYTES,
+        keep: LOG_KEEP,
+        patience_ms: LOG_PATIENCE_MS,
+    });
+    let held = known.get(&identity.name).and_then(|it| it.handed.as_ref());
+    // Without room for copies it is adopted like one that nobody holds.
+    let handed = held.filter(|(pid, _)| *pid == identity.pid).and_then(|(_, it)| copy(it));
+    let carried = handed.as_ref().map(Handed::carried);
+    Adoption { adopt: Adopt { identity, log, carried }, handed }
+}
+
+fn copy(handed: &Handed) -> Option<Handed> {
+    let [out, err] = &handed.outputs;
+    let copy = |pipe: &Option<OwnedFd>| pipe.as_ref().map(OwnedFd::try_clone).transpose();
+    let outputs = [copy(out).ok()?, copy(err).ok()?];
+    Some(Handed { pidfd: handed.pidfd.try_clone().ok()?, outputs })
+}
+
+/// The identities that keepers have written down; a file that is none tells of nobody.
+fn stored(running: &Path) -> Vec<Identity> {
+    let files = fs::read_dir(running).into_iter().flatten().flatten().map(|it| it.path());
+    let files = files.filter(|it| it.extension().is_some_and(|it| it == "json"));
+    files.filter_map(|file| Identity::load(&file).ok()).collect()
+}

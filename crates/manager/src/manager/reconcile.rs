@@ -1,0 +1,205 @@
+//! What the keeper lists, held against what the manager believes: when there is a link again, and at the start,
+//! when the manager believes nothing yet.
+//!
+//! Reports and requests may have been lost with the link, in any number. So nothing is remembered of them: each
+//! daemon's state says what it waits for, the list says what is, and whatever lies between is told or asked anew.
+
+use std::collections::BTreeSet;
+
+use super::{
+    Manager,
+    ended::{self, End},
+    plan,
+};
+use crate::{
+    child::{Event, Phase, State},
+    definition::Ready,
+    keeper::protocol::{Listed, State as Kept},
+    name::Name,
+    policy::Exit,
+};
+
+impl Manager {
+    /// The keeper cannot be reached. Whoever runs goes on; what is asked meanwhile is asked again.
+    pub(super) fn keeper_lost(&mut self, why: String) {
+        tracing::warn!(why, "the keeper cannot be reached");
+        if self.keeper.trouble().is_none() {
+            self.note(&format!("the keeper cannot be reached: {why}"), None);
+        }
+        self.keeper.lost(why);
+    }
+
+    /// Brings every daemon in step with what the keeper has.
+    pub(super) fn reconcile(&mut self, children: Vec<Listed>) {
+        let mut listed = BTreeSet::new();
+        let mut unseen = vec![];
+        for child in children {
+            match Name::new(&child.name) {
+                Ok(name) if self.entries.contains_key(&name) => {
+                    unseen.extend(self.reconcile_one(&name, child));
+                    listed.insert(name);
+                }
+                _ => {
+                    tracing::info!(name = child.name, "ending what is no longer installed");
+                    self.keeper.kill(&child.name);
+                    self.keeper.forget(&child.name);
+                }
+            }
+        }
+        let unlisted: Vec<Name> =
+            self.entries.keys().filter(|name| !listed.contains(*name)).cloned().collect();
+        for name in unlisted {
+            self.reconcile_unlisted(&name);
+        }
+        // All are known before the first end is told: it may concern others.
+        for child in unseen {
+            self.ended_unseen(&child);
+        }
+        self.has_begun = true;
+    }
+
+    /// Returns it if it was taken over and has ended since.
+    fn reconcile_one(&mut self, name: &Name, child: Listed) -> Option<Listed> {
+        let state = self.state(name)?;
+        let pid = child.identity.pid.cast_unsigned();
+        let is_awaited = is_spawning(state) && self.has_secret(name, &child.identity.secret);
+        if is_awaited {
+            self.answer_spawn(name, child);
+            return None;
+        }
+        match (state.pid(), &child.state) {
+            (Some(known), _) if known == pid => self.resume(name, child),
+            // It cannot be told whether that is it: the keeper refuses to start another.
+            (None, Kept::Unverified) => {}
+            (None, Kept::Failed { .. }) => self.keeper.forget(name.as_str()),
+            (None, Kept::Exited { .. }) if self.has_begun => self.let_go(name, state, &child),
+            (None, _) if !is_spawning(state) => return self.take_over(name, child),
+            // The one that the manager knows is not there, and somebody else is.
+            _ => {
+                self.keeper.kill(name.as_str());
+                self.keeper.forget(name.as_str());
+                self.reconcile_unlisted(name);
+            }
+        }
+        None
+    }
+
+    /// One that has been dealt with, and whose end was to be forgotten.
+    fn let_go(&mut self, name: &Name, state: State, child: &Listed) {
+        if child.empty {
+            self.keeper.forget(name.as_str());
+        }
+        self.respawn(name, state);
+    }
+
+    /// What a spawn has come to whose answer was lost, or is still to come.
+    fn answer_spawn(&mut self, name: &Name, child: Listed) {
+        match child.state {
+            Kept::Starting => {}
+            Kept::Failed { step, errno } => {
+                self.spawn_failed(name, plan::step_words(step).to_owned(), errno);
+            }
+            Kept::Running | Kept::Unverified | Kept::Exited { .. } => {
+                self.spawned(name.as_str(), child.identity.clone());
+                self.resume(name, child);
+            }
+        }
+    }
+
+    /// One that is known goes on. If it is being stopped, what was asked to that end may be lost.
+    fn resume(&mut self, name: &Name, child: Listed) {
+        let pid = child.identity.pid;
+        if let Kept::Exited { status, at_ms } = child.state {
+            match (self.has_heard_end(name, pid), child.empty) {
+                (false, is_empty) => {
+                    return self.ended(name, End::new(pid, status, at_ms), is_empty);
+                }
+                (true, true) => return self.step(name, Event::Empty { pid: pid.cast_unsigned() }),
+                (true, false) => {}
+            }
+        }
+        match self.state(name) {
+            Some(State::Stopping { phase: Phase::Asked, .. }) => {
+                let Some(definition) = self.definition(name) else { return };
+                self.keeper.signal(name.as_str(), definition.stop_signal.number());
+            }
+            Some(State::Stopping { .. }) => self.keeper.kill(name.as_str()),
+            _ => {}
+        }
+    }
+
+    /// Takes over a child that an earlier manager left with the keeper. Returns it if it has ended since.
+    fn take_over(&mut self, name: &Name, child: Listed) -> Option<Listed> {
+        let entry = self.entries.get_mut(name)?;
+        let pid = child.identity.pid.cast_unsigned();
+        entry.secret = Some(child.identity.secret.clone());
+        entry.identity = Some(child.identity.clone());
+        entry.exited = None;
+        entry.is_adopted = true;
+        if child.state == Kept::Starting {
+            self.step(name, Event::AdoptedEarly);
+            return None;
+        }
+        // It has told that it is ready, and will not tell again; nobody else can. And who lived for longer than
+        // it was given to become ready, was.
+        let is_ready = self.definition(name).is_some_and(|definition| {
+            let was_ready = ended::lived(&child).is_some_and(|it| it >= definition.start_timeout);
+            was_ready || definition.ready == Ready::Notify
+        });
+        self.step(name, Event::Adopted { pid, port: None, is_ready });
+        matches!(child.state, Kept::Exited { .. }).then_some(child)
+    }
+
+    /// The keeper has nothing by this name, and whoever could be adopted has been.
+    fn reconcile_unlisted(&mut self, name: &Name) {
+        let Some(state) = self.state(name) else { return };
+        match state.pid() {
+            Some(pid) if self.has_heard_end(name, pid.cast_signed()) => {
+                self.step(name, Event::Empty { pid });
+            }
+            Some(pid) => {
+                self.step(name, Event::Exited { pid, exit: Exit::Unknown, is_empty: true });
+            }
+            None => self.respawn(name, state),
+        }
+    }
+
+    /// Whoever waits for a spawn that has come to nothing: asked for again, if it is still wanted.
+    fn respawn(&mut self, name: &Name, state: State) {
+        match state {
+            State::Starting { pid: None, .. } => self.spawn(name),
+            State::Stopping { pid: None, .. } => {
+                let step = "cannot reach the keeper".to_owned();
+                self.step(name, Event::SpawnFailed { step, errno: libc::EPIPE });
+            }
+            _ => {}
+        }
+    }
+
+    /// Whether the end of this leader has been told.
+    fn has_heard_end(&self, name: &Name, pid: i32) -> bool {
+        self.entries.get(name).is_some_and(|entry| entry.exited == Some(pid))
+    }
+
+    /// A tree has ended. One that nobody asks for any more is forgotten now, since it could not be before.
+    pub(super) fn emptied(&mut self, name: &str, pid: i32) {
+        let known = Name::new(name).ok();
+        let state = known.as_ref().and_then(|name| self.state(name));
+        match (known, state) {
+            (Some(name), Some(state)) if state.pid().is_some() => {
+                self.step(&name, Event::Empty { pid: pid.cast_unsigned() });
+            }
+            (_, Some(state)) if is_spawning(state) => {}
+            _ => self.keeper.forget(name),
+        }
+    }
+
+    fn has_secret(&self, name: &Name, secret: &str) -> bool {
+        self.entries.get(name).is_some_and(|entry| entry.secret.as_deref() == Some(secret))
+    }
+}
+
+/// Whether the answer to a spawn is awaited.
+fn is_spawning(state: State) -> bool {
+    matches!(state, State::Starting { pid: None, .. } | State::Stopping { pid: None, .. })
+}
