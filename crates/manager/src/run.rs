@@ -9,6 +9,7 @@ use std::{
 };
 
 use daemon::{BindError, Environment, Settings};
+use nix::unistd::geteuid;
 use serde_json::{Value, json};
 use tokio::{
     signal::unix::{SignalKind, signal},
@@ -71,6 +72,9 @@ pub enum RunError {
 /// [`RunError`]; then nothing was started, or it goes on with the keeper.
 pub async fn run(paths: &Paths, options: Options) -> Result<(), RunError> {
     paths.create()?;
+    if geteuid().is_root() {
+        tracing::warn!("runs as root, so it manages root's daemons and nobody else's");
+    }
     let mut lock = Lock::take(paths.lock())?;
     let token = paths.token();
     token::make(&token).map_err(|source| RunError::File { path: token, source })?;
