@@ -41,7 +41,7 @@ const OPEN: [&str; 10] = [
     "ping [[1,{\"a\":\"\\u00e9\"}]]",
     "hello [{\"proto\":1}]",
     "help [\"ping\"]",
-    "list [{\"all\":true,\"wide\":false}]",
+    "list [{\"all\":true,\"wide\":true}]",
     "find [\"Sample\"]",
     "get [\"k\"]",
     "all []",

@@ -51,6 +51,11 @@ impl House {
         let made = fs::DirBuilder::new().mode(0o700).create(&home);
         made.map_err(|source| HouseError::Home { home: home.clone(), source })?;
         let mut house = Self { home, port: 0, sample_port: 0, pid: 0, keeper: 0, sample: 0 };
+        // Daemons of others on this machine would come and go among our descriptors.
+        let config = house.home.join("config");
+        fs::create_dir(&config)
+            .and_then(|()| fs::write(config.join("config.toml"), "scan = \"off\"\n"))
+            .map_err(|source| HouseError::Home { home: house.home.clone(), source })?;
         house.dae(&["up"])?;
         let sample = release("sample");
         house.dae(&["install", "Sample", &sample.to_string_lossy()])?;
