@@ -1,12 +1,16 @@
 use std::{
-    fs, io,
+    fs::{self, File},
+    io,
     net::{IpAddr, Ipv6Addr, SocketAddr},
-    os::unix::fs::{MetadataExt, PermissionsExt},
+    os::{
+        fd::AsFd,
+        unix::fs::{MetadataExt, PermissionsExt},
+    },
     path::{Path, PathBuf},
 };
 
 use common_tcp::Socket;
-use tokio::net::{TcpListener, UnixListener};
+use tokio::net::{TcpListener, UnixListener, UnixSocket};
 
 /// Where a daemon accepts guests: TCP ports, all the same number, and perhaps a Unix socket.
 #[derive(Debug)]
@@ -145,8 +149,18 @@ fn bind_unix(path: &Path) -> Result<(UnixListener, SocketFile), BindError> {
     if std::os::unix::net::UnixStream::connect(path).is_err() && path.exists() {
         fs::remove_file(path).map_err(failed)?;
     }
-    let listener = UnixListener::bind(path).map_err(failed)?;
-    let file = SocketFile::new(path);
-    fs::set_permissions(path, fs::Permissions::from_mode(0o600)).map_err(failed)?;
-    Ok((listener, file))
+    let listener = bind_closed(path).map_err(failed)?;
+    Ok((listener, SocketFile::new(path)))
+}
+
+/// How many may wait to be let in.
+const BACKLOG: u32 = 1024;
+
+/// The socket gets its mode before it gets its file, so that the file never is anybody else's to open.
+fn bind_closed(path: &Path) -> io::Result<UnixListener> {
+    let socket = UnixSocket::new_stream()?;
+    let file = File::from(socket.as_fd().try_clone_to_owned()?);
+    file.set_permissions(fs::Permissions::from_mode(0o600))?;
+    socket.bind(path)?;
+    socket.listen(BACKLOG)
 }

@@ -58,6 +58,9 @@ impl Drop for Waiter {
 /// Streams of one guest at once.
 const STREAMS: usize = 64;
 
+/// What a stream costs at least, with what its daemon keeps of it.
+const STREAM_BYTES: usize = 512;
+
 impl Outbox {
     pub(crate) fn new(limits: &Limits) -> Self {
         let state = Mutex::default();
@@ -171,6 +174,12 @@ impl Outbox {
         for id in ids {
             self.end(id, reason);
         }
+    }
+
+    /// How much is kept for the guest: its streams, and what waits in them.
+    pub(crate) fn held_bytes(&self) -> usize {
+        let state = self.lock();
+        state.bytes + state.streams.len() * STREAM_BYTES
     }
 
     /// Whether a stream still runs.

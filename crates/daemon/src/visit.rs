@@ -53,6 +53,15 @@ enum Stage {
 /// Replies are handed to the kernel once this much has gathered, even if more could be answered.
 const BURST_BYTES: usize = 64 << 10;
 
+/// What a command that waits costs, about, with what its daemon keeps of it.
+const COMMAND_BYTES: usize = 1 << 10;
+
+/// So much is done for one guest before others have their turn.
+const TURN_BYTES: usize = 128 << 10;
+
+/// What a step costs beside the bytes that it moves.
+const STEP_BYTES: usize = 4 << 10;
+
 /// How long the last bytes are given to be read before the connection is dropped.
 const LINGER: Duration = Duration::from_secs(1);
 
@@ -106,7 +115,13 @@ impl<'a, S: 'static> Visit<'a, S> {
 
     /// Reads, answers and writes until there is something to wait for.
     fn advance(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let mut done = 0;
         loop {
+            if done >= TURN_BYTES {
+                cx.waker().wake_by_ref();
+                return Poll::Pending;
+            }
+            let written = self.connection.written_bytes();
             if self.guest.take_eviction() {
                 self.clear_out()?;
             }
@@ -115,6 +130,7 @@ impl<'a, S: 'static> Visit<'a, S> {
             self.note_ending();
             let has_events = self.take_events(cx);
             let wrote_all = self.connection.poll_write(cx)?.is_ready();
+            done += STEP_BYTES + (self.connection.written_bytes() - written) as usize;
             let may_go_on = self.may_answer() && self.connection.decoder().has_next();
             if may_go_on || has_events && wrote_all || !ran_all && self.may_run() {
                 continue;
@@ -128,7 +144,10 @@ impl<'a, S: 'static> Visit<'a, S> {
             }
             match self.connection.poll_read(cx)? {
                 Poll::Ready(0) => self.stage = Stage::Ended,
-                Poll::Ready(_) => self.restart_timer(),
+                Poll::Ready(read) => {
+                    done += read;
+                    self.restart_timer();
+                }
                 Poll::Pending => {
                     if self.poll_unfinished(cx).is_pending() {
                         return Poll::Pending;
@@ -167,7 +186,10 @@ impl<'a, S: 'static> Visit<'a, S> {
     fn note_share(&mut self) {
         let written = self.connection.written_bytes();
         let moved = std::mem::replace(&mut self.noted, written) != written;
-        let bytes = self.connection.decoder().held_bytes() + self.connection.unsent_bytes();
+        let bytes = self.connection.decoder().held_bytes()
+            + self.connection.unsent_bytes()
+            + self.running.len() * COMMAND_BYTES
+            + self.guest.outbox().held_bytes();
         self.budget.note(&self.guest, &mut self.share, bytes, moved);
     }
 

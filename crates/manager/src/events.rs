@@ -365,7 +365,7 @@ fn line(event: &Event, is_torn: bool) -> Vec<u8> {
 
 fn open_current(dir: &Path) -> io::Result<File> {
     let mut options = OpenOptions::new();
-    options.read(true).append(true).create(true).mode(0o600);
+    options.read(true).append(true).create(true).mode(0o600).custom_flags(libc::O_NOFOLLOW);
     options.open(dir.join(NAMES.current))
 }
 

@@ -289,7 +289,9 @@ impl Place {
     }
 
     fn start(&self) -> io::Result<std::process::Child> {
-        let log = OpenOptions::new().create(true).append(true).mode(0o600).open(&self.log)?;
+        let mut options = OpenOptions::new();
+        options.create(true).append(true).mode(0o600).custom_flags(libc::O_NOFOLLOW);
+        let log = options.open(&self.log)?;
         Command::new("/proc/self/exe")
             .arg(SUBCOMMAND)
             .arg("--runtime")

@@ -10,6 +10,7 @@
 //! knows. The whole picture is in `crates/ARCHITECTURE.md`.
 
 pub mod child;
+pub mod config;
 pub mod definition;
 pub mod doctor;
 pub mod events;

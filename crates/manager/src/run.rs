@@ -9,6 +9,7 @@ use std::{
 };
 
 use daemon::{BindError, Environment, Settings};
+use nix::unistd::geteuid;
 use serde_json::{Value, json};
 use tokio::{
     signal::unix::{SignalKind, signal},
@@ -16,6 +17,7 @@ use tokio::{
 };
 
 use crate::{
+    config::{Config, ConfigError},
     keeper_client::{Keeper, KeeperError},
     manager::{Beginning, Event, MAILBOX, Manager},
     paths::{Paths, PathsError},
@@ -54,6 +56,14 @@ pub enum RunError {
         /// Why.
         source: io::Error,
     },
+    /// What the user has set can't be read.
+    #[error("cannot use `{}`", path.display())]
+    Config {
+        /// Where it is.
+        path: PathBuf,
+        /// Why.
+        source: ConfigError,
+    },
     /// What is installed can't be read.
     #[error(transparent)]
     Registry(#[from] LoadError),
@@ -71,6 +81,11 @@ pub enum RunError {
 /// [`RunError`]; then nothing was started, or it goes on with the keeper.
 pub async fn run(paths: &Paths, options: Options) -> Result<(), RunError> {
     paths.create()?;
+    if geteuid().is_root() {
+        tracing::warn!("runs as root, so it manages root's daemons and nobody else's");
+    }
+    let path = paths.config();
+    let config = Config::load(&path).map_err(|source| RunError::Config { path, source })?;
     let mut lock = Lock::take(paths.lock())?;
     let token = paths.token();
     token::make(&token).map_err(|source| RunError::File { path: token, source })?;
@@ -105,6 +120,7 @@ pub async fn run(paths: &Paths, options: Options) -> Result<(), RunError> {
         paths: paths.clone(),
         port,
         nofile,
+        config,
         registry,
         keeper,
         mailbox: mailbox.clone(),

@@ -4,19 +4,26 @@ use std::time::Duration;
 
 use serde_json::Value;
 use sysinfo::{MINIMUM_CPU_UPDATE_INTERVAL, Pid, ProcessRefreshKind, ProcessesToUpdate, System};
-use tokio::{task::spawn_blocking, time::sleep};
+use tokio::{
+    sync::Semaphore,
+    task::{JoinError, spawn_blocking},
+    time::sleep,
+};
+
+/// How many read at once: anybody may ask, and each reads of all processes.
+static READERS: Semaphore = Semaphore::const_new(1);
 
 /// Adds `cpu` (percent of a core, over the last moment) and `memory` (bytes, resident) to each entry of a
 /// listing, for its whole tree. Takes a moment, since CPU is a difference. Without an answer of the kernel
 /// both stay absent.
 pub async fn added(mut listing: Value) -> Value {
     let roots: Vec<u32> = entries(&mut listing).filter_map(|it| pid_of(it)).collect();
-    let Ok(trees) = spawn_blocking(move || trees(&roots)).await else { return listing };
-    let Ok(Some((system, trees))) = spawn_blocking(move || first(trees)).await else {
+    let Ok(trees) = read(move || trees(&roots)).await else { return listing };
+    let Ok(Some((system, trees))) = read(move || first(trees)).await else {
         return listing;
     };
     sleep(MINIMUM_CPU_UPDATE_INTERVAL.max(Duration::from_millis(200))).await;
-    let Ok(used) = spawn_blocking(move || second(system, trees)).await else { return listing };
+    let Ok(used) = read(move || second(system, trees)).await else { return listing };
     for entry in entries(&mut listing) {
         let Some(pid) = pid_of(entry) else { continue };
         if let Some((_, cpu, memory)) = used.iter().find(|(root, ..)| *root == pid) {
@@ -25,6 +32,13 @@ pub async fn added(mut listing: Value) -> Value {
         }
     }
     listing
+}
+
+async fn read<T: Send + 'static>(
+    what: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, JoinError> {
+    let _turn = READERS.acquire().await.expect("nobody closes it");
+    spawn_blocking(what).await
 }
 
 type Tree = (u32, Vec<Pid>);

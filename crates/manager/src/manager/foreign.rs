@@ -6,10 +6,12 @@ use std::{
 };
 
 use rustix::process::{Pid, PidfdFlags, geteuid, pidfd_open};
+use serde_json::Value;
 use tokio::{io::unix::AsyncFd, sync::mpsc, task::spawn_blocking};
 
-use super::{Event, request::Answer};
+use super::{Event, listing, request::Answer};
 use crate::{
+    config::{Config, Scan},
     proc::Stat,
     scan::{self, Cache, Foreign, Inode, Limits, Listener},
 };
@@ -20,6 +22,8 @@ pub(super) const PERIOD: Duration = Duration::from_secs(15);
 /// The foreign daemons of this user, and the look for them.
 #[derive(Debug)]
 pub(super) struct Foreigners {
+    /// Nobody looks, and nobody is known.
+    is_off: bool,
     /// Absent while a look has it.
     cache: Option<Cache>,
     known: Vec<Foreign>,
@@ -33,13 +37,15 @@ pub(super) struct Foreigners {
 pub struct Look {
     cache: Cache,
     ours: Vec<u32>,
+    is_off: bool,
     outcome: io::Result<()>,
 }
 
 impl Foreigners {
-    pub(super) fn new() -> Self {
+    pub(super) fn new(config: Config) -> Self {
         Self {
-            cache: Some(Cache::new(geteuid().as_raw(), HashSet::new())),
+            is_off: config.scan == Scan::Off,
+            cache: Some(Cache::new(geteuid().as_raw(), config.scan_ignore)),
             known: vec![],
             watched: HashSet::new(),
             gone: vec![],
@@ -54,7 +60,7 @@ impl Foreigners {
         for pid in self.gone.drain(..) {
             cache.gone(pid);
         }
-        Some(Look { cache, ours, outcome: Ok(()) })
+        Some(Look { cache, ours, is_off: self.is_off, outcome: Ok(()) })
     }
 
     /// Takes a look back; says who is answered by it, and whose end is to be watched.
@@ -80,21 +86,39 @@ impl Foreigners {
         }
     }
 
-    pub(super) fn list(&self) -> impl Iterator<Item = &Foreign> {
-        self.known.iter()
+    /// All of them as they stand in listings.
+    pub(super) fn listed(&self) -> impl Iterator<Item = Value> {
+        self.known.iter().map(|it| listing::foreign(it, self.note(it)))
     }
 
-    /// The oldest of that name.
-    pub(super) fn find(&self, name: &str) -> Option<&Foreign> {
-        let of_name = |it: &&Foreign| it.credential.name.eq_ignore_ascii_case(name);
-        self.known.iter().filter(of_name).min_by_key(|it| it.process.started)
+    /// The oldest of that name, as it stands in listings.
+    pub(super) fn find(&self, name: &str) -> Option<Value> {
+        self.oldest(name).map(|it| listing::foreign(it, self.note(it)))
+    }
+
+    fn oldest(&self, name: &str) -> Option<&Foreign> {
+        self.of_name(name).min_by_key(|it| (it.process.started, it.process.pid))
+    }
+
+    fn of_name(&self, name: &str) -> impl Iterator<Item = &Foreign> {
+        self.known.iter().filter(move |it| it.credential.name.eq_ignore_ascii_case(name))
+    }
+
+    /// Who of several with one name is found by it.
+    fn note(&self, foreign: &Foreign) -> Option<String> {
+        let name = &foreign.credential.name;
+        let count = self.of_name(name).count();
+        let oldest = self.oldest(name).filter(|_| count > 1)?.process.pid;
+        Some(format!("{count} are called `{name}`; `find` gives the oldest, pid {oldest}"))
     }
 }
 
 impl Look {
     /// Reads the kernel's tables and asks each new socket once.
     pub(super) async fn run(mut self) -> Self {
-        self.outcome = self.ask().await;
+        if !self.is_off {
+            self.outcome = self.ask().await;
+        }
         self
     }
 

@@ -113,8 +113,8 @@ pub(super) fn recovered(registry: &Registry) -> Option<String> {
 }
 
 /// A daemon that is not ours, as it stands in listings.
-pub(super) fn foreign(found: &Foreign) -> Value {
-    json!({
+pub(super) fn foreign(found: &Foreign, note: Option<String>) -> Value {
+    let mut listed = json!({
         "name": found.credential.name,
         "state": "foreign",
         "pid": found.process.pid,
@@ -125,7 +125,11 @@ pub(super) fn foreign(found: &Foreign) -> Value {
         "restarts": 0,
         "enabled": false,
         "definition_changed": false,
-    })
+    });
+    if let Some(note) = note {
+        listed["note"] = note.into();
+    }
+    listed
 }
 
 /// The last lines that a daemon printed.

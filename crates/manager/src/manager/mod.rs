@@ -39,6 +39,7 @@ use self::{
 };
 use crate::{
     child::{self, Child, State, Then},
+    config::Config,
     events::{self, Kind, What},
     identity::Identity,
     keeper::protocol::{Listed, Report},
@@ -137,6 +138,8 @@ pub struct Beginning {
     pub port: u16,
     /// The soft limit of open files that daemons get; absent if there is none.
     pub nofile: Option<u64>,
+    /// What the user has set.
+    pub config: Config,
     /// What is installed.
     pub registry: Registry,
     /// The keeper, and what it already holds.
@@ -151,7 +154,8 @@ impl Manager {
     /// A manager with all that is installed, at rest.
     #[must_use]
     pub fn new(beginning: Beginning) -> Self {
-        let Beginning { paths, port, nofile, registry, keeper, mailbox, events } = beginning;
+        let Beginning { paths, port, nofile, config, registry, keeper, mailbox, events } =
+            beginning;
         let history = events::Writer::open(&paths.events());
         if let Err(error) = &history {
             tracing::warn!(%error, "no history is written");
@@ -180,7 +184,7 @@ impl Manager {
             slots: Slots::new(),
             waiters: Waiters::default(),
             watchers: Watchers::default(),
-            foreigners: Foreigners::new(),
+            foreigners: Foreigners::new(config),
             tasks: JoinSet::new(),
             ending: None,
             has_begun: false,
@@ -347,7 +351,9 @@ impl Manager {
 
     fn own_pids(&self) -> Vec<u32> {
         let children = self.entries.values().filter_map(|entry| entry.child.state().pid());
-        children.chain([process::id()]).collect()
+        // One that is spawned during a look is the keeper's.
+        let keeper = self.keeper.pid().and_then(|it| it.try_into().ok());
+        children.chain([process::id()]).chain(keeper).collect()
     }
 
     /// The socket that a daemon is given, if its path is short enough for one.
@@ -383,7 +389,7 @@ impl Manager {
     fn listing_of_all(&self) -> serde_json::Value {
         let own: Vec<_> =
             self.entries.iter().map(|(name, entry)| self.listed(name, entry)).collect();
-        let foreign: Vec<_> = self.foreigners.list().map(listing::foreign).collect();
+        let foreign: Vec<_> = self.foreigners.listed().collect();
         serde_json::json!({ "v": 1, "own": own, "foreign": foreign })
     }
 }

@@ -79,18 +79,15 @@ impl Manager {
             .iter()
             .filter(|(name, entry)| is_named(name.as_str()) && (all || runs(entry)))
             .map(|(name, entry)| self.listed(name, entry));
-        let foreign = self
-            .foreigners
-            .list()
-            .filter(|it| !own && is_named(&it.credential.name))
-            .map(listing::foreign);
+        let foreign =
+            self.foreigners.listed().filter(|it| !own && it["name"].as_str().is_some_and(is_named));
         Value::Array(ours.chain(foreign).collect())
     }
 
     fn find(&mut self, name: &str, wait: bool, answer: Answer) {
         let known = Name::new(name).ok().and_then(|name| self.entries.get_key_value(&name));
         let Some((name, entry)) = known else {
-            let foreign = self.foreigners.find(name).map(listing::foreign);
+            let foreign = self.foreigners.find(name);
             return answer.send(foreign.ok_or_else(|| self.unknown(name)));
         };
         match entry.child.state() {

@@ -33,7 +33,10 @@ pub(super) enum Verdict {
 impl Waiters {
     pub(super) fn add(&mut self, name: &Name, waiter: Waiter) {
         let waiting = self.0.entry(name.clone()).or_default();
-        waiting.retain(|it| !it.answer.is_unwanted());
+        // Not each time: anybody may wait, thousands of times.
+        if waiting.len().is_power_of_two() {
+            waiting.retain(|it| !it.answer.is_unwanted());
+        }
         waiting.push(waiter);
     }
 

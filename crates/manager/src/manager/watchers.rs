@@ -13,12 +13,17 @@ pub(super) struct Watchers {
 
 impl Watchers {
     pub(super) fn add(&mut self, pattern: Pattern, stream: Stream) {
-        self.of_daemons.retain(|(_, stream)| !stream.has_ended());
+        // Not each time: anybody may watch, thousands of times.
+        if self.of_daemons.len().is_power_of_two() {
+            self.of_daemons.retain(|(_, stream)| !stream.has_ended());
+        }
         self.of_daemons.push((pattern, stream));
     }
 
     pub(super) fn follow(&mut self, stream: Stream) {
-        self.of_history.retain(|stream| !stream.has_ended());
+        if self.of_history.len().is_power_of_two() {
+            self.of_history.retain(|stream| !stream.has_ended());
+        }
         self.of_history.push(stream);
     }
 

@@ -1,6 +1,6 @@
 //! `cargo xtask bench`: measurements, each a question that somebody asked.
 
-mod clock;
+pub(crate) mod clock;
 mod crash;
 mod error;
 mod floor;
