@@ -9,6 +9,7 @@
 mod cli;
 mod harness;
 mod links;
+mod logs;
 mod manager_wire;
 mod old_node;
 mod protocol_page;

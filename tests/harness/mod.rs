@@ -4,6 +4,7 @@
 mod binaries;
 mod dae;
 mod daemon;
+mod disk;
 mod eventually;
 mod kernel;
 mod netcat;
@@ -12,6 +13,7 @@ mod program;
 pub(crate) use binaries::{binary, workspace};
 pub(crate) use dae::{Dae, finish};
 pub(crate) use daemon::Daemon;
+pub(crate) use disk::SmallDisk;
 pub(crate) use eventually::{PATIENCE, eventually};
 pub(crate) use kernel::{environment, is_running, kill, listening_ports, of, processes, status};
 pub(crate) use netcat::Netcat;
