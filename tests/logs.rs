@@ -2,7 +2,7 @@
 
 use std::{
     env, fs,
-    io::{BufRead, BufReader},
+    io::{BufRead, BufReader, Write},
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     time::SystemTime,
@@ -378,4 +378,65 @@ fn latencies(dae: &Dae, name: &str, count: usize) -> Vec<Duration> {
     let mut took: Vec<_> = (0..count).map(|_| follower.next().age()).collect();
     took.sort();
     took
+}
+
+#[test]
+fn the_managers_own_log_is_rotated_while_it_runs_and_when_it_starts() {
+    let dae = Dae::start();
+    dae.install("Any", &shell("exec sleep infinity", &json!({})));
+    let (own, manager) = (logs(&dae, "Dae"), dae.pid());
+    let log = own.join("manager.log");
+    lengthen(&log);
+    // Each of its transitions is a line.
+    dae.succeed(["restart", "Any"]);
+    assert_eq!(rotated(&own).len(), 1);
+    let stderr = fs::read_link(format!("/proc/{manager}/fd/2")).unwrap();
+    assert_eq!(stderr, fs::canonicalize(&log).unwrap(), "what panics comes here too");
+
+    dae.succeed(["down"]);
+    lengthen(&log);
+    dae.succeed(["up"]);
+    assert_eq!(rotated(&own).len(), 2);
+    let text = fs::read_to_string(&log).unwrap();
+    assert!(text.contains("the manager listens"), "{text}");
+}
+
+/// Makes a log of the manager too long.
+fn lengthen(log: &Path) {
+    let mut file = fs::OpenOptions::new().append(true).open(log).unwrap();
+    file.write_all(&vec![b'x'; 4 << 20]).unwrap();
+    file.write_all(b"\n").unwrap();
+}
+
+#[test]
+fn events_are_those_of_the_daemons_asked_for_and_only_the_last() {
+    let dae = Dae::start();
+    for name in ["One", "Two"] {
+        dae.install(name, &shell("exec sleep infinity", &json!({})));
+        dae.eventually(name, |it| it["state"] == "up");
+        dae.succeed(["stop", name]);
+    }
+    let events = |args: &[&str]| -> Vec<(String, String)> {
+        let printed = dae.succeed(["--json", "events"].iter().chain(args));
+        let events = printed.lines().map(|it| serde_json::from_str::<Value>(it).unwrap());
+        let text = |it: &Value| it.as_str().unwrap_or_default().to_owned();
+        events.map(|it| (text(&it["name"]), text(&it["to"]))).collect()
+    };
+    let all = events(&[]);
+    let of = |name: &str| -> Vec<_> { all.iter().filter(|it| it.0 == name).cloned().collect() };
+    assert_eq!(events(&["One"]), of("One"));
+    assert_eq!(events(&["o*", "Two"]).len(), of("One").len() + of("Two").len());
+    assert_eq!(events(&["One", "-n", "2"]), of("One")[of("One").len() - 2..]);
+    assert_eq!(events(&["-n", "0"]), []);
+
+    let mut follower = dae.command(["--json", "events", "-f", "-n", "1", "One"]);
+    let mut follower = follower.stdout(Stdio::piped()).spawn().unwrap();
+    let mut lines = BufReader::new(follower.stdout.take().unwrap()).lines();
+    let mut next = || serde_json::from_str::<Value>(&lines.next().unwrap().unwrap()).unwrap();
+    assert_eq!(next()["to"], "down");
+    dae.succeed(["start", "Two"]);
+    dae.succeed(["start", "One"]);
+    assert_eq!(next()["name"], "One");
+    follower.kill().unwrap();
+    follower.wait().unwrap();
 }

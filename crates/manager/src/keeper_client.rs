@@ -4,7 +4,7 @@
 //! come in as events. A keeper that is not there is started; one from before this manager is taken over.
 
 use std::{
-    fs::OpenOptions,
+    fs::{self, OpenOptions},
     io,
     os::unix::fs::OpenOptionsExt,
     path::{Path, PathBuf},
@@ -31,6 +31,10 @@ use crate::{
     },
     manager::Event,
 };
+
+/// How long the log of keepers may be when another begins; one older is kept. A keeper that is well
+/// writes nothing.
+const LOG_BYTES: u64 = 1 << 20;
 
 /// The keeper of this home.
 #[derive(Debug)]
@@ -215,6 +219,9 @@ impl Place {
     }
 
     fn start(&self) -> io::Result<std::process::Child> {
+        if fs::metadata(&self.log).is_ok_and(|it| it.len() >= LOG_BYTES) {
+            fs::rename(&self.log, self.log.with_extension("log.old"))?;
+        }
         let log = OpenOptions::new().create(true).append(true).mode(0o600).open(&self.log)?;
         Command::new("/proc/self/exe")
             .arg(SUBCOMMAND)
