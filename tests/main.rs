@@ -11,6 +11,7 @@ mod cli;
 mod crash;
 mod harness;
 mod links;
+mod logs;
 mod manager_wire;
 mod old_node;
 mod protocol_page;

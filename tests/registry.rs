@@ -13,14 +13,10 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use nix::{
-    mount::{MntFlags, MsFlags, mount, umount2},
-    unistd::geteuid,
-};
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
-use crate::harness::{Dae, Netcat};
+use crate::harness::{Dae, Netcat, SmallDisk};
 
 /// How many calls are made before the manager is killed, at most.
 const CALLS: u64 = 200;
@@ -60,12 +56,8 @@ fn m_2_1_a_kill_at_any_instant_loses_nothing_that_was_acknowledged() {
 
 #[test]
 fn m_2_2_a_full_disk_is_an_error_and_the_registry_stays() {
-    if !geteuid().is_root() {
-        println!("skipped: M-2.2 needs root to mount a small tmpfs");
-        return;
-    }
     let dae = Dae::at_rest();
-    let disk = SmallDisk::on(dae.home());
+    let Some(disk) = SmallDisk::on(dae.home(), "512k") else { return };
     dae.succeed(["up"]);
     let mut client = dae.unix();
     install(&mut client, "Before");
@@ -314,38 +306,6 @@ fn install(client: &mut Netcat, name: &str) {
 fn sleeper(name: &str) -> Value {
     let program = json!({ "program": "/bin/sleep", "args": ["infinity"], "no_start": true });
     json!([name, program])
-}
-
-/// A small file system; unmounted with its owner.
-struct SmallDisk(PathBuf);
-
-impl SmallDisk {
-    fn on(directory: &Path) -> Self {
-        let options = "size=512k,mode=0700";
-        mount(Some("tmpfs"), directory, Some("tmpfs"), MsFlags::empty(), Some(options)).unwrap();
-        Self(directory.to_owned())
-    }
-
-    /// Takes all the room that is left.
-    fn fill(&self) {
-        let error = fs::write(self.filler(), vec![0; 1 << 20]).unwrap_err();
-        assert_eq!(error.raw_os_error(), Some(nix::libc::ENOSPC));
-    }
-
-    fn make_room(&self) {
-        fs::remove_file(self.filler()).unwrap();
-    }
-
-    fn filler(&self) -> PathBuf {
-        self.0.join("filler")
-    }
-}
-
-impl Drop for SmallDisk {
-    fn drop(&mut self) {
-        // Lazily, since a failed test leaves a manager in it.
-        umount2(&self.0, MntFlags::MNT_DETACH).unwrap();
-    }
 }
 
 /// Numbers that come again with the same seed (splitmix64).

@@ -4,6 +4,7 @@
 mod binaries;
 mod dae;
 mod daemon;
+mod disk;
 mod eventually;
 mod history;
 mod kernel;
@@ -13,6 +14,7 @@ mod program;
 pub(crate) use binaries::{binary, workspace};
 pub(crate) use dae::{Dae, finish};
 pub(crate) use daemon::Daemon;
+pub(crate) use disk::SmallDisk;
 pub(crate) use eventually::{PATIENCE, eventually};
 pub(crate) use history::{events, now_ms, transitions, unix_ms};
 pub(crate) use kernel::{

@@ -282,9 +282,15 @@ pub(crate) struct Logs {
 #[derive(Args, Debug)]
 #[command(after_help = "Example: dae events -f --since 1h")]
 pub(crate) struct Events {
-    /// Go on with what comes; without --since, only that
+    /// Daemons: names or patterns [default: all, and the manager itself]
+    #[arg(value_name = "NAME", add = ArgValueCandidates::new(names))]
+    pub(crate) names: Vec<Pattern>,
+    /// Go on with what comes; without -n and --since, only that
     #[arg(long, short)]
     pub(crate) follow: bool,
+    /// Only the last N events [default: all there are]
+    #[arg(long, short = 'n', value_name = "N")]
+    pub(crate) lines: Option<usize>,
     /// Only since then: `10m`, `14:30`, `2026-11-21T14:30:00Z`
     #[arg(long, value_name = "TIME", value_parser = since)]
     pub(crate) since: Option<u64>,

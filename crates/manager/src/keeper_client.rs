@@ -12,7 +12,7 @@ mod connection;
 mod known;
 
 use std::{
-    fs::OpenOptions,
+    fs::{self, OpenOptions},
     io,
     os::unix::fs::OpenOptionsExt,
     path::{Path, PathBuf},
@@ -43,6 +43,10 @@ use crate::{
     },
     manager::Event,
 };
+
+/// How long the log of keepers may be when another begins; one older is kept. A keeper that is well
+/// writes nothing.
+const LOG_BYTES: u64 = 1 << 20;
 
 /// The keeper of this home.
 #[derive(Debug)]
@@ -289,6 +293,9 @@ impl Place {
     }
 
     fn start(&self) -> io::Result<std::process::Child> {
+        if fs::metadata(&self.log).is_ok_and(|it| it.len() >= LOG_BYTES) {
+            fs::rename(&self.log, self.log.with_extension("log.old"))?;
+        }
         let mut options = OpenOptions::new();
         options.create(true).append(true).mode(0o600).custom_flags(libc::O_NOFOLLOW);
         let log = options.open(&self.log)?;

@@ -1,9 +1,10 @@
 //! `dae events`: reads the files, so that it works without a manager.
 
-use std::time::Duration;
+use std::{collections::VecDeque, time::Duration};
 
 use manager::{
     events::{Event, EventsError, Follow, Kind, Reader},
+    name::Pattern,
     time::{now_ms, rfc3339},
 };
 use serde_json::Value;
@@ -16,25 +17,77 @@ use crate::{
 };
 
 pub(super) fn run(args: Events, console: &mut Console) -> Done {
-    let paths = console.paths()?;
+    let dir = console.paths()?.events();
+    let wanted = Wanted { names: args.names, count: args.lines };
     if args.follow {
-        let follow = Follow::open(&paths.events(), args.since.unwrap_or_else(now_ms));
-        return follow_on(follow.map_err(|it| failed(&it))?, &mut console.out);
+        let past = if args.lines.is_some() { 0 } else { now_ms() };
+        let follow = Follow::open(&dir, args.since.unwrap_or(past)).map_err(|it| failed(&it))?;
+        return follow_on(follow, &wanted, &mut console.out);
     }
-    let mut reader = Reader::open(&paths.events(), args.since.unwrap_or_default());
-    while let Some(event) = reader.next_event().map_err(|it| failed(&it))? {
-        print(&event, &mut console.out)?;
+    let mut reader = Reader::open(&dir, args.since.unwrap_or_default());
+    let mut next = || reader.next_event().map_err(|it| failed(&it));
+    if wanted.count.is_none() {
+        while let Some(event) = next()? {
+            wanted.print(&event, &mut console.out)?;
+        }
+        return Ok(Exit::Done);
     }
+    let mut last = VecDeque::new();
+    while let Some(event) = next()? {
+        wanted.keep(&mut last, event);
+    }
+    last.iter().try_for_each(|it| print(it, &mut console.out))?;
     Ok(Exit::Done)
 }
 
-fn follow_on(mut follow: Follow, out: &mut Output) -> Done {
+/// Which events.
+struct Wanted {
+    /// Whose; all without one.
+    names: Vec<Pattern>,
+    /// Only so many of those that are there already.
+    count: Option<usize>,
+}
+
+impl Wanted {
+    fn admits(&self, event: &Event) -> bool {
+        let name = event.what.name.as_deref();
+        self.names.is_empty() || name.is_some_and(|it| self.names.iter().any(|by| by.matches(it)))
+    }
+
+    fn print(&self, event: &Event, out: &mut Output) -> Result<(), Error> {
+        if self.admits(event) { print(event, out) } else { Ok(()) }
+    }
+
+    /// Puts an event behind the last ones, of which there are never too many.
+    fn keep(&self, last: &mut VecDeque<Event>, event: Event) {
+        if self.admits(&event) {
+            last.push_back(event);
+        }
+        if self.count.is_some_and(|it| last.len() > it) {
+            last.pop_front();
+        }
+    }
+}
+
+fn follow_on(mut follow: Follow, wanted: &Wanted, out: &mut Output) -> Done {
+    let mut next = || follow.next_batch(Some(Duration::ZERO)).map_err(|it| failed(&it));
+    if wanted.count.is_some() {
+        let mut last = VecDeque::new();
+        loop {
+            let batch = next()?;
+            if batch.is_empty() {
+                break;
+            }
+            batch.into_iter().for_each(|it| wanted.keep(&mut last, it));
+        }
+        last.iter().try_for_each(|it| print(it, out))?;
+    }
     loop {
         let batch = follow.next_batch(Some(Duration::ZERO)).map_err(|it| failed(&it))?;
         if batch.is_empty() {
             out.wait_for(&follow)?;
         }
-        batch.iter().try_for_each(|it| print(it, out))?;
+        batch.iter().try_for_each(|it| wanted.print(it, out))?;
     }
 }
 

@@ -2,6 +2,7 @@
 
 mod background;
 mod foreground;
+mod own_log;
 
 use std::time::Duration;
 

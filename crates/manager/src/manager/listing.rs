@@ -132,6 +132,9 @@ pub(super) fn foreign(found: &Foreign, note: Option<String>) -> Value {
     listed
 }
 
+/// So much of each of its last lines is told: enough for any message, and ten of them for one packet.
+const TOLD_BYTES: usize = 4096;
+
 /// The last lines that a daemon printed.
 pub(super) fn last_output(dir: &Path, lines: usize) -> Vec<Value> {
     let selection = Selection { lines: Some(lines), ..Selection::default() };
@@ -141,13 +144,32 @@ pub(super) fn last_output(dir: &Path, lines: usize) -> Vec<Value> {
         output.push(json!({
             "time": time::rfc3339(line.time_ms),
             "stream": line.stream.name(),
-            "text": String::from_utf8_lossy(&line.text),
+            "text": beginning(&line.text),
         }));
     }
     output
 }
 
+/// A line, or as much of it as is told, which an ellipsis then says.
+fn beginning(text: &[u8]) -> String {
+    match text.split_at_checked(TOLD_BYTES) {
+        Some((told, rest)) if !rest.is_empty() => format!("{}…", String::from_utf8_lossy(told)),
+        _ => String::from_utf8_lossy(text).into_owned(),
+    }
+}
+
 /// A failure about a daemon.
 pub(super) fn about(code: &'static str, name: &Name, message: String) -> Failure {
     Failure::new(code, message).with("name", name.as_str())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_a_long_line_only_the_beginning_is_told() {
+        assert_eq!(beginning(&[b'x'; TOLD_BYTES]), "x".repeat(TOLD_BYTES));
+        assert_eq!(beginning(&[b'x'; TOLD_BYTES + 1]), "x".repeat(TOLD_BYTES) + "…");
+    }
 }

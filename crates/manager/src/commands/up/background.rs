@@ -3,10 +3,10 @@
 use std::{
     env,
     ffi::OsStr,
-    fs::{DirBuilder, File, OpenOptions},
+    fs::{DirBuilder, File},
     io::{self, BufRead, BufReader, Read, Seek, SeekFrom},
-    os::unix::fs::{DirBuilderExt, OpenOptionsExt},
-    path::{Path, PathBuf},
+    os::unix::fs::DirBuilderExt,
+    path::PathBuf,
     process::{Child, Command, Stdio},
     time::Duration,
 };
@@ -17,7 +17,7 @@ use rustix::{
     io::retry_on_intr,
 };
 
-use super::{Place, arriving};
+use super::{Place, arriving, own_log};
 use crate::{
     cli::Up,
     commands::{Console, no_place, process::Process},
@@ -111,10 +111,10 @@ struct Log {
 
 impl Log {
     fn open(paths: &Paths) -> io::Result<Self> {
-        let folder = paths.logs().join("Dae");
+        let folder = own_log::dir(&paths.logs());
         DirBuilder::new().recursive(true).mode(0o700).create(&folder)?;
-        let path = folder.join("manager.log");
-        let file = open(&path)?;
+        own_log::rotate_if_full(&folder)?;
+        let (path, file) = (own_log::path(&folder), own_log::open(&folder)?);
         let begin = file.metadata()?.len();
         Ok(Self { path, file, begin })
     }
@@ -136,9 +136,4 @@ impl Log {
         let lines: Vec<_> = text.lines().map(str::to_owned).collect();
         Ok(lines[lines.len().saturating_sub(LAST_LINES)..].to_vec())
     }
-}
-
-fn open(path: &Path) -> io::Result<File> {
-    let mut options = OpenOptions::new();
-    options.append(true).create(true).mode(0o600).custom_flags(libc::O_NOFOLLOW).open(path)
 }

@@ -1,14 +1,18 @@
 //! The manager in this process.
 
-use std::io::{self, IsTerminal};
+use std::{
+    io::{self, IsTerminal},
+    sync::Mutex,
+};
 
 use manager::{
     paths::Paths,
     run::{self, RunError},
 };
 use nix::unistd::setsid;
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::{EnvFilter, fmt::MakeWriter};
 
+use super::own_log::{self, OwnLog};
 use crate::{
     cli::Up,
     commands::{Console, no_place},
@@ -19,7 +23,11 @@ pub(super) async fn run(args: &Up, paths: Paths, console: &Console) -> Done {
     if args.background {
         leave()?;
     }
-    log();
+    if args.background {
+        log(Mutex::new(OwnLog::new(own_log::dir(&paths.logs()))));
+    } else {
+        log(io::stderr);
+    }
     let announce = args.background || console.out.is_json;
     let options = run::Options { port: args.port, no_start: args.no_start, announce };
     let ended = run::run(&paths, options).await;
@@ -47,11 +55,11 @@ fn leave() -> Result<(), Complaint> {
 }
 
 /// Logs to stderr: from `info` on, or as `DAE_LOG` says.
-fn log() {
+fn log(writer: impl for<'a> MakeWriter<'a> + Send + Sync + 'static) {
     let filter = EnvFilter::try_from_env("DAE_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
     tracing_subscriber::fmt()
         .with_env_filter(filter)
-        .with_writer(io::stderr)
+        .with_writer(writer)
         .with_ansi(io::stderr().is_terminal())
         .init();
 }
