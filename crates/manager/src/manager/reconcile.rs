@@ -28,10 +28,13 @@ impl Manager {
     /// Brings every daemon in step with what the keeper has.
     pub(super) fn reconcile(&mut self, children: Vec<Listed>) {
         let mut listed = BTreeSet::new();
+        let mut ended = Vec::new();
         for child in children {
             match Name::new(&child.name) {
                 Ok(name) if self.entries.contains_key(&name) => {
-                    self.reconcile_one(&name, child);
+                    if self.reconcile_one(&name, &child) {
+                        ended.push((name.clone(), child));
+                    }
                     listed.insert(name);
                 }
                 _ => {
@@ -41,6 +44,10 @@ impl Manager {
                 }
             }
         }
+        // All that live are known before the first end is told: what follows from it may concern them.
+        for (name, child) in ended {
+            self.tell_end(&name, &child);
+        }
         let unlisted: Vec<Name> =
             self.entries.keys().filter(|name| !listed.contains(*name)).cloned().collect();
         for name in unlisted {
@@ -49,20 +56,29 @@ impl Manager {
         self.has_begun = true;
     }
 
-    fn reconcile_one(&mut self, name: &Name, child: Listed) {
-        let Some(state) = self.state(name) else { return };
-        let pid = child.identity.pid.cast_unsigned();
-        let is_awaited = is_spawning(state) && self.has_secret(name, &child.identity.secret);
-        if is_awaited {
-            return self.answer_spawn(name, child);
+    /// Whether its end is still to be told.
+    fn reconcile_one(&mut self, name: &Name, child: &Listed) -> bool {
+        let Some(state) = self.state(name) else { return false };
+        let has_ended = matches!(child.state, Kept::Exited { .. });
+        if is_spawning(state) && self.has_secret(name, &child.identity.secret) {
+            self.answer_spawn(name, child);
+            return has_ended;
         }
         match (state.pid(), &child.state) {
-            (Some(known), _) if known == pid => self.resume(name, child),
+            (Some(known), _) if known == child.identity.pid.cast_unsigned() => {
+                if !has_ended {
+                    self.ask_again(name);
+                }
+                return has_ended;
+            }
             // It cannot be told whether that is it: the keeper refuses to start another.
             (None, Kept::Unverified) => {}
             (None, Kept::Failed { .. }) => self.keeper.forget(name.as_str()),
-            (None, Kept::Exited { .. }) if self.has_begun => self.let_go(name, state, &child),
-            (None, _) if !is_spawning(state) => self.take_over(name, child),
+            (None, Kept::Exited { .. }) if self.has_begun => self.let_go(name, state, child),
+            (None, _) if !is_spawning(state) => {
+                self.take_over(name, child);
+                return has_ended;
+            }
             // The one that the manager knows is not there, and somebody else is.
             _ => {
                 self.keeper.kill(name.as_str());
@@ -70,6 +86,7 @@ impl Manager {
                 self.reconcile_unlisted(name);
             }
         }
+        false
     }
 
     /// One that has been dealt with, and whose end was to be forgotten.
@@ -81,7 +98,7 @@ impl Manager {
     }
 
     /// What a spawn has come to whose answer was lost, or is still to come.
-    fn answer_spawn(&mut self, name: &Name, child: Listed) {
+    fn answer_spawn(&mut self, name: &Name, child: &Listed) {
         match child.state {
             Kept::Starting => {}
             Kept::Failed { step, errno } => {
@@ -90,24 +107,13 @@ impl Manager {
             }
             Kept::Running | Kept::Unverified | Kept::Exited { .. } => {
                 self.spawned(name.as_str(), child.identity.clone());
-                self.resume(name, child);
+                self.ask_again(name);
             }
         }
     }
 
-    /// One that is known goes on. If it is being stopped, what was asked to that end may be lost.
-    fn resume(&mut self, name: &Name, child: Listed) {
-        let pid = child.identity.pid.cast_unsigned();
-        if let Kept::Exited { status, .. } = child.state {
-            let is_told = self.heard_exit(name.as_str(), child.identity.pid);
-            match (is_told, child.empty) {
-                (false, is_empty) => {
-                    return self.step(name, Event::Exited { pid, exit: exit(status), is_empty });
-                }
-                (true, true) => return self.step(name, Event::Empty { pid }),
-                (true, false) => {}
-            }
-        }
+    /// One that is being stopped: what was asked to that end may be lost.
+    fn ask_again(&mut self, name: &Name) {
         match self.state(name) {
             Some(State::Stopping { phase: Phase::Asked, .. }) => {
                 let Some(definition) = self.definition(name) else { return };
@@ -118,8 +124,21 @@ impl Manager {
         }
     }
 
+    /// An end that came while there was no link.
+    fn tell_end(&mut self, name: &Name, child: &Listed) {
+        let Kept::Exited { status, .. } = child.state else { return };
+        let pid = child.identity.pid.cast_unsigned();
+        match (self.heard_exit(name.as_str(), child.identity.pid), child.empty) {
+            (false, is_empty) => {
+                self.step(name, Event::Exited { pid, exit: exit(status), is_empty });
+            }
+            (true, true) => self.step(name, Event::Empty { pid }),
+            (true, false) => self.ask_again(name),
+        }
+    }
+
     /// Takes over a child that an earlier manager left with the keeper.
-    fn take_over(&mut self, name: &Name, child: Listed) {
+    fn take_over(&mut self, name: &Name, child: &Listed) {
         let Some(entry) = self.entries.get_mut(name) else { return };
         let pid = child.identity.pid.cast_unsigned();
         entry.secret = Some(child.identity.secret.clone());
@@ -132,10 +151,6 @@ impl Manager {
         let is_ready =
             self.definition(name).is_some_and(|definition| definition.ready == Ready::Notify);
         self.step(name, Event::Adopted { pid, port: None, is_ready });
-        if let Kept::Exited { status, .. } = child.state {
-            self.heard_exit(name.as_str(), child.identity.pid);
-            self.step(name, Event::Exited { pid, exit: exit(status), is_empty: child.empty });
-        }
     }
 
     /// The keeper has nothing by this name, and whoever could be adopted has been.
