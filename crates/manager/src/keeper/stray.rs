@@ -53,6 +53,9 @@ impl Keeper {
         for (key, stray) in found {
             self.watch_stray(key, stray);
         }
+        if !is_in_doubt {
+            self.doubt_since_ms = None;
+        }
         let is_in_doubt = is_in_doubt && self.may_doubt(now);
         for key in keys {
             let Some(child) = self.children.get_mut(&key) else { continue };

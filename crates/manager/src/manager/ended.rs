@@ -62,16 +62,13 @@ impl Manager {
 
     /// A child of an earlier manager may have ended since. It counts as one that was stable if it lived for long
     /// enough: whether it had failed before that, nobody knows any more.
-    pub(super) fn ended_unseen(&mut self, listed: &Listed) {
-        let Kept::Exited { status, at_ms } = listed.state else { return };
-        let Ok(name) = &Name::new(&listed.name) else { return };
+    pub(super) fn was_stable(&mut self, name: &Name, listed: &Listed) {
         let lived = lived(listed).unwrap_or_default();
         if let Some(State::Up { stable: Some(timer), .. }) = self.state(name)
             && self.definition(name).is_some_and(|it| lived >= it.stable)
         {
             self.step(name, Event::Elapsed(timer));
         }
-        self.ended(name, End::new(listed.identity.pid, status, at_ms), listed.empty);
     }
 }
 

@@ -32,11 +32,13 @@ impl Manager {
     /// Brings every daemon in step with what the keeper has.
     pub(super) fn reconcile(&mut self, children: Vec<Listed>) {
         let mut listed = BTreeSet::new();
-        let mut unseen = vec![];
+        let mut ended = Vec::new();
         for child in children {
             match Name::new(&child.name) {
                 Ok(name) if self.entries.contains_key(&name) => {
-                    unseen.extend(self.reconcile_one(&name, child));
+                    if self.reconcile_one(&name, &child) {
+                        ended.push((name.clone(), child));
+                    }
                     listed.insert(name);
                 }
                 _ => {
@@ -46,34 +48,41 @@ impl Manager {
                 }
             }
         }
+        // All that live are known before the first end is told: what follows from it may concern them.
+        for (name, child) in ended {
+            self.tell_end(&name, &child);
+        }
         let unlisted: Vec<Name> =
             self.entries.keys().filter(|name| !listed.contains(*name)).cloned().collect();
         for name in unlisted {
             self.reconcile_unlisted(&name);
         }
-        // All are known before the first end is told: it may concern others.
-        for child in unseen {
-            self.ended_unseen(&child);
-        }
         self.has_begun = true;
     }
 
-    /// Returns it if it was taken over and has ended since.
-    fn reconcile_one(&mut self, name: &Name, child: Listed) -> Option<Listed> {
-        let state = self.state(name)?;
-        let pid = child.identity.pid.cast_unsigned();
-        let is_awaited = is_spawning(state) && self.has_secret(name, &child.identity.secret);
-        if is_awaited {
+    /// Whether its end is still to be told.
+    fn reconcile_one(&mut self, name: &Name, child: &Listed) -> bool {
+        let Some(state) = self.state(name) else { return false };
+        let has_ended = matches!(child.state, Kept::Exited { .. });
+        if is_spawning(state) && self.has_secret(name, &child.identity.secret) {
             self.answer_spawn(name, child);
-            return None;
+            return has_ended;
         }
         match (state.pid(), &child.state) {
-            (Some(known), _) if known == pid => self.resume(name, child),
+            (Some(known), _) if known == child.identity.pid.cast_unsigned() => {
+                if !has_ended {
+                    self.ask_again(name);
+                }
+                return has_ended;
+            }
             // It cannot be told whether that is it: the keeper refuses to start another.
             (None, Kept::Unverified) => {}
             (None, Kept::Failed { .. }) => self.keeper.forget(name.as_str()),
-            (None, Kept::Exited { .. }) if self.has_begun => self.let_go(name, state, &child),
-            (None, _) if !is_spawning(state) => return self.take_over(name, child),
+            (None, Kept::Exited { .. }) if self.has_begun => self.let_go(name, state, child),
+            (None, _) if !is_spawning(state) => {
+                self.take_over(name, child);
+                return has_ended;
+            }
             // The one that the manager knows is not there, and somebody else is.
             _ => {
                 self.keeper.kill(name.as_str());
@@ -81,7 +90,7 @@ impl Manager {
                 self.reconcile_unlisted(name);
             }
         }
-        None
+        false
     }
 
     /// One that has been dealt with, and whose end was to be forgotten.
@@ -93,7 +102,7 @@ impl Manager {
     }
 
     /// What a spawn has come to whose answer was lost, or is still to come.
-    fn answer_spawn(&mut self, name: &Name, child: Listed) {
+    fn answer_spawn(&mut self, name: &Name, child: &Listed) {
         match child.state {
             Kept::Starting => {}
             Kept::Failed { step, errno } => {
@@ -101,23 +110,13 @@ impl Manager {
             }
             Kept::Running | Kept::Unverified | Kept::Exited { .. } => {
                 self.spawned(name.as_str(), child.identity.clone());
-                self.resume(name, child);
+                self.ask_again(name);
             }
         }
     }
 
-    /// One that is known goes on. If it is being stopped, what was asked to that end may be lost.
-    fn resume(&mut self, name: &Name, child: Listed) {
-        let pid = child.identity.pid;
-        if let Kept::Exited { status, at_ms } = child.state {
-            match (self.has_heard_end(name, pid), child.empty) {
-                (false, is_empty) => {
-                    return self.ended(name, End::new(pid, status, at_ms), is_empty);
-                }
-                (true, true) => return self.step(name, Event::Empty { pid: pid.cast_unsigned() }),
-                (true, false) => {}
-            }
-        }
+    /// One that is being stopped: what was asked to that end may be lost.
+    fn ask_again(&mut self, name: &Name) {
         match self.state(name) {
             Some(State::Stopping { phase: Phase::Asked, .. }) => {
                 let Some(definition) = self.definition(name) else { return };
@@ -128,26 +127,38 @@ impl Manager {
         }
     }
 
-    /// Takes over a child that an earlier manager left with the keeper. Returns it if it has ended since.
-    fn take_over(&mut self, name: &Name, child: Listed) -> Option<Listed> {
-        let entry = self.entries.get_mut(name)?;
+    /// An end that came while there was no link, or no manager.
+    fn tell_end(&mut self, name: &Name, child: &Listed) {
+        let Kept::Exited { status, at_ms } = child.state else { return };
+        let pid = child.identity.pid;
+        match (self.has_heard_end(name, pid), child.empty) {
+            (false, is_empty) => {
+                self.was_stable(name, child);
+                self.ended(name, End::new(pid, status, at_ms), is_empty);
+            }
+            (true, true) => self.step(name, Event::Empty { pid: pid.cast_unsigned() }),
+            (true, false) => self.ask_again(name),
+        }
+    }
+
+    /// Takes over a child that an earlier manager left with the keeper.
+    fn take_over(&mut self, name: &Name, child: &Listed) {
+        let Some(entry) = self.entries.get_mut(name) else { return };
         let pid = child.identity.pid.cast_unsigned();
         entry.secret = Some(child.identity.secret.clone());
         entry.identity = Some(child.identity.clone());
         entry.exited = None;
         entry.is_adopted = true;
         if child.state == Kept::Starting {
-            self.step(name, Event::AdoptedEarly);
-            return None;
+            return self.step(name, Event::AdoptedEarly);
         }
         // It has told that it is ready, and will not tell again; nobody else can. And who lived for longer than
         // it was given to become ready, was.
         let is_ready = self.definition(name).is_some_and(|definition| {
-            let was_ready = ended::lived(&child).is_some_and(|it| it >= definition.start_timeout);
+            let was_ready = ended::lived(child).is_some_and(|it| it >= definition.start_timeout);
             was_ready || definition.ready == Ready::Notify
         });
         self.step(name, Event::Adopted { pid, port: None, is_ready });
-        matches!(child.state, Kept::Exited { .. }).then_some(child)
     }
 
     /// The keeper has nothing by this name, and whoever could be adopted has been.
