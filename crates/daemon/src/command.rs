@@ -14,6 +14,8 @@ pub(crate) struct Declaration {
     pub(crate) needs_auth: bool,
     /// Whether a guest proves by it who it is, so that attempts are counted.
     pub(crate) is_login: bool,
+    /// Whether nothing comes of it but its reply, so that it ends when nobody is there to hear that.
+    pub(crate) only_waits: bool,
     parameters: Vec<Parameter>,
     has_rest: bool,
     is_stream: bool,
@@ -74,6 +76,7 @@ impl Declaration {
             help: "",
             needs_auth: false,
             is_login: false,
+            only_waits: false,
             parameters,
             has_rest: roles.contains(&Role::Rest),
             is_stream: roles.contains(&Role::Stream),

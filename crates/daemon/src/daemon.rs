@@ -130,6 +130,14 @@ impl<S: Send + Sync + 'static> Daemon<S> {
         self
     }
 
+    /// Says that the last command only waits to tell something: it is dropped when its guest has gone. Any
+    /// other runs to its end, whoever is there to hear how it went.
+    #[must_use]
+    pub fn only_waits(mut self) -> Self {
+        self.last().only_waits = true;
+        self
+    }
+
     /// Lets accounts of the daemon's own decide instead of the token: `handler` is the command
     /// `auth ["<user>","<password>"]`, which calls [`Guest::authenticate`](crate::Guest::authenticate).
     ///

@@ -75,6 +75,13 @@ pub(crate) struct Running<'a> {
     declaration: &'a Declaration,
 }
 
+impl Running<'_> {
+    /// Whether it ends when its guest has gone.
+    pub(crate) fn only_waits(&self) -> bool {
+        self.declaration.only_waits
+    }
+}
+
 impl<S: 'static> Entry<S> {
     pub(crate) fn declaration(&self) -> &Declaration {
         match self {

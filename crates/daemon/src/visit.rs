@@ -158,13 +158,19 @@ impl<'a, S: 'static> Visit<'a, S> {
         }
     }
 
-    /// Where nothing is read: whether nobody is there any more to answer.
+    /// Where nothing is read: whether nobody is there any more to answer. What was begun and does more than to
+    /// wait is carried out all the same.
     fn poll_lost(&mut self, wrote_all: bool, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let is_lost = match wrote_all {
-            true => self.connection.poll_gone(cx),
-            false => self.poll_held_up(cx),
-        };
-        is_lost.map(|()| Err(io::ErrorKind::ConnectionAborted.into()))
+        if !wrote_all {
+            std::task::ready!(self.poll_held_up(cx));
+        } else {
+            std::task::ready!(self.connection.poll_gone(cx));
+            self.running.retain(|running| !running.only_waits());
+            if !self.running.is_empty() {
+                return Poll::Pending;
+            }
+        }
+        Poll::Ready(Err(io::ErrorKind::ConnectionAborted.into()))
     }
 
     /// Results that are not read hold up the commands behind them, which may hold up others: not for ever.

@@ -77,7 +77,7 @@ async fn a_call_after_one_that_waited_too_long_gets_its_own_answer() {
 async fn a_reply_of_twenty_mb_is_read() {
     let limits = daemon::Limits { result_bytes: 32 << 20, ..daemon::Limits::default() };
     let lab = serve(crate::lab::limited(limits)).await;
-    let client = Client::connect(&Address::local(lab.port)).await.unwrap();
+    let client = Client::connect(&Address::local(lab.port)).await.unwrap().with_deadline(PATIENCE);
     let big: String = client.call("big", &(20 << 20,)).await.unwrap();
     assert_eq!(big.len(), 20 << 20);
 }

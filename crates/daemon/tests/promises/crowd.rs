@@ -86,6 +86,20 @@ async fn who_has_gone_from_the_unix_socket_keeps_nothing() {
 }
 
 #[tokio::test]
+async fn what_was_begun_is_done_whoever_is_gone() {
+    let lab = serve(limited(for_one())).await;
+    go_while(lab.port, "work [\"a\"]\n", || lab.state.entered.load(SeqCst) == 1).await;
+    tokio::time::sleep(MOMENT).await;
+    lab.state.open("a".to_owned());
+    let begun = Instant::now();
+    while lab.state.left.load(SeqCst) == 0 {
+        assert!(begun.elapsed() < PATIENCE, "the command was dropped");
+        tokio::task::yield_now().await;
+    }
+    let_in(lab.port).await;
+}
+
+#[tokio::test]
 async fn who_only_has_no_more_to_say_gets_its_replies() {
     let lab = serve(lab()).await;
     let mut guest = Netcat::connect(lab.port).await;

@@ -77,7 +77,7 @@ impl Lab {
         gate
     }
 
-    fn open(&self, gate: String) {
+    pub(crate) fn open(&self, gate: String) {
         self.gate(&gate).add_permits(1);
     }
 
@@ -187,6 +187,8 @@ impl serde::Serialize for Breaking {
 pub(crate) fn lab() -> Daemon<Lab> {
     Daemon::with_state("Lab", Lab::default())
         .command("wait", Lab::wait)
+        .only_waits()
+        .command("work", Lab::wait)
         .command("open", Lab::open)
         .command("echo", Lab::echo)
         .command("echo-later", Lab::echo_later)

@@ -14,7 +14,7 @@ pub(crate) struct Netcat {
 }
 
 /// The one patience: what has not come by then does not come.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
 impl Netcat {
     pub(crate) async fn connect(port: u16) -> Self {
