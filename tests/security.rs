@@ -185,7 +185,7 @@ fn m_14_3_no_file_is_ever_open_to_others() {
         &["restart", "Sample"][..],
         &["edit", "Sample", "--grace", "1s"],
         &["call", "Sample", "set", "k", "1"],
-        &["scan"],
+        &["--timeout", "50s", "scan"],
         &["status"],
         &["logs", "Sample"],
         &["events"],
@@ -225,7 +225,9 @@ fn traced(dae: &Dae, trace: &Path) -> bool {
     let mut shell = dae.command(["--version"]);
     let program = shell.get_program().to_owned();
     shell = Command::new("sh");
-    shell.args(["-c", script, "sh", "strace", "-f", "-s", "300", "-e", calls, "-o"]).arg(trace);
+    shell
+        .args(["-c", script, "sh", "strace", "-f", "--seccomp-bpf", "-s", "300", "-e", calls, "-o"])
+        .arg(trace);
     shell.arg(program).env("DAE_HOME", dae.home()).stdin(Stdio::null());
     shell.status().unwrap().success()
 }
