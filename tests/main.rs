@@ -17,6 +17,8 @@ mod old_node;
 mod protocol_page;
 mod readme;
 mod registry;
+mod scan;
+mod security;
 mod spawn;
 mod states;
 mod supervise;

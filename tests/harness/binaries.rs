@@ -1,7 +1,8 @@
 //! The programs of this workspace, built as the running test was built.
 
 use std::{
-    env,
+    env, fs,
+    os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
     process::Command,
     sync::OnceLock,
@@ -16,6 +17,15 @@ pub(crate) fn binary(name: &str) -> PathBuf {
     let path = BUILT.get_or_init(build).join(name);
     assert!(path.is_file(), "the workspace has no program `{name}`: no {}", path.display());
     path
+}
+
+/// Lets every user of the host enter a directory and run what is in it.
+pub(crate) fn open_to_all(folder: &Path) {
+    let open = || fs::Permissions::from_mode(0o755);
+    fs::set_permissions(folder, open()).unwrap();
+    for entry in fs::read_dir(folder).unwrap() {
+        fs::set_permissions(entry.unwrap().path(), open()).unwrap();
+    }
 }
 
 /// The top of the repository.

@@ -11,7 +11,7 @@ mod kernel;
 mod netcat;
 mod program;
 
-pub(crate) use binaries::{binary, workspace};
+pub(crate) use binaries::{binary, open_to_all, workspace};
 pub(crate) use dae::{Dae, finish};
 pub(crate) use daemon::Daemon;
 pub(crate) use disk::SmallDisk;

@@ -1,12 +1,16 @@
 //! Whether the registry can be read, and whether what is in it is what the manager has.
 
-use std::{collections::BTreeSet, fs, io, path::Path};
+use std::{
+    collections::BTreeSet,
+    fs, io,
+    path::{Path, PathBuf},
+};
 
 use serde_json::Value;
 use toml_edit::{DocumentMut, Item};
 
 use super::{Check, Manager};
-use crate::paths::Paths;
+use crate::{definition::warning_if_writable_by_others, paths::Paths};
 
 pub(super) fn check(paths: &Paths, manager: Option<&Manager>) -> Vec<Check> {
     let path = paths.registry();
@@ -35,6 +39,22 @@ fn read(path: &Path) -> Result<BTreeSet<String>, String> {
     }
     let daemons = document.get("daemon").and_then(Item::as_table_like);
     Ok(daemons.into_iter().flat_map(|it| it.iter()).map(|it| it.0.to_lowercase()).collect())
+}
+
+/// Programs in whose place other users could put their own.
+pub(super) fn programs(paths: &Paths) -> Vec<Check> {
+    let text = fs::read_to_string(paths.registry()).unwrap_or_default();
+    let document: DocumentMut = text.parse().unwrap_or_default();
+    let daemons = document.get("daemon").and_then(Item::as_table_like);
+    let programs = daemons.into_iter().flat_map(|it| it.iter()).filter_map(|(_, daemon)| {
+        daemon.as_table_like()?.get("program")?.as_str().map(PathBuf::from)
+    });
+    let open = programs.filter_map(|program| {
+        let warning = warning_if_writable_by_others(&program)?;
+        let fix = format!("ls -ld {}, and chmod go-w what is open", program.display());
+        Some(Check::fail("programs", warning, fix))
+    });
+    Check::all("programs", open.collect(), "nobody else can change what is installed")
 }
 
 /// The one before it takes its place; without one, a new one does.
