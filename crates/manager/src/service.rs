@@ -8,8 +8,12 @@ use std::{collections::BTreeSet, path::Path, sync::Mutex, time::Duration};
 use common_tcp::{Address, Client};
 use daemon::{Daemon, Failure, Guest, Limits, Settings, Stream};
 use serde::Deserialize;
-use serde_json::{Map, Value, json};
-use tokio::{sync::mpsc, task::JoinSet, time::timeout};
+use serde_json::{Map, Value, json, value::RawValue};
+use tokio::{
+    sync::{mpsc, oneshot},
+    task::JoinSet,
+    time::timeout,
+};
 
 use crate::{
     definition::{Change, Definition, Leftovers, resolve_program, warning_if_writable_by_others},
@@ -132,10 +136,12 @@ impl Dae {
         Self { mailbox, paths, followers: Mutex::default() }
     }
 
-    async fn list(&self, guest: Guest, options: Option<Listing>) -> Result<Value, Failure> {
+    async fn list(&self, guest: Guest, options: Option<Listing>) -> Result<Box<RawValue>, Failure> {
         let Listing { all, own, wide, name } = options.unwrap_or_default();
         let name = name.as_deref().map(pattern).transpose()?;
-        let listed = self.ask(&guest, Request::List { all, own, name }).await?;
+        let (entries, listed) = oneshot::channel();
+        self.ask(&guest, Request::List { all, own, name, entries }).await?;
+        let listed = listed.await.map_err(|_| ended())?;
         if wide { Ok(usage::added(listed).await) } else { Ok(listed) }
     }
 
@@ -412,7 +418,7 @@ impl Dae {
         &self,
         guest: &Guest,
         request: Request,
-    ) -> Result<tokio::sync::oneshot::Receiver<Result<Value, Failure>>, Failure> {
+    ) -> Result<oneshot::Receiver<Result<Value, Failure>>, Failure> {
         let (answer, waiting) = Answer::new();
         let by = match guest.uid() {
             Some(uid) => format!("uid {uid}"),
