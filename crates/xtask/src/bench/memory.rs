@@ -58,6 +58,7 @@ pub(crate) fn memory(
         watched.iter().for_each(|it| idle.add(it.kind, it.share() * 100.0));
         stages.iter().for_each(|stage| full.look(stage));
     }
+    scratch.end();
     Ok([empty.pss, empty.rss, full.pss, full.rss, idle].into())
 }
 
