@@ -105,14 +105,24 @@ impl Order {
 
     /// Those that come up after `name` and go down before it, directly.
     pub fn behind<'a>(&'a self, name: &Name) -> BTreeSet<&'a Name> {
-        self.0.keys().filter(|it| self.before(it).contains(name)).collect()
+        self.naming(name, |_| true)
     }
 
     /// Those that name `name` by `link`, directly: by `follows`, who restarts when it is back; by `needs`, who
     /// stops with it.
     pub fn linked_to<'a>(&'a self, name: &Name, link: Link) -> BTreeSet<&'a Name> {
-        let is_linked = |it: &&Name| self.links_of(it).any(|(by, to)| by == link && to == name);
-        self.0.keys().filter(is_linked).collect()
+        self.naming(name, |it| it == link)
+    }
+
+    /// Asked at each transition, so it looks at links alone, of which most have none.
+    fn naming<'a>(&'a self, name: &Name, is_meant: impl Fn(Link) -> bool) -> BTreeSet<&'a Name> {
+        if !self.0.contains_key(name) {
+            return BTreeSet::new();
+        }
+        let names_it = |links: &[(Link, Name)]| {
+            links.iter().any(|(link, other)| is_meant(*link) && other == name)
+        };
+        self.0.iter().filter(|(_, links)| names_it(links)).map(|(it, _)| it).collect()
     }
 
     /// `names` and all that stop with them, because they need one of them or one that does.

@@ -91,6 +91,9 @@ impl<W: Write> Output<W> {
 
 /// `text` without what a terminal would obey.
 pub(crate) fn printable(text: &str) -> String {
+    if !text.contains(char::is_control) {
+        return text.to_owned();
+    }
     let escaped =
         |it: char| if it.is_control() { it.escape_default().to_string() } else { it.into() };
     text.chars().map(escaped).collect()

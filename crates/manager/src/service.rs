@@ -8,9 +8,9 @@ use std::{collections::BTreeSet, path::Path, sync::Mutex, time::Duration};
 use common_tcp::{Address, Client};
 use daemon::{Daemon, Failure, Guest, Limits, Settings, Stream};
 use serde::Deserialize;
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value, json, value::RawValue};
 use tokio::{
-    sync::mpsc,
+    sync::{mpsc, oneshot},
     task::JoinSet,
     time::{Instant, timeout, timeout_at},
 };
@@ -139,10 +139,12 @@ impl Dae {
         Self { mailbox, paths, followers: Mutex::default() }
     }
 
-    async fn list(&self, guest: Guest, options: Option<Listing>) -> Result<Value, Failure> {
+    async fn list(&self, guest: Guest, options: Option<Listing>) -> Result<Box<RawValue>, Failure> {
         let Listing { all, own, wide, name } = options.unwrap_or_default();
         let name = name.as_deref().map(pattern).transpose()?;
-        let listed = self.ask(&guest, Request::List { all, own, name }).await?;
+        let (entries, listed) = oneshot::channel();
+        self.ask(&guest, Request::List { all, own, name, entries }).await?;
+        let listed = listed.await.map_err(|_| ended())?;
         if wide { Ok(usage::added(listed).await) } else { Ok(listed) }
     }
 
@@ -425,7 +427,7 @@ impl Dae {
         &self,
         guest: &Guest,
         request: Request,
-    ) -> Result<tokio::sync::oneshot::Receiver<Result<Value, Failure>>, Failure> {
+    ) -> Result<oneshot::Receiver<Result<Value, Failure>>, Failure> {
         let (answer, waiting) = Answer::new();
         let by = match guest.uid() {
             Some(uid) => format!("uid {uid}"),

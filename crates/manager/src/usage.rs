@@ -2,7 +2,10 @@
 
 use std::time::Duration;
 
-use serde_json::Value;
+use serde_json::{
+    Value,
+    value::{RawValue, to_raw_value},
+};
 use sysinfo::{MINIMUM_CPU_UPDATE_INTERVAL, Pid, ProcessRefreshKind, ProcessesToUpdate, System};
 use tokio::{
     sync::Semaphore,
@@ -16,14 +19,13 @@ static READERS: Semaphore = Semaphore::const_new(1);
 /// Adds `cpu` (percent of a core, over the last moment) and `memory` (bytes, resident) to each entry of a
 /// listing, for its whole tree. Takes a moment, since CPU is a difference. Without an answer of the kernel
 /// both stay absent.
-pub async fn added(mut listing: Value) -> Value {
+pub async fn added(text: Box<RawValue>) -> Box<RawValue> {
+    let Ok(mut listing) = serde_json::from_str(text.get()) else { return text };
     let roots: Vec<u32> = entries(&mut listing).filter_map(|it| pid_of(it)).collect();
-    let Ok(trees) = read(move || trees(&roots)).await else { return listing };
-    let Ok(Some((system, trees))) = read(move || first(trees)).await else {
-        return listing;
-    };
+    let Ok(trees) = read(move || trees(&roots)).await else { return text };
+    let Ok(Some((system, trees))) = read(move || first(trees)).await else { return text };
     sleep(MINIMUM_CPU_UPDATE_INTERVAL.max(Duration::from_millis(200))).await;
-    let Ok(used) = read(move || second(system, trees)).await else { return listing };
+    let Ok(used) = read(move || second(system, trees)).await else { return text };
     for entry in entries(&mut listing) {
         let Some(pid) = pid_of(entry) else { continue };
         if let Some((_, cpu, memory)) = used.iter().find(|(root, ..)| *root == pid) {
@@ -31,7 +33,7 @@ pub async fn added(mut listing: Value) -> Value {
             entry["memory"] = (*memory).into();
         }
     }
-    listing
+    to_raw_value(&listing).unwrap_or(text)
 }
 
 async fn read<T: Send + 'static>(

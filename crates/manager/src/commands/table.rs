@@ -1,9 +1,14 @@
 //! Columns for people: as wide as their widest cell, the last one open.
 
+use std::iter;
+
 use crate::{
     error::Error,
     output::{Output, printable},
 };
+
+/// Spaces between two columns.
+const GAP: usize = 2;
 
 /// Rows under a headline.
 #[derive(Debug)]
@@ -25,11 +30,15 @@ impl<const N: usize> Table<N> {
         let widths: [usize; N] = std::array::from_fn(|column| {
             self.0.iter().map(|row| row[column].chars().count()).max().unwrap_or_default()
         });
-        let line = |row: &[String; N]| {
-            let cells = row.iter().zip(widths).map(|(cell, width)| format!("{cell:width$}"));
-            cells.collect::<Vec<_>>().join("  ").trim_end().to_owned()
-        };
-        let lines: Vec<_> = self.0.iter().map(line).collect();
-        out.bytes(format!("{}\n", lines.join("\n")).as_bytes())
+        let mut lines = String::new();
+        for row in &self.0 {
+            for (cell, width) in row.iter().zip(widths) {
+                lines.push_str(cell);
+                lines.extend(iter::repeat_n(' ', width - cell.chars().count() + GAP));
+            }
+            lines.truncate(lines.trim_end_matches(' ').len());
+            lines.push('\n');
+        }
+        out.bytes(lines.as_bytes())
     }
 }

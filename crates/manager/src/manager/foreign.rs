@@ -6,10 +6,13 @@ use std::{
 };
 
 use rustix::process::{Pid, PidfdFlags, geteuid, pidfd_open};
-use serde_json::Value;
 use tokio::{io::unix::AsyncFd, sync::mpsc, task::spawn_blocking};
 
-use super::{Event, listing, request::Answer};
+use super::{
+    Event,
+    listing::{self, Listed},
+    request::Answer,
+};
 use crate::{
     config::{Config, Scan},
     proc::Stat,
@@ -87,12 +90,12 @@ impl Foreigners {
     }
 
     /// All of them as they stand in listings.
-    pub(super) fn listed(&self) -> impl Iterator<Item = Value> {
+    pub(super) fn listed(&self) -> impl Iterator<Item = Listed<'_>> {
         self.known.iter().map(|it| listing::foreign(it, self.note(it)))
     }
 
     /// The oldest of that name, as it stands in listings.
-    pub(super) fn find(&self, name: &str) -> Option<Value> {
+    pub(super) fn find(&self, name: &str) -> Option<Listed<'_>> {
         self.oldest(name).map(|it| listing::foreign(it, self.note(it)))
     }
 

@@ -387,8 +387,7 @@ impl Manager {
     }
 
     fn listing_of_all(&self) -> serde_json::Value {
-        let own: Vec<_> =
-            self.entries.iter().map(|(name, entry)| self.listed(name, entry)).collect();
+        let own: Vec<_> = self.all_listed(|_, _| true).collect();
         let foreign: Vec<_> = self.foreigners.listed().collect();
         serde_json::json!({ "v": 1, "own": own, "foreign": foreign })
     }

@@ -1,6 +1,6 @@
 use std::collections::BTreeSet;
 
-use serde_json::Value;
+use serde_json::{Value, value::RawValue};
 use tokio::sync::oneshot;
 
 use common_tcp::Failure;
@@ -41,6 +41,8 @@ pub enum Request {
         own: bool,
         /// Only these.
         name: Option<Pattern>,
+        /// Where they go, as JSON: for a thousand, values would take longer than all else. The answer is null.
+        entries: oneshot::Sender<Box<RawValue>>,
     },
     /// Where a daemon is; with `wait` not before it is ready.
     Find {

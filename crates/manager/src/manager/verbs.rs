@@ -1,12 +1,12 @@
 use std::{collections::BTreeSet, fs, sync::Arc};
 
 use common_tcp::Failure;
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value, json, value::to_raw_value};
 
 use super::{
     Manager,
     entry::Entry,
-    listing,
+    listing::{self, Listed},
     request::{Answer, Asked, Request, Target, Verb},
     waiters::{self, Verdict, Waiter},
 };
@@ -26,10 +26,16 @@ impl Manager {
         let result = match request {
             Request::Match(pattern) => self.matching(&pattern),
             Request::InOrder(names) => Ok(self.in_order(names)),
-            Request::List { all, own, name } => Ok(self.list(all, own, name.as_ref())),
+            Request::List { all, own, name, entries } => {
+                let listed: Vec<_> = self.list(all, own, name.as_ref()).collect();
+                let text = to_raw_value(&listed).expect("texts and numbers are JSON");
+                // Who asked may have gone.
+                drop(entries.send(text));
+                Ok(Value::Null)
+            }
             Request::Find { name, wait } => return self.find(&name, wait, answer),
             Request::Watch { pattern, stream } => {
-                let now = self.list(true, false, Some(&pattern));
+                let now = self.list(true, false, Some(&pattern)).map(|it| it.to_value()).collect();
                 self.watchers.add(pattern, stream);
                 Ok(now)
             }
@@ -70,24 +76,24 @@ impl Manager {
         ordered.iter().chain(&names).map(Name::as_str).collect()
     }
 
-    fn list(&self, all: bool, own: bool, name: Option<&Pattern>) -> Value {
-        let is_named = |it: &str| name.is_none_or(|pattern| pattern.matches(it));
+    fn list(
+        &self,
+        all: bool,
+        own: bool,
+        name: Option<&Pattern>,
+    ) -> impl Iterator<Item = Listed<'_>> {
+        let is_named = move |it: &str| name.is_none_or(|pattern| pattern.matches(it));
         let runs =
             |entry: &Entry| matches!(entry.child.state(), State::Up { .. } | State::Sick { .. });
-        let ours = self
-            .entries
-            .iter()
-            .filter(|(name, entry)| is_named(name.as_str()) && (all || runs(entry)))
-            .map(|(name, entry)| self.listed(name, entry));
-        let foreign =
-            self.foreigners.listed().filter(|it| !own && it["name"].as_str().is_some_and(is_named));
-        Value::Array(ours.chain(foreign).collect())
+        let ours =
+            self.all_listed(move |name, entry| is_named(name.as_str()) && (all || runs(entry)));
+        ours.chain(self.foreigners.listed().filter(move |it| !own && is_named(it.name())))
     }
 
     fn find(&mut self, name: &str, wait: bool, answer: Answer) {
         let known = Name::new(name).ok().and_then(|name| self.entries.get_key_value(&name));
         let Some((name, entry)) = known else {
-            let foreign = self.foreigners.find(name);
+            let foreign = self.foreigners.find(name).map(|it| it.to_value());
             return answer.send(foreign.ok_or_else(|| self.unknown(name)));
         };
         match entry.child.state() {

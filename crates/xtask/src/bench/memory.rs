@@ -40,17 +40,17 @@ pub(crate) fn memory(
     );
     let mut idle = Figure::new("idle with 1000 children, % of a core", Some(Must::Below(0.05)));
 
-    let mut stages = open(kinds, rivals, scratch, 0)?;
+    let mut stages = Stage::all_with_sleepers(kinds, rivals, scratch, 0)?;
     for _ in 0..ROUNDS {
-        stages.iter_mut().try_for_each(|stage| stage.launch().map(drop))?;
+        stages = Stage::launch_all(stages)?;
         sleep(SETTLE);
         stages.iter().for_each(|stage| empty.look(stage));
         stages.iter_mut().for_each(Stage::end);
     }
     drop(stages);
 
-    let mut stages = open(kinds, rivals, scratch, COUNT)?;
-    stages.iter_mut().try_for_each(|stage| stage.launch().map(drop))?;
+    let stages = Stage::all_with_sleepers(kinds, rivals, scratch, COUNT)?;
+    let stages = Stage::launch_all(stages)?;
     sleep(LONG_SETTLE);
     for _ in 0..ROUNDS {
         let watched: Vec<_> = stages.iter().map(Watched::new).collect();
@@ -58,16 +58,8 @@ pub(crate) fn memory(
         watched.iter().for_each(|it| idle.add(it.kind, it.share() * 100.0));
         stages.iter().for_each(|stage| full.look(stage));
     }
+    scratch.end();
     Ok([empty.pss, empty.rss, full.pss, full.rss, idle].into())
-}
-
-fn open(
-    kinds: &[Kind],
-    rivals: &Rivals,
-    scratch: &Scratch,
-    count: usize,
-) -> Result<Vec<Stage>, MeasureError> {
-    kinds.iter().map(|kind| Stage::with_sleepers(*kind, rivals, scratch, count)).collect()
 }
 
 /// Memory of all processes of a supervisor. A page that n processes share counts 1/n for each (PSS) or as a whole (RSS).

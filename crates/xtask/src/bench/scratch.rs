@@ -44,6 +44,11 @@ impl Scratch {
         Ok(Self { folder, guard })
     }
 
+    /// Ends all that runs in it at once, which is quicker than a folder at a time.
+    pub(crate) fn end(&self) {
+        sweep(&self.folder);
+    }
+
     /// A new folder in it.
     pub(crate) fn folder(&self, name: &str) -> Result<PathBuf, MeasureError> {
         let folder = self.folder.join(name);

@@ -32,8 +32,31 @@ pub(crate) struct Stage {
 }
 
 impl Stage {
+    /// All of `kinds` with `count` sleepers each, prepared.
+    pub(crate) fn all_with_sleepers(
+        kinds: &[Kind],
+        rivals: &Rivals,
+        scratch: &Scratch,
+        count: usize,
+    ) -> Result<Vec<Self>, MeasureError> {
+        let open = |kind: &Kind| {
+            kind.unless_rival(Self::with_sleepers(*kind, rivals, scratch, count)).transpose()
+        };
+        kinds.iter().filter_map(open).collect()
+    }
+
+    /// Those of `stages` that can be launched, which now run.
+    pub(crate) fn launch_all(stages: Vec<Self>) -> Result<Vec<Self>, MeasureError> {
+        let launch = |mut stage: Self| {
+            let launched = stage.launch();
+            let launched = stage.kind.unless_rival(launched).transpose()?;
+            Some(launched.map(|_| stage))
+        };
+        stages.into_iter().filter_map(launch).collect()
+    }
+
     /// A contender with `count` sleepers.
-    pub(crate) fn with_sleepers(
+    fn with_sleepers(
         kind: Kind,
         rivals: &Rivals,
         scratch: &Scratch,

@@ -59,14 +59,13 @@ pub(crate) fn thousand(
     scratch: &Scratch,
 ) -> Result<Vec<Figure>, MeasureError> {
     let mut figures = Figures::new();
-    let mut stages = Vec::new();
-    for kind in kinds {
-        stages.push(Stage::with_sleepers(*kind, rivals, scratch, COUNT)?);
-    }
+    let mut stages = Stage::all_with_sleepers(kinds, rivals, scratch, COUNT)?;
     for round in 0..ROUNDS {
         let mut slow = vec![];
         for stage in &mut stages {
-            if visit(stage, wanted, &mut figures)? > SLOW {
+            let visited = visit(stage, wanted, &mut figures);
+            stage.end();
+            if stage.kind.unless_rival(visited)?.is_none_or(|longest| longest > SLOW) {
                 slow.push(stage.kind);
             }
         }
@@ -103,7 +102,6 @@ fn visit(
         figures.stop_all.add(kind, all.as_secs_f64());
         longest = longest.max(all);
     }
-    stage.end();
     say(&format!("  {}: 1000 started in {:.2} s", kind.name(), started.as_secs_f64()));
     Ok(longest)
 }

@@ -14,7 +14,7 @@ use std::{
 
 pub(crate) use self::{dae::Dae, floor::spawner};
 use super::{error::MeasureError, rivals::Rivals, witness::Word};
-use crate::step;
+use crate::step::{self, say};
 
 /// A contender.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,8 +55,26 @@ impl Kind {
 
     /// Those that are here.
     pub(crate) fn found(rivals: &Rivals) -> Vec<Self> {
-        let is_ours = |kind| matches!(kind, Self::Dae | Self::Floor);
-        Self::ALL.into_iter().filter(|it| is_ours(*it) || rivals.has(it.name())).collect()
+        Self::ALL.into_iter().filter(|it| !it.is_rival() || rivals.has(it.name())).collect()
+    }
+
+    /// Nothing if a rival failed: it is left out, which is said. Without ours or the floor there is nothing to say.
+    pub(crate) fn unless_rival<T>(
+        self,
+        result: Result<T, MeasureError>,
+    ) -> Result<Option<T>, MeasureError> {
+        match result {
+            Ok(value) => Ok(Some(value)),
+            Err(error) if self.is_rival() => {
+                say(&format!("  {} left out: {}", self.name(), crate::chain(&error)));
+                Ok(None)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    fn is_rival(self) -> bool {
+        !matches!(self, Self::Dae | Self::Floor)
     }
 
     /// One that lives in `folder` and runs nothing yet.
