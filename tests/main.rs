@@ -11,6 +11,7 @@ mod crash;
 mod harness;
 mod links;
 mod manager_wire;
+mod matrix;
 mod old_node;
 mod protocol_page;
 mod readme;

@@ -5,10 +5,12 @@
 //! $ cargo xtask test         # everything that must hold, as continuous integration runs it
 //! $ cargo xtask bench get    # Sample beside Redis
 //! $ cargo xtask fuzz 60      # every fuzz target, a minute each
+//! $ cargo xtask soak churn   # an hour of crashes; nothing may grow
 //! ```
 
 mod bench;
 mod fuzz;
+mod soak;
 mod step;
 mod test;
 mod tools;
@@ -36,6 +38,9 @@ enum Task {
     /// Measures speed and memory
     #[command(subcommand)]
     Bench(bench::Bench),
+    /// Runs for long and looks for what grows
+    #[command(subcommand)]
+    Soak(soak::Soak),
     /// Runs every fuzz target under crates/*/fuzz
     Fuzz {
         /// How long each target runs
@@ -59,6 +64,7 @@ fn run(task: Task) -> Result<(), Box<dyn Error>> {
         Task::Up => up::up()?,
         Task::Test => test::test()?,
         Task::Bench(bench) => bench::run(bench)?,
+        Task::Soak(soak) => soak::run(soak)?,
         Task::Fuzz { seconds } => fuzz::fuzz(seconds)?,
     }
     Ok(())

@@ -6,12 +6,14 @@ use crate::{
     workspace::cargo,
 };
 
-/// What the tests run besides our own binaries: old-style daemons, a person's netcat, shells that load completions.
-const TOOLS: [Tool; 4] = [
+/// What the tests run besides our own binaries: old-style daemons, a person's netcat, shells that load completions,
+/// a clock that jumps.
+const TOOLS: [Tool; 5] = [
     Tool { program: "node", package: "nodejs" },
     Tool { program: "nc", package: "netcat-openbsd" },
     Tool { program: "zsh", package: "zsh" },
     Tool { program: "fish", package: "fish" },
+    Tool { program: "faketime", package: "faketime" },
 ];
 
 const DENY: CargoTool = CargoTool { subcommand: "deny", package: "cargo-deny@0.20.2" };

@@ -50,6 +50,8 @@ fn leave() -> Result<(), Complaint> {
 fn log() {
     let filter = EnvFilter::try_from_env("DAE_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
     tracing_subscriber::fmt()
+        // It would say that a line cannot be written where no line can be written, and panic over that.
+        .log_internal_errors(false)
         .with_env_filter(filter)
         .with_writer(io::stderr)
         .with_ansi(io::stderr().is_terminal())
