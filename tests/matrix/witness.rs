@@ -21,7 +21,7 @@ impl Counts {
 
     /// What is more than it was, once nothing runs any more: descriptors, children of the keeper, zombies.
     pub(super) fn grown(&self, dae: &Dae) -> Option<String> {
-        within_patience(|| {
+        within_patience(Instant::now(), || {
             let now = Self::of(dae);
             let keeper = dae.keeper().to_string();
             let of_keeper = |it: &u32| status(*it, "PPid").as_ref() == Some(&keeper);
@@ -72,9 +72,11 @@ pub(super) fn living(pid: u32) -> Option<u32> {
     is_running(pid).then_some(pid)
 }
 
-/// Looks until nothing is wrong; at last says what is.
-pub(super) fn within_patience(mut look: impl FnMut() -> Result<(), String>) -> Result<(), String> {
-    let start = Instant::now();
+/// Looks until nothing is wrong; at last, when so much time has gone by since `start`, says what is.
+pub(super) fn within_patience(
+    start: Instant,
+    mut look: impl FnMut() -> Result<(), String>,
+) -> Result<(), String> {
     loop {
         match look() {
             Err(wrong) if start.elapsed() > PATIENCE => return Err(wrong),

@@ -9,5 +9,6 @@ use crate::{
 pub(crate) fn matrix() -> Result<(), StepError> {
     let flags = ["matrix::", "--", "--nocapture", "--test-threads", "1"];
     let mut test = cargo(["test", "--release", "--package", "tests"]);
-    step::run(test.args(flags).env("DAE_TEST_OUTPUT", (1_u64 << 30).to_string()))
+    test.args(flags).env("DAE_TEST_MATRIX", "all");
+    step::run(test.env("DAE_TEST_OUTPUT", (1_u64 << 30).to_string()))
 }
