@@ -13,6 +13,7 @@ mod harness;
 mod links;
 mod logs;
 mod manager_wire;
+mod matrix;
 mod old_node;
 mod protocol_page;
 mod readme;

@@ -1,7 +1,9 @@
 //! Crashes: of one daemon again and again, of many at once; and of the manager, while they work.
 
+mod clock;
 mod gap;
 mod links;
+mod sleep;
 
 use std::{collections::BTreeSet, env, fs, thread};
 

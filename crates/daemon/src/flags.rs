@@ -183,7 +183,9 @@ fn start_log(filter: &str) {
         eprintln!("`{filter}` is no filter for the log, so it is `info`: {error}");
         EnvFilter::new("info")
     });
-    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    // An internal error is that stderr cannot be written to, which would be said there, by a panic.
+    let log = tracing_subscriber::fmt().log_internal_errors(false);
+    let log = log.with_env_filter(filter).with_writer(std::io::stderr);
     // A program that embeds the daemon may log already; then its log is the one.
     drop(log.with_ansi(false).try_init());
 }

@@ -7,6 +7,7 @@
 //! $ cargo xtask bench all    # the manager beside other supervisors
 //! $ cargo xtask fuzz 60      # every fuzz target, a minute each
 //! $ cargo xtask soak hostile # every port under attack
+//! $ cargo xtask soak churn   # an hour of crashes; nothing may grow
 //! ```
 
 mod bench;
@@ -39,7 +40,7 @@ enum Task {
     /// Measures speed and memory
     #[command(subcommand)]
     Bench(bench::Bench),
-    /// Long runs under attack or load, after which all must be as before
+    /// Long runs, under attack or load, that look for what grows and for what is seldom
     #[command(subcommand)]
     Soak(soak::Soak),
     /// Runs every fuzz target under crates/*/fuzz

@@ -1,13 +1,25 @@
-//! `cargo xtask soak`: long runs after which everything must be as it was before.
+//! `cargo xtask soak`: long runs that look for what grows, and for what is seldom.
 
+mod churn;
 mod hostile;
+mod matrix;
+mod witness;
 
 use std::error::Error;
 
 use clap::Subcommand;
 
+/// The long runs.
 #[derive(Subcommand)]
 pub(crate) enum Soak {
+    /// 200 daemons, a crash every second, installs, removals, followers and watchers; nothing may grow
+    Churn {
+        /// How long
+        #[arg(default_value_t = 60)]
+        minutes: u64,
+    },
+    /// Every fault at every moment in every environment, with 1 GB where much is printed
+    Matrix,
     /// Attacks every port and socket of a manager, its keeper and Sample; other guests must hardly notice
     Hostile(hostile::Hostile),
     /// The attacker that `hostile` runs; ends with its standard input
@@ -17,6 +29,8 @@ pub(crate) enum Soak {
 
 pub(crate) fn run(soak: Soak) -> Result<(), Box<dyn Error>> {
     match soak {
+        Soak::Churn { minutes } => churn::churn(minutes)?,
+        Soak::Matrix => matrix::matrix()?,
         Soak::Hostile(arguments) => hostile::hostile(&arguments)?,
         Soak::Attack(arguments) => hostile::attack(&arguments),
     }

@@ -6,13 +6,14 @@ use crate::{
     workspace::cargo,
 };
 
-/// What the tests run besides our own binaries: old-style daemons, a person's netcat, shells that load completions, and a
-/// witness of every file that is made.
-const TOOLS: [Tool; 5] = [
+/// What the tests run besides our own binaries: old-style daemons, a person's netcat, shells that load completions, a
+/// clock that jumps, and a witness of every file that is made.
+const TOOLS: [Tool; 6] = [
     Tool { program: "node", package: "nodejs" },
     Tool { program: "nc", package: "netcat-openbsd" },
     Tool { program: "zsh", package: "zsh" },
     Tool { program: "fish", package: "fish" },
+    Tool { program: "faketime", package: "faketime" },
     Tool { program: "strace", package: "strace" },
 ];
 

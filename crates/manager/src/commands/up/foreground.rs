@@ -58,6 +58,8 @@ fn leave() -> Result<(), Complaint> {
 fn log(writer: impl for<'a> MakeWriter<'a> + Send + Sync + 'static) {
     let filter = EnvFilter::try_from_env("DAE_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
     tracing_subscriber::fmt()
+        // It would say that a line cannot be written where no line can be written, and panic over that.
+        .log_internal_errors(false)
         .with_env_filter(filter)
         .with_writer(writer)
         .with_ansi(io::stderr().is_terminal())
