@@ -1,4 +1,4 @@
-//! A child survives its keeper, its manager, and both, and the link between them.
+//! A child survives its keeper, its manager, and both: `crates/manager/SURVIVAL.md`.
 
 use std::{
     collections::BTreeSet,
