@@ -191,6 +191,8 @@ impl Manager {
     pub fn begin(&mut self, start_enabled: bool) {
         self.note("the manager has started", None);
         let children = self.keeper.take_children();
+        // Of those that have ended meanwhile their policy decides.
+        let kept: BTreeSet<String> = children.iter().map(|it| it.name.clone()).collect();
         self.reconcile(children);
         if !start_enabled {
             return;
@@ -199,7 +201,8 @@ impl Manager {
         for name in order {
             let at_rest = |entry: &&Entry| entry.child.state().is_at_rest();
             let is_enabled = |entry: &Entry| entry.child.definition().enabled;
-            if self.entries.get(&name).filter(at_rest).is_some_and(is_enabled) {
+            let is_new = !kept.contains(name.as_str());
+            if is_new && self.entries.get(&name).filter(at_rest).is_some_and(is_enabled) {
                 self.step(&name, child::Event::Start);
             }
         }
