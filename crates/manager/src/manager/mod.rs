@@ -39,7 +39,7 @@ use self::{
 use crate::{
     child::{self, Child, State, Then},
     events::{self, Kind, What},
-    keeper::protocol::{Listed, Report},
+    keeper::protocol::{Listed, Report, State as Kept},
     keeper_client::Keeper,
     name::Name,
     order::Order,
@@ -192,7 +192,9 @@ impl Manager {
         self.note("the manager has started", None);
         let children = self.keeper.take_children();
         // Of those that have ended meanwhile their policy decides.
-        let kept: BTreeSet<String> = children.iter().map(|it| it.name.clone()).collect();
+        let has_ended = |it: &&Listed| matches!(it.state, Kept::Exited { .. });
+        let ended: BTreeSet<String> =
+            children.iter().filter(has_ended).map(|it| it.name.clone()).collect();
         self.reconcile(children);
         if !start_enabled {
             return;
@@ -201,8 +203,8 @@ impl Manager {
         for name in order {
             let at_rest = |entry: &&Entry| entry.child.state().is_at_rest();
             let is_enabled = |entry: &Entry| entry.child.definition().enabled;
-            let is_new = !kept.contains(name.as_str());
-            if is_new && self.entries.get(&name).filter(at_rest).is_some_and(is_enabled) {
+            let is_decided = ended.contains(name.as_str());
+            if !is_decided && self.entries.get(&name).filter(at_rest).is_some_and(is_enabled) {
                 self.step(&name, child::Event::Start);
             }
         }
