@@ -1,4 +1,4 @@
-//! A child survives its keeper, its manager, and both, and the link between them.
+//! A child survives its keeper, its manager, and both: `crates/manager/SURVIVAL.md`.
 
 use std::{
     collections::BTreeSet,
@@ -69,7 +69,7 @@ fn m_8_5_children_of_a_killed_keeper_are_adopted_as_they_are() {
     assert_eq!(status(pid(&again), "PPid"), Some(next.to_string()));
     // Who is stopped leaves nobody.
     dae.eventually("Family", |it| it["state"] == "up");
-    dae.ask("stop", &json!(["Family"])).unwrap();
+    stop(&dae, "Family");
     assert_eq!(living(&dae, "Family"), BTreeSet::new());
 }
 
@@ -142,8 +142,11 @@ fn m_8_5_a_keeper_may_be_killed_again_and_again() {
     let parent = manager.to_string();
     let own = processes().into_iter().filter(|it| status(*it, "PPid").as_ref() == Some(&parent));
     assert_eq!(own.count(), 1, "the keeper alone");
-    let open = fs::read_dir(of(manager, "fd")).unwrap().count();
-    assert!(open < 3 * names.len() + 40, "{open} descriptors");
+    let descriptors = fs::read_dir(of(manager, "fd")).unwrap();
+    let links = descriptors.filter_map(|it| fs::read_link(it.ok()?.path()).ok());
+    let pipes = links.filter(|it| it.to_string_lossy().starts_with("pipe:")).count();
+    // Its own standard streams may be pipes, too.
+    assert!(pipes <= 2 * names.len() + 4, "{pipes} pipes");
 }
 
 #[test]
@@ -230,7 +233,7 @@ fn children_outlive_manager_and_keeper_at_once() {
     assert_eq!(told["note"], "exit 37");
     let gaps = counted_by(&dae, "Counter").windows(2).filter(|it| it[1] != it[0] + 1).count();
     assert!(gaps <= 1, "{}", log(&dae, "Counter"));
-    dae.ask("stop", &json!(["Family"])).unwrap();
+    stop(&dae, "Family");
     assert_eq!(living(&dae, "Family"), BTreeSet::new());
 }
 
@@ -361,6 +364,12 @@ fn remembers() -> bool {
     let mut numbers = release.split(|it: char| !it.is_ascii_digit()).map(|it| it.parse::<u32>());
     let mut next = || numbers.next().and_then(Result::ok).unwrap_or_default();
     (next(), next()) >= (6, 15)
+}
+
+/// Stops a daemon. On a machine with so much to do that it seems to be unkillable, that takes longer.
+fn stop(dae: &Dae, name: &str) {
+    drop(dae.ask("stop", &json!([name])));
+    dae.eventually(name, |it| it["state"] == "down");
 }
 
 /// Kills the keeper and waits for the one that comes after it.

@@ -93,10 +93,9 @@ pub(super) fn program(pid: u32) -> Option<PathBuf> {
 pub(crate) fn environment(pid: u32) -> BTreeMap<String, String> {
     let text = fs::read(of(pid, "environ")).unwrap_or_default();
     let variables = text.split(|byte| *byte == 0).filter(|it| !it.is_empty());
-    variables
-        .map(|it| String::from_utf8(it.to_vec()).unwrap())
-        .map(|it| it.split_once('=').map(|(key, value)| (key.into(), value.into())).unwrap())
-        .collect()
+    // It may be anybody's, and then anything.
+    let texts = variables.filter_map(|it| str::from_utf8(it).ok()?.split_once('='));
+    texts.map(|(key, value)| (key.into(), value.into())).collect()
 }
 
 /// What `/proc/PID/status` says of `key`; nothing when there is no such process.

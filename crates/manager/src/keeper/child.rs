@@ -12,7 +12,7 @@ use super::exec;
 use super::log::{Dropped, Log, Stream};
 use super::protocol::{Listed, Report, State, Status};
 use super::spawn::Started;
-use super::stray::Stray;
+use super::stray::{Doubt, Stray};
 use crate::identity::Identity;
 
 /// How long the pipes of an empty tree are read on. Nobody of the tree can write any more; whoever
@@ -59,6 +59,8 @@ pub(super) struct Child {
     is_adopted: bool,
     /// Who is left of an adopted tree without its leader.
     pub(super) strays: Vec<Stray>,
+    /// Who else may be.
+    pub(super) doubt: Option<Doubt>,
 }
 
 /// What stands for the leader, and so for its group.
@@ -97,6 +99,7 @@ impl Child {
             tree_empty_at_ms: None,
             is_adopted: false,
             strays: Vec::new(),
+            doubt: None,
         }
     }
 
@@ -126,12 +129,19 @@ impl Child {
             tree_empty_at_ms: None,
             is_adopted: true,
             strays: Vec::new(),
+            doubt: None,
         }
     }
 
     /// Whether its parent was a keeper that is gone, so that what it leaves behind does not come to this one.
     pub(super) fn is_adopted(&self) -> bool {
         self.is_adopted
+    }
+
+    /// Whether there is somebody to sweep away, or may be. Of an adopted tree without leader all are known.
+    pub(super) fn is_swept(&self) -> bool {
+        let may_live = self.is_led() || !self.is_adopted || !self.strays.is_empty();
+        self.sweeps_left > 0 && may_live
     }
 
     /// Whether its leader lives or is unreaped.

@@ -6,7 +6,7 @@
 //!
 //! Where a child has a cgroup, [`members`] and the sweep in `tree` are what it replaces.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::os::fd::OwnedFd;
 
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
@@ -15,11 +15,15 @@ use super::child::Child;
 use super::clock::Now;
 use super::sources::{self, Source};
 use super::tree;
-use super::turn::{Keeper, RECHECK_MS};
+use super::turn::Keeper;
 use crate::identity::{Stat, has_ended};
 
-/// How long somebody within `exec`, who shows no cookie for a moment, keeps trees from being called empty.
+/// How long somebody within `exec`, who shows no cookie for a moment, keeps a tree from being called empty.
 const DOUBT_MS: u64 = 1_000;
+
+/// How soon trees are looked at again for somebody within `exec`: no event says that it is over, and a look reads
+/// all processes.
+const RECHECK_MS: u64 = 20;
 
 /// One process of such a tree.
 #[derive(Debug)]
@@ -43,23 +47,22 @@ impl Keeper {
         let sought: Vec<u64> =
             self.children.iter().filter(|(_, it)| is_sought(it)).map(|(key, _)| *key).collect();
         if sought.is_empty() {
-            self.doubt_since_ms = None;
             return;
         }
         let sought: BTreeMap<u64, &Child> =
             sought.into_iter().map(|key| (key, &self.children[&key])).collect();
         let keys: Vec<u64> = sought.keys().copied().collect();
-        let Members { found, is_in_doubt } = members(&sought);
+        let Members { found, unclear } = members(&sought);
         for (key, stray) in found {
             self.watch_stray(key, stray);
         }
-        if !is_in_doubt {
-            self.doubt_since_ms = None;
-        }
-        let is_in_doubt = is_in_doubt && self.may_doubt(now);
         for key in keys {
             let Some(child) = self.children.get_mut(&key) else { continue };
-            if child.strays.is_empty() && !is_in_doubt {
+            if !child.strays.is_empty() {
+                child.doubt = None;
+            } else if Doubt::remains(&mut child.doubt, &unclear, now) {
+                self.recheck_at_ms = Some(now.steady_ms + RECHECK_MS);
+            } else {
                 child.tree_emptied(now);
                 self.orphans.emptied(key);
                 self.due.insert(key);
@@ -74,23 +77,32 @@ impl Keeper {
             child.strays.push(stray);
         }
     }
+}
 
-    /// Looks again soon; false when that has gone on for too long.
-    fn may_doubt(&mut self, now: Now) -> bool {
-        let since = *self.doubt_since_ms.get_or_insert(now.steady_ms);
-        let may = now.steady_ms < since + DOUBT_MS;
-        if may {
-            self.recheck_at_ms = Some(now.steady_ms + RECHECK_MS);
-        }
-        may
+/// Who may be of a tree and shows no cookie, being within `exec`. Whoever of the tree lives at the first look is
+/// found by it or stands here, so those who begin an `exec` later do not matter: on a busy machine somebody
+/// always does.
+#[derive(Debug)]
+pub(super) struct Doubt {
+    pids: BTreeSet<i32>,
+    since_ms: u64,
+}
+
+impl Doubt {
+    /// Whether a further look is needed.
+    fn remains(doubt: &mut Option<Self>, unclear: &BTreeSet<i32>, now: Now) -> bool {
+        let it =
+            doubt.get_or_insert_with(|| Self { pids: unclear.clone(), since_ms: now.steady_ms });
+        it.pids.retain(|pid| unclear.contains(pid));
+        !it.pids.is_empty() && now.steady_ms < it.since_ms + DOUBT_MS
     }
 }
 
-/// Who was found, by the key of its child, and whether somebody could not be told.
+/// Who was found, by the key of its child, and who could not be told.
 #[derive(Default)]
 struct Members {
     found: Vec<(u64, Stray)>,
-    is_in_doubt: bool,
+    unclear: BTreeSet<i32>,
 }
 
 /// Looks for the living processes of these trees, in one pass over all processes.
@@ -110,7 +122,7 @@ fn members(children: &BTreeMap<u64, &Child>) -> Members {
                 members.found.push((by_cookie[&cookie[..]], stray));
                 continue;
             }
-            Cookie::Unclear => members.is_in_doubt = true,
+            Cookie::Unclear => _ = members.unclear.insert(stray.pid),
             Cookie::Is(_) | Cookie::None => {}
         }
         of_groups.extend(by_group.get(&stat.group).map(|key| (*key, stray)));
@@ -150,4 +162,24 @@ fn open(pid: Pid, seen: &Stat) -> Option<OwnedFd> {
     let pidfd = pidfd_open(pid, PidfdFlags::empty()).ok()?;
     let is_same = Stat::of(pid).is_ok_and(|stat| stat.start_ticks == seen.start_ticks);
     is_same.then_some(pidfd)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_who_was_within_exec_at_the_first_look_is_waited_for() {
+        let at = |ms| Now { unix_ms: 0, steady_ms: ms };
+        let pids = |pids: &[i32]| pids.iter().copied().collect::<BTreeSet<_>>();
+        let mut doubt = None;
+        assert!(Doubt::remains(&mut doubt, &pids(&[1, 2]), at(5)));
+        assert!(Doubt::remains(&mut doubt, &pids(&[2, 3]), at(25)));
+        assert!(!Doubt::remains(&mut doubt, &pids(&[1, 3]), at(45)), "1 had shown itself before");
+        assert!(!Doubt::remains(&mut None, &pids(&[]), at(5)));
+
+        let mut doubt = None;
+        assert!(Doubt::remains(&mut doubt, &pids(&[1]), at(5)));
+        assert!(!Doubt::remains(&mut doubt, &pids(&[1]), at(5 + DOUBT_MS)), "not for ever");
+    }
 }

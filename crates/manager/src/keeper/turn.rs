@@ -67,8 +67,6 @@ pub(super) struct Keeper {
     alone_since_ms: Option<u64>,
     /// When trees are looked at though nobody died: see [`Orphans::is_in_doubt`].
     pub(super) recheck_at_ms: Option<u64>,
-    /// Since when it cannot be told whether somebody within `exec` is of an adopted tree.
-    pub(super) doubt_since_ms: Option<u64>,
     pub(super) is_ending: bool,
     buffer: Vec<u8>,
 }
@@ -101,7 +99,6 @@ impl Keeper {
             blocked: 0,
             living: 0,
             recheck_at_ms: None,
-            doubt_since_ms: None,
             alone_since_ms: Some(Now::read().steady_ms),
             is_ending: false,
             buffer: vec![0; READ_BYTES],
@@ -253,8 +250,8 @@ impl Keeper {
         self.recheck_at_ms = None;
         self.check_strays(now);
         self.check_trees(now);
-        let killed = |(_, child): &(&u64, &mut Child)| child.sweeps_left > 0;
-        let keys: Vec<u64> = self.children.iter_mut().filter(killed).map(|(key, _)| *key).collect();
+        let killed = |(_, child): &(&u64, &Child)| child.is_swept();
+        let keys: Vec<u64> = self.children.iter().filter(killed).map(|(key, _)| *key).collect();
         for key in keys {
             self.orphans.sweep(key, &self.children, now);
             if let Some(child) = self.children.get_mut(&key) {
