@@ -18,6 +18,8 @@ use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
+use crate::cgroup::Cgroup;
+
 /// One process, as `running/NAME.json` has it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Identity {
@@ -35,6 +37,9 @@ pub struct Identity {
     pub secret: String,
     /// When it was spawned, in Unix milliseconds.
     pub spawned_at_ms: u64,
+    /// The cgroup of its tree; absent where none can be used.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cgroup: Option<Cgroup>,
 }
 
 /// Why a process could not be told from others.
@@ -92,6 +97,7 @@ impl Identity {
             inode: inode(&pidfd),
             secret: secret.to_owned(),
             spawned_at_ms: now_ms,
+            cgroup: None,
         })
     }
 
@@ -150,11 +156,18 @@ const SWEEPS: usize = 20;
 /// How long the killed may take to end, all together; more is one in a system call that cannot be interrupted.
 const DEATH: Duration = Duration::from_millis(900);
 
-/// Kills these processes, and all of this user's that carry one of their cookies, each through a pidfd that
-/// was opened before it was looked at; waits until they have ended. For the case that the keeper, who could
+/// Kills these processes with their cgroups, and all of this user's that carry one of their cookies, each
+/// through a pidfd that was opened before it was looked at; waits until they have ended. For the case that the keeper, who could
 /// do better, is gone.
 pub fn kill_trees(identities: &[Identity]) {
     let until = Instant::now() + DEATH;
+    let boot_id = boot_id().unwrap_or_default();
+    let cgroups =
+        identities.iter().filter(|it| it.boot_id == boot_id).filter_map(|it| it.cgroup.as_ref());
+    for cgroup in cgroups {
+        // It may be gone, with all that were in it.
+        drop(cgroup.kill());
+    }
     for _ in 0..SWEEPS {
         let living = living(identities);
         if living.is_empty() {

@@ -26,7 +26,7 @@ use tokio::{
 
 use crate::{
     keeper::{
-        SUBCOMMAND,
+        SUBCOMMAND, WITHOUT_CGROUPS,
         protocol::{LINE_LIMIT_BYTES, Listed, Report, Request, Scope, Spawn},
     },
     manager::Event,
@@ -220,11 +220,17 @@ impl Place {
             .arg(SUBCOMMAND)
             .arg("--runtime")
             .arg(&self.runtime)
+            .args(WITHOUT_CGROUPS.iter().filter(|_| is_without_cgroups()))
             .stdin(Stdio::null())
             .stdout(log.try_clone()?)
             .stderr(log)
             .spawn()
     }
+}
+
+/// Whether the user wants none, by `DAE_CGROUP=off`.
+pub fn is_without_cgroups() -> bool {
+    std::env::var_os("DAE_CGROUP").is_some_and(|it| it == "off")
 }
 
 /// The reports of one connection.

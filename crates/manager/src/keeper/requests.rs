@@ -34,7 +34,7 @@ impl Keeper {
             Request::Signal { name, signal, scope } => {
                 ("signal", Some(name), self.signal(name, *signal, *scope))
             }
-            Request::Kill { name } => ("kill", Some(name), self.kill(name, now)),
+            Request::Kill { name } => ("kill", Some(name), self.kill(name)),
             Request::Forget { name } => ("forget", Some(name), self.forget(name)),
             Request::Rotate { name } => ("rotate", Some(name), self.rotate(name, now)),
             Request::End {} => ("end", None, self.end()),
@@ -65,7 +65,8 @@ impl Keeper {
             return Err(SpawnError::at(Step::Name)(Errno::BUSY));
         }
         let log = Log::open(&order.log, now).map_err(SpawnError::at(Step::Log))?;
-        let mut started = spawn::start(order, &self.runtime, self.nofile, now)?;
+        let mut started =
+            spawn::start(order, &self.runtime, self.nofile, self.cgroups.as_ref(), now)?;
         self.last_key += 1;
         // What cannot be watched must not run.
         sources::watch_started(&self.epoll, self.last_key, &started)
@@ -92,11 +93,15 @@ impl Keeper {
         sent.map_err(|_| Refusal::Gone)
     }
 
-    fn kill(&mut self, name: &str, now: Now) -> Result<(), Refusal> {
+    fn kill(&mut self, name: &str) -> Result<(), Refusal> {
         let key = self.find(name)?;
         if let Some(child) = self.children.get_mut(&key).filter(|child| child.has_tree()) {
             child.sweeps_left = SWEEPS;
-            self.sweep_and_check(now);
+            if let Some(cgroup) = &child.identity.cgroup {
+                // At once; whoever has moved out is left to the sweep, and all if this fails.
+                drop(cgroup.kill());
+            }
+            self.is_check_due = true;
         }
         Ok(())
     }
