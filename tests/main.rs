@@ -16,6 +16,7 @@ mod readme;
 mod registry;
 mod spawn;
 mod states;
+mod stop;
 mod supervise;
 mod tidy;
 mod transcripts;

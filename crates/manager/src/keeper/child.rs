@@ -9,8 +9,9 @@ use rustix::process::{Pid, PidfdFlags, WaitStatus, pidfd_open};
 
 use super::clock::Now;
 use super::exec;
-use super::log::{Log, Stream};
+use super::log::Stream;
 use super::protocol::{Listed, Report, State, Status};
+use super::shared_log::SharedLog;
 use super::spawn::Started;
 use crate::identity::Identity;
 
@@ -31,12 +32,14 @@ pub(super) struct Child {
     pub(super) state: State,
     /// How often its tree is still to be swept; zero unless it is being killed.
     pub(super) sweeps_left: u8,
+    /// Whether it has let go of its name: its leader is dead, and what is left of it may stay.
+    pub(super) is_let_go: bool,
     spawn_id: u64,
     control: Option<UnixStream>,
     leader: Leader,
     outputs: [Option<OwnedFd>; 2],
     is_paused: bool,
-    log: Option<Log>,
+    log: Option<SharedLog>,
     tree_empty_at_ms: Option<u64>,
 }
 
@@ -52,12 +55,13 @@ pub(super) enum Leader {
 
 impl Child {
     /// A child whose program does not run yet.
-    pub(super) fn new(spawn_id: u64, started: Started, log: Log) -> Self {
+    pub(super) fn new(spawn_id: u64, started: Started, log: SharedLog) -> Self {
         let pid = Pid::from_raw(started.identity.pid).expect("a child has a pid");
         Self {
             identity: started.identity,
             state: State::Starting,
             sweeps_left: 0,
+            is_let_go: false,
             spawn_id,
             control: Some(started.control),
             leader: Leader::Unreaped(pid),
@@ -95,8 +99,8 @@ impl Child {
     }
 
     /// Its log, until it is complete.
-    pub(super) fn log_mut(&mut self) -> Option<&mut Log> {
-        self.log.as_mut()
+    pub(super) fn log(&self) -> Option<&SharedLog> {
+        self.log.as_ref()
     }
 
     /// As `children` lists it.
@@ -106,6 +110,7 @@ impl Child {
             identity: self.identity.clone(),
             state: self.state.clone(),
             empty: self.is_empty(),
+            let_go: self.is_let_go,
         }
     }
 
@@ -170,7 +175,7 @@ impl Child {
     /// Reads what is in one pipe, at most as much as fits into the buffer, into the log.
     pub(super) fn capture(&mut self, stream: Stream, buffer: &mut [u8], now: Now) {
         let output = &mut self.outputs[stream.index()];
-        let (Some(pipe), Some(log)) = (&*output, &mut self.log) else { return };
+        let (Some(pipe), Some(log)) = (&*output, &self.log) else { return };
         if log.is_blocked() {
             return;
         }
@@ -191,7 +196,7 @@ impl Child {
     /// Does what is due by time: tries a full disk again, gives up pipes that do not end. True when
     /// the child has become empty.
     pub(super) fn tend(&mut self, buffer: &mut [u8], now: Now) -> bool {
-        let Some(log) = &mut self.log else { return false };
+        let Some(log) = &self.log else { return false };
         if log.retry_at_ms().is_some_and(|at| at <= now.steady_ms) {
             log.retry(now);
         }
@@ -217,12 +222,12 @@ impl Child {
     }
 
     fn is_blocked(&self) -> bool {
-        self.log.as_ref().is_some_and(Log::is_blocked)
+        self.log.as_ref().is_some_and(SharedLog::is_blocked)
     }
 
     /// When [`tend`](Self::tend) is due, in steady milliseconds.
     pub(super) fn due_at_ms(&self) -> Option<u64> {
-        let retry = self.log.as_ref().and_then(Log::retry_at_ms);
+        let retry = self.log.as_ref().and_then(SharedLog::retry_at_ms);
         retry.into_iter().chain(self.drained_at_ms()).min()
     }
 
@@ -269,7 +274,7 @@ mod tests {
         let home = tempfile::tempdir().unwrap();
         let dir = home.path().to_owned();
         let now = Now { unix_ms: 1, steady_ms: 1 };
-        let log = Log::open(&LogSettings { dir, max_bytes: 1 << 20, keep: 1 }, now).unwrap();
+        let log = SharedLog::open(&LogSettings { dir, max_bytes: 1 << 20, keep: 1 }, now).unwrap();
         let [(out, out_end), (err, _err_end)] = [(); 2].map(|()| rustix::pipe::pipe().unwrap());
         rustix::io::write(&out_end, b"late").unwrap();
         let (control, _) = UnixStream::pair().unwrap();

@@ -14,6 +14,7 @@ mod log;
 pub mod protocol;
 mod requests;
 mod runtime;
+mod shared_log;
 mod sources;
 mod spawn;
 mod syscall;

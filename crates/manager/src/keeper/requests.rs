@@ -1,14 +1,15 @@
 //! What the manager may ask for.
 
-use std::fs;
+use std::path::PathBuf;
+use std::{fs, io};
 
 use rustix::io::Errno;
 
 use super::child::Child;
 use super::clock::Now;
 use super::link::Link;
-use super::log::Log;
 use super::protocol::{Refusal, Report, Request, Scope, Spawn, Step};
+use super::shared_log::SharedLog;
 use super::spawn::{self, SpawnError};
 use super::turn::Keeper;
 use super::{sources, tree};
@@ -64,7 +65,7 @@ impl Keeper {
         if before.is_some_and(|key| !self.children[&key].is_empty()) {
             return Err(SpawnError::at(Step::Name)(Errno::BUSY));
         }
-        let log = Log::open(&order.log, now).map_err(SpawnError::at(Step::Log))?;
+        let log = self.open_log(order, now).map_err(SpawnError::at(Step::Log))?;
         let mut started =
             spawn::start(order, &self.runtime, self.nofile, self.cgroups.as_ref(), now)?;
         self.last_key += 1;
@@ -77,6 +78,15 @@ impl Keeper {
         self.children.insert(self.last_key, child);
         self.living += 1;
         Ok(())
+    }
+
+    /// The log that what was let go still writes, as it was opened, else a new one.
+    fn open_log(&self, order: &Spawn, now: Now) -> io::Result<SharedLog> {
+        let all = self.children.values().filter(|child| child.identity.name == order.name);
+        match all.filter_map(Child::log).next() {
+            Some(log) => Ok(log.clone()),
+            None => SharedLog::open(&order.log, now),
+        }
     }
 
     fn list(&mut self) {
@@ -94,47 +104,93 @@ impl Keeper {
     }
 
     fn kill(&mut self, name: &str) -> Result<(), Refusal> {
-        let key = self.find(name)?;
-        if let Some(child) = self.children.get_mut(&key).filter(|child| child.has_tree()) {
-            child.sweeps_left = SWEEPS;
-            if let Some(cgroup) = &child.identity.cgroup {
-                // At once; whoever has moved out is left to the sweep, and all if this fails.
-                drop(cgroup.kill());
-            }
-            self.is_check_due = true;
+        let keys = match self.find(name) {
+            Ok(key) => vec![key],
+            Err(_) => self.let_go(|child| child.identity.name == name),
+        };
+        if keys.is_empty() {
+            return Err(Refusal::Unknown);
         }
+        self.kill_trees(&keys);
         Ok(())
+    }
+
+    fn kill_trees(&mut self, keys: &[u64]) {
+        for key in keys {
+            let Some(child) = self.children.get_mut(key).filter(|child| child.has_tree()) else {
+                continue;
+            };
+            child.sweeps_left = SWEEPS;
+            // At once; whoever has moved out is left to the sweep, and all if this fails.
+            if child.identity.cgroup.as_ref().is_some_and(|cgroup| cgroup.kill().is_err()) {
+                child.identity.cgroup = None;
+            }
+            // Also one that has moved out itself, so that its end tells when to look again.
+            let _ = tree::signal_leader(child, libc::SIGKILL);
+            self.is_check_wanted = true;
+        }
+    }
+
+    /// Those that have let go of their names.
+    fn let_go(&self, is_wanted: impl Fn(&Child) -> bool) -> Vec<u64> {
+        let all = self.children.iter().filter(|(_, child)| child.is_let_go && is_wanted(child));
+        all.map(|(key, _)| *key).collect()
     }
 
     fn forget(&mut self, name: &str) -> Result<(), Refusal> {
         let key = self.find(name)?;
-        if !self.children[&key].is_empty() {
-            return Err(Refusal::Alive);
+        match self.children.get_mut(&key) {
+            Some(child) if child.unreaped().is_some() => return Err(Refusal::Alive),
+            Some(child) if !child.is_empty() => {
+                child.is_let_go = true;
+                self.rename_identity(key);
+            }
+            _ => {
+                self.children.remove(&key);
+                self.remove_identity(name);
+            }
         }
-        self.children.remove(&key);
-        self.remove_identity(name);
         Ok(())
     }
 
     fn rotate(&mut self, name: &str, now: Now) -> Result<(), Refusal> {
         let key = self.find(name)?;
-        let log = self.children.get_mut(&key).and_then(Child::log_mut);
+        let log = self.children[&key].log();
         log.map(|log| log.rotate(now)).ok_or(Refusal::Gone)
     }
 
     fn end(&mut self) -> Result<(), Refusal> {
-        if self.living > 0 {
+        let left = self.let_go(|child| !child.is_empty());
+        if self.living > left.len() {
             return Err(Refusal::Alive);
         }
-        self.tell(&Report::Ending {});
+        self.kill_trees(&left);
         self.is_ending = true;
         Ok(())
     }
 
     fn find(&self, name: &str) -> Result<u64, Refusal> {
-        let is_it = |child: &Child| child.identity.name == name;
+        let is_it = |child: &Child| !child.is_let_go && child.identity.name == name;
         let found = self.children.iter().find(|(_, child)| is_it(child));
         found.map(|(key, _)| *key).ok_or(Refusal::Unknown)
+    }
+
+    /// The name's own file is the next child's.
+    fn rename_identity(&self, key: u64) {
+        let identity = &self.children[&key].identity;
+        let path = Identity::path(&self.runtime, &identity.name);
+        drop(fs::rename(path, self.let_go_path(identity)));
+    }
+
+    fn let_go_path(&self, Identity { name, pid, .. }: &Identity) -> PathBuf {
+        Identity::path(&self.runtime, &format!("{name}@{pid}"))
+    }
+
+    /// Drops what was let go, since nobody will ask for it.
+    pub(super) fn drop_let_go(&mut self, key: u64) {
+        if let Some(child) = self.children.remove(&key) {
+            drop(fs::remove_file(self.let_go_path(&child.identity)));
+        }
     }
 
     /// What is left over is told from a live child by its content, so a failure is no harm.

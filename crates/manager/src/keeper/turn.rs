@@ -60,7 +60,8 @@ pub(super) struct Keeper {
     /// When trees are looked at though nobody died: see [`Orphans::is_in_doubt`].
     recheck_at_ms: Option<u64>,
     /// Whether a tree may have become empty, or is to be swept: done once for all that happened.
-    pub(super) is_check_due: bool,
+    pub(super) is_check_wanted: bool,
+    /// Whether the manager wants it to end; then nothing lives but what it is killing.
     pub(super) is_ending: bool,
     buffer: Vec<u8>,
 }
@@ -98,7 +99,7 @@ impl Keeper {
             living: 0,
             cgroups,
             recheck_at_ms: None,
-            is_check_due: false,
+            is_check_wanted: false,
             alone_since_ms: Some(Now::read().steady_ms),
             is_ending: false,
             buffer: vec![0; READ_BYTES],
@@ -120,12 +121,26 @@ impl Keeper {
         self.events = events;
         self.events.clear();
         self.obey_one(now);
-        if self.is_check_due || self.recheck_at_ms.is_some_and(|at| at <= now.steady_ms) {
+        if self.is_check_due(now) {
             self.sweep_and_check(now);
         }
         self.tend(now);
+        if self.has_ended() {
+            self.tell(&Report::Ending {});
+        }
         self.flush();
-        Ok(!self.is_ending && !self.is_alone_too_long(now))
+        Ok(!self.has_ended() && !self.is_alone_too_long(now))
+    }
+
+    /// Of many requests that come at once the last one is waited for: all may be about trees.
+    fn is_check_due(&self, now: Now) -> bool {
+        let has_request = self.link.as_ref().is_some_and(Link::has_request);
+        let is_due = self.is_check_wanted && !has_request;
+        is_due || self.recheck_at_ms.is_some_and(|at| at <= now.steady_ms)
+    }
+
+    fn has_ended(&self) -> bool {
+        self.is_ending && self.living == 0
     }
 
     /// Until the next moment that something waits for; `None` for ever.
@@ -229,14 +244,14 @@ impl Keeper {
                 }
             }
         }
-        self.is_check_due = true;
+        self.is_check_wanted = true;
     }
 
     fn hear_cgroups(&mut self) {
         if let Some(cgroups) = &self.cgroups {
             cgroups.settle();
         }
-        self.is_check_due = true;
+        self.is_check_wanted = true;
     }
 
     fn leader_key(&self, pid: Pid) -> Option<u64> {
@@ -247,7 +262,7 @@ impl Keeper {
     /// Goes on killing, and sees which trees are empty. Nothing else empties one: its last process
     /// is always a child of the keeper, so its end is a SIGCHLD, or its cgroup says so.
     fn sweep_and_check(&mut self, now: Now) {
-        self.is_check_due = false;
+        self.is_check_wanted = false;
         self.check_trees(now);
         let killed = |(_, child): &(&u64, &Child)| child.sweeps_left > 0 && !self.is_dying(child);
         let keys: BTreeSet<u64> =
@@ -265,8 +280,7 @@ impl Keeper {
 
     /// Whether the kernel is at it: all in the cgroup end, and only then it is looked for others.
     fn is_dying(&self, child: &Child) -> bool {
-        let Some(cgroup) = &child.identity.cgroup else { return false };
-        self.is_populated(child) && cgroup.kill().is_ok()
+        child.identity.cgroup.is_some() && (child.unreaped().is_some() || self.is_populated(child))
     }
 
     /// Whether somebody is in the child's cgroup; who is told so hears when that is over.
@@ -342,6 +356,9 @@ impl Keeper {
             cgroups.tidy();
         }
         let child = &self.children[&key];
+        if child.is_let_go {
+            return self.drop_let_go(key);
+        }
         if let State::Failed { .. } = child.state {
             self.remove_identity(&child.identity.name);
         }
