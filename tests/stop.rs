@@ -178,6 +178,18 @@ fn m_9_8_a_daemon_that_cannot_be_killed_holds_up_nobody_else() {
 }
 
 #[test]
+fn cgroups_can_be_turned_off_and_doctor_tells() {
+    for (dae, is_off) in both().into_iter().zip([false, true]) {
+        let sample = dae.install("Sample", &shell(IDLE, &json!({})));
+        let told = dae.succeed(["doctor"]);
+        let told = told.lines().find(|it| it.contains("cgroup")).unwrap();
+        assert_eq!(told.contains("DAE_CGROUP=off"), is_off, "{told}");
+        assert_eq!(told.contains("nothing escapes"), has_cgroup(pid(&sample)), "{told}");
+        assert!(!is_off || !has_cgroup(pid(&sample)));
+    }
+}
+
+#[test]
 fn what_may_stay_stays_is_heard_and_ends_with_its_daemon() {
     let script = r#"[ -e "$DAE_DATA/left" ] && exec sleep 1000
         mkfifo "$DAE_DATA/fifo"

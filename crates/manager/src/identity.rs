@@ -334,6 +334,16 @@ mod tests {
     }
 
     #[test]
+    fn what_was_stored_before_there_were_cgroups_is_loaded() {
+        let runtime = tempfile::tempdir().unwrap();
+        let path = runtime.path().join("Sample.json");
+        let text = serde_json::to_string(&own()).unwrap();
+        assert!(!text.contains("cgroup"));
+        fs::write(&path, text).unwrap();
+        assert_eq!(Identity::load(&path).unwrap().cgroup, None);
+    }
+
+    #[test]
     fn a_name_with_parentheses_does_not_shift_the_fields() {
         let line = b"7 (a) R 1 (b) S 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 4242 20";
         let stat = Stat::parse(line).unwrap();

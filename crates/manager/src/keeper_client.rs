@@ -229,7 +229,7 @@ impl Place {
 }
 
 /// Whether the user wants none, by `DAE_CGROUP=off`.
-pub fn is_without_cgroups() -> bool {
+fn is_without_cgroups() -> bool {
     std::env::var_os("DAE_CGROUP").is_some_and(|it| it == "off")
 }
 

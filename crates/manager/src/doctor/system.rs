@@ -10,9 +10,8 @@ use nix::unistd::{AccessFlags, access};
 use super::Check;
 use crate::{
     cgroup,
-    keeper_client::is_without_cgroups,
     paths::Paths,
-    proc::Pid,
+    proc::{Pid, variable},
     time::{now_ms, rfc3339},
 };
 
@@ -57,13 +56,17 @@ pub(super) fn cgroup(manager: Option<Pid>) -> Check {
     let pid = manager.unwrap_or_else(std::process::id);
     let detail = match cgroup::directory_of(pid.cast_signed()) {
         None => without("there is no unified hierarchy"),
-        Some(_) if is_without_cgroups() => without("`DAE_CGROUP=off`"),
+        Some(_) if is_turned_off(pid) => without("`DAE_CGROUP=off`"),
         Some(folder) if is_ours(&folder) => {
             format!("below `{}`, one for each daemon: nothing escapes a stop", folder.display())
         }
         Some(folder) => without(&format!("`{}` is not delegated", folder.display())),
     };
     Check::pass("cgroup", detail)
+}
+
+fn is_turned_off(pid: Pid) -> bool {
+    matches!(variable(pid, "DAE_CGROUP"), Ok(Some(value)) if value == "off")
 }
 
 fn is_ours(folder: &Path) -> bool {

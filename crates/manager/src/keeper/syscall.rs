@@ -102,7 +102,12 @@ fn close_range(first: libc::c_uint, last: libc::c_uint) -> Result<(), Errno> {
 /// # Errors
 /// Those of fork(2), and with a cgroup those of writing to its `cgroup.procs`.
 pub(super) fn fork(cgroup: Option<BorrowedFd<'_>>, step: impl FnOnce()) -> Result<Pid, Errno> {
-    match clone(cgroup)? {
+    let copy = match (clone(cgroup), cgroup) {
+        // Some containers still know nothing of clone3, which only a cgroup needs.
+        (Err(Errno::NOSYS | Errno::PERM), None) => plain_fork(),
+        (copy, _) => copy,
+    };
+    match copy? {
         Some(child) => Ok(child),
         None => {
             let never_returns = Exit;
@@ -128,6 +133,14 @@ fn clone(cgroup: Option<BorrowedFd<'_>>) -> Result<Option<Pid>, Errno> {
     let pid = unsafe { libc::syscall(libc::SYS_clone3, &raw const args, size_of_val(&args)) };
     outcome(pid)?;
     Ok(i32::try_from(pid).ok().and_then(Pid::from_raw))
+}
+
+/// As [`clone`], by the older call.
+fn plain_fork() -> Result<Option<Pid>, Errno> {
+    // SAFETY: as in `clone`.
+    let pid = unsafe { libc::fork() };
+    outcome(pid.into())?;
+    Ok(Pid::from_raw(pid))
 }
 
 /// Ends the process when it is dropped, also by a panic: what was copied must not go on as two.
