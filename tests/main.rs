@@ -22,6 +22,7 @@ mod scan;
 mod security;
 mod spawn;
 mod states;
+mod stop;
 mod supervise;
 mod tidy;
 mod transcripts;

@@ -63,7 +63,7 @@ pub async fn run(paths: &Paths) -> Vec<Check> {
         registry::check(paths, manager.as_ref()),
         registry::programs(paths),
         files::stale(paths, pid.is_some()),
-        vec![system::descriptors(pid), system::cgroup(), system::clock(paths)],
+        vec![system::descriptors(pid), system::cgroup(pid), system::clock(paths)],
         manager.map(|it| daemons::check(&it.daemons)).unwrap_or_default(),
     ]
     .concat()

@@ -17,6 +17,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::keeper::protocol::LogSettings;
 
+use crate::cgroup::Cgroup;
+
 /// One process, as `running/NAME.json` has it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Identity {
@@ -40,6 +42,9 @@ pub struct Identity {
     /// Where its output goes, and goes on under the next keeper.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub log: Option<LogSettings>,
+    /// The cgroup of its tree; absent where none can be used.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cgroup: Option<Cgroup>,
 }
 
 /// What has become of a process that was identified.
@@ -112,6 +117,7 @@ impl Identity {
             spawned_at_ms: now_ms,
             pipes: None,
             log: None,
+            cgroup: None,
         })
     }
 
@@ -337,6 +343,16 @@ mod tests {
         fs::create_dir(runtime.path().join("running")).unwrap();
         own().store(runtime.path()).unwrap();
         assert_eq!(Identity::load(&Identity::path(runtime.path(), "Sample")).unwrap(), own());
+    }
+
+    #[test]
+    fn what_was_stored_before_there_were_cgroups_is_loaded() {
+        let runtime = tempfile::tempdir().unwrap();
+        let path = runtime.path().join("Sample.json");
+        let text = serde_json::to_string(&own()).unwrap();
+        assert!(!text.contains("cgroup"));
+        fs::write(&path, text).unwrap();
+        assert_eq!(Identity::load(&path).unwrap().cgroup, None);
     }
 
     #[test]

@@ -38,7 +38,7 @@ use self::{
 };
 use crate::{
     keeper::{
-        SUBCOMMAND,
+        SUBCOMMAND, WITHOUT_CGROUPS,
         protocol::{LINE_LIMIT_BYTES, Listed, Request, Scope, Spawn},
     },
     manager::Event,
@@ -303,11 +303,17 @@ impl Place {
             .arg(SUBCOMMAND)
             .arg("--runtime")
             .arg(&self.runtime)
+            .args(WITHOUT_CGROUPS.iter().filter(|_| is_without_cgroups()))
             .stdin(Stdio::null())
             .stdout(log.try_clone()?)
             .stderr(log)
             .spawn()
     }
+}
+
+/// Whether the user wants none, by `DAE_CGROUP=off`.
+fn is_without_cgroups() -> bool {
+    std::env::var_os("DAE_CGROUP").is_some_and(|it| it == "off")
 }
 
 /// Keeps a link for as long as the manager has something to tell.

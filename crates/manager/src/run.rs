@@ -12,7 +12,7 @@ use daemon::{BindError, Environment, Settings};
 use nix::unistd::geteuid;
 use serde_json::{Value, json};
 use tokio::{
-    signal::unix::{SignalKind, signal},
+    signal::unix::{Signal, SignalKind, signal},
     sync::mpsc,
 };
 
@@ -80,6 +80,8 @@ pub enum RunError {
 /// # Errors
 /// [`RunError`]; then nothing was started, or it goes on with the keeper.
 pub async fn run(paths: &Paths, options: Options) -> Result<(), RunError> {
+    // From the first moment on: a signal that comes while all this is made ends it in order too.
+    let signals = Signals::hear();
     paths.create()?;
     if geteuid().is_root() {
         tracing::warn!("runs as root, so it manages root's daemons and nobody else's");
@@ -138,26 +140,44 @@ pub async fn run(paths: &Paths, options: Options) -> Result<(), RunError> {
     // The signals go on to be heard until all has ended; then nobody is left to hear them.
     tokio::select! {
         ((), ()) = both => {}
-        () = forward_signals(mailbox) => {}
+        () = signals.forward(mailbox) => {}
     }
     Ok(())
 }
 
-/// Tells the manager of SIGTERM and SIGINT; SIGHUP is for settings that can be read anew, which there are none.
-async fn forward_signals(mailbox: mpsc::Sender<Event>) {
-    let hear = |kind| signal(kind).expect("these signals can be handled");
-    let mut terminate = hear(SignalKind::terminate());
-    let mut interrupt = hear(SignalKind::interrupt());
-    let mut hangup = hear(SignalKind::hangup());
-    loop {
-        // All are cancel safe.
-        tokio::select! {
-            _ = terminate.recv() => {}
-            _ = interrupt.recv() => {}
-            _ = hangup.recv() => continue,
+/// What the manager is told by signals.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+    quit: Signal,
+    hangup: Signal,
+}
+
+impl Signals {
+    /// Keeps them from now on; they are taken out by [`forward`](Self::forward).
+    fn hear() -> Self {
+        let hear = |kind| signal(kind).expect("these signals can be handled");
+        Self {
+            terminate: hear(SignalKind::terminate()),
+            interrupt: hear(SignalKind::interrupt()),
+            quit: hear(SignalKind::quit()),
+            hangup: hear(SignalKind::hangup()),
         }
-        // After its end the manager hears nothing, and needs not.
-        drop(mailbox.send(Event::Signalled).await);
+    }
+
+    /// Tells the manager, for ever. SIGHUP is for settings that can be read anew, which there are none.
+    async fn forward(mut self, mailbox: mpsc::Sender<Event>) {
+        loop {
+            // All are cancel safe.
+            let event = tokio::select! {
+                _ = self.terminate.recv() => Event::Signalled,
+                _ = self.interrupt.recv() => Event::Signalled,
+                _ = self.quit.recv() => Event::DumpAsked,
+                _ = self.hangup.recv() => continue,
+            };
+            // After its end the manager hears nothing, and needs not.
+            drop(mailbox.send(event).await);
+        }
     }
 }
 

@@ -16,7 +16,7 @@ use tokio::{
 };
 
 use crate::{
-    definition::{Change, Definition, Leftovers, resolve_program, warning_if_writable_by_others},
+    definition::{Change, Definition, resolve_program, warning_if_writable_by_others},
     doctor,
     manager::{Answer, Asked, Event, Request, Target, Verb},
     name::{Name, Pattern},
@@ -68,6 +68,9 @@ struct Listing {
     wide: bool,
     name: Option<String>,
 }
+
+/// What the killed are given to be gone after a `down` has taken the time it may. The CLI waits for twice as long.
+const KILLING_MS: u64 = 1_000;
 
 /// How the manager ends.
 #[derive(Debug, Default, Deserialize)]
@@ -195,7 +198,6 @@ impl Dae {
         let definition = Definition::from_json(&definition)
             .map_err(|error| Failure::bad_argument(1, "definition", chain(&error)))?;
         check_program(&definition.program)?;
-        check_leftovers(definition.leftovers)?;
         let warnings = Vec::from_iter(warning_if_writable_by_others(&definition.program));
         let definition = Box::new(definition);
         let request = Request::Install { name, definition, start: !stays, replace };
@@ -286,9 +288,6 @@ impl Dae {
         if let Some(program) = change.as_json().get("program").and_then(Value::as_str) {
             check_program(Path::new(program))?;
         }
-        if change.as_json().get("leftovers").is_some_and(|it| it == "keep") {
-            check_leftovers(Leftovers::Keep)?;
-        }
         self.ask(&guest, Request::Edit { name, change }).await
     }
 
@@ -298,7 +297,9 @@ impl Dae {
 
     async fn down(&self, guest: Guest, options: Option<Down>) -> Result<Value, Failure> {
         let Down { keep, timeout } = options.unwrap_or_default();
-        self.ask_within(&guest, Request::Down { keep }, timeout).await
+        let limit = timeout.map(Duration::from_millis);
+        let patience = timeout.map(|ms| ms.saturating_add(KILLING_MS));
+        self.ask_within(&guest, Request::Down { keep, limit }, patience).await
     }
 
     /// Exchanges one packet with a daemon for a guest that can't connect itself.
@@ -488,17 +489,6 @@ fn take_ms(members: &mut Map<String, Value>, key: &str) -> Result<Option<u64>, F
             let message = format!("`{key}` is a number of milliseconds, not {other}");
             Failure::bad_argument(1, "milliseconds", message)
         }),
-    }
-}
-
-/// What it leaves behind can't be kept yet: the keeper holds one tree a name.
-fn check_leftovers(leftovers: Leftovers) -> Result<(), Failure> {
-    match leftovers {
-        Leftovers::Kill => Ok(()),
-        Leftovers::Keep => {
-            let message = "`leftovers` can only be `kill` in this version";
-            Err(Failure::bad_argument(1, "`kill`", message))
-        }
     }
 }
 

@@ -3,15 +3,16 @@
 
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, SystemTime};
 
+use manager::cgroup::{self, Cgroup};
 use manager::identity::Identity;
 use manager::keeper::protocol::{
-    Listed, LogSettings, Refusal, Report, Request, Scope, Spawn, State, Status, Step,
+    Adopt, Listed, LogSettings, Refusal, Report, Request, Scope, Spawn, State, Status, Step,
 };
 use rustix::process::{Signal, pidfd_send_signal};
 use tempfile::TempDir;
@@ -33,6 +34,13 @@ impl Keeper {
         let home = tempfile::tempdir().unwrap();
         let process = keeper_command(home.path()).spawn().unwrap();
         Self::connected(home, process)
+    }
+
+    /// One that uses cgroups, where the machine has them, and one that does not.
+    fn start_both() -> [Self; 2] {
+        let home = tempfile::tempdir().unwrap();
+        let process = keeper_command(home.path()).args(["--cgroup", "off"]).spawn().unwrap();
+        [Self::start(), Self::connected(home, process)]
     }
 
     /// A keeper that a shell starts, after a script has spoilt what it inherits.
@@ -232,6 +240,15 @@ impl Drop for Keeper {
                 let _ = pidfd_send_signal(pidfd, Signal::KILL);
             }
         }
+        // A keeper that is killed takes no cgroup away.
+        let Ok(meta) = fs::metadata(self.runtime()) else { return };
+        let Some(own) = cgroup::directory_of(std::process::id().cast_signed()) else { return };
+        let all = Cgroup::at(own.join(format!("{}{}-{}", cgroup::PREFIX, meta.dev(), meta.ino())));
+        let start = SystemTime::now();
+        while all.is_populated() && start.elapsed().unwrap_or_default() < PATIENCE {
+            std::thread::yield_now();
+        }
+        all.remove();
     }
 }
 
@@ -415,13 +432,14 @@ fn a_child_that_writes_while_no_keeper_lives_is_not_killed_by_that() {
 /// The tree is found again by a cookie that nobody shows while it is within `exec`.
 #[test]
 fn an_escape_is_seen_however_early_the_leader_ends() {
-    let mut keeper = Keeper::start();
-    for _ in 0..100 {
-        keeper.spawn("Sample", "(setsid env sleep 1000 >/dev/null 2>&1 &)");
-        assert_eq!(keeper.exit("Sample"), Status::Code(0));
-        keeper.kill("Sample");
-        keeper.empty("Sample");
-        assert_eq!(descendants(keeper.process.id()).len(), 0);
+    for mut keeper in Keeper::start_both() {
+        for _ in 0..50 {
+            keeper.spawn("Sample", "(setsid env sleep 1000 >/dev/null 2>&1 &)");
+            assert_eq!(keeper.exit("Sample"), Status::Code(0));
+            keeper.kill("Sample");
+            keeper.empty("Sample");
+            assert_eq!(descendants(keeper.process.id()).len(), 0);
+        }
     }
 }
 
@@ -526,8 +544,9 @@ const ESCAPE: &str = "(setsid sh -c 'trap \"\" TERM; echo $$ >&3; exec 3>&-; whi
 
 #[test]
 fn a_kill_ends_who_escaped() {
-    for end in ["", "; echo ready; sleep 1000"] {
-        let mut keeper = Keeper::start();
+    let ends = ["", "; echo ready; sleep 1000"];
+    let all = ends.into_iter().flat_map(|end| Keeper::start_both().map(|keeper| (keeper, end)));
+    for (mut keeper, end) in all {
         keeper.spawn("Sample", &format!("{ESCAPE}{end}"));
         let escaped =
             eventually(|| keeper.log("Sample").lines().find_map(|line| line.parse().ok()));
@@ -545,29 +564,97 @@ fn a_kill_ends_who_escaped() {
 
 #[test]
 fn a_kill_ends_nobody_else() {
-    let mut keeper = Keeper::start();
-    for name in ["One", "Other"] {
-        keeper.spawn(name, ESCAPE);
-        keeper.exit(name);
+    for mut keeper in Keeper::start_both() {
+        for name in ["One", "Other"] {
+            keeper.spawn(name, ESCAPE);
+            keeper.exit(name);
+        }
+        let other = eventually(|| numbers(&keeper.log("Other")).first().copied());
+        keeper.kill("One");
+        keeper.empty("One");
+        assert!(is_running(other));
+        assert!(keeper.list().iter().all(|it| it.empty == (it.name == "One")));
     }
-    let other = eventually(|| numbers(&keeper.log("Other")).first().copied());
-    keeper.kill("One");
-    keeper.empty("One");
-    assert!(is_running(other));
-    assert!(keeper.list().iter().all(|it| it.empty == (it.name == "One")));
+}
+
+#[test]
+fn many_are_killed_at_once() {
+    for mut keeper in Keeper::start_both() {
+        let names: Vec<_> = (0..50).map(|number| format!("Sample{number}")).collect();
+        for name in &names {
+            keeper.spawn(name, ESCAPE);
+        }
+        for name in &names {
+            keeper.kill(name);
+        }
+        for name in &names {
+            keeper.empty(name);
+        }
+        assert!(descendants(keeper.process.id()).is_empty());
+    }
+}
+
+/// Shows nothing of its daemon: no cookie, no session, no stream, no parent.
+const ANONYMOUS: &str = "(setsid env -i sh -c 'trap \"\" TERM; echo $$ >&3; exec 3>&-; \
+    while :; do sleep 9; done' 3>&1 >/dev/null 2>&1 &)";
+
+#[test]
+fn a_cgroup_holds_who_shows_nothing_of_its_daemon() {
+    let mut keeper = Keeper::start();
+    let identity = keeper.spawn("Sample", &format!("{ANONYMOUS}; echo ready; sleep 1000"));
+    let Some(cgroup) = identity.cgroup else { return skip("cgroups cannot be used here") };
+    let escaped = eventually(|| keeper.log("Sample").lines().find_map(|line| line.parse().ok()));
+    keeper.kill("Sample");
+    keeper.empty("Sample");
+    assert!(!is_running(escaped));
+    assert!(!cgroup.path().exists());
+}
+
+/// As after a crash of the keeper, when nobody is left who is its parent.
+#[test]
+fn what_a_killed_keeper_left_is_ended_by_its_cgroup_and_leaves_no_directory() {
+    let mut keeper = Keeper::start();
+    let identity = keeper.spawn("Sample", &format!("{ANONYMOUS}; echo ready; sleep 1000"));
+    let Some(cgroup) = identity.cgroup.clone() else {
+        return skip("cgroups cannot be used here");
+    };
+    let escaped = eventually(|| keeper.log("Sample").lines().find_map(|line| line.parse().ok()));
+    keeper.process.kill().unwrap();
+    keeper.process.wait().unwrap();
+    let stored = Identity::load(&Identity::path(&keeper.runtime(), "Sample")).unwrap();
+    assert_eq!(stored, identity);
+
+    keeper.process = keeper_command(keeper.home.path()).spawn().unwrap();
+    keeper.connect();
+    let log = stored.log.clone().unwrap();
+    keeper.send(&Request::Adopt(Adopt { identity: stored, log, let_go: false, carried: None }));
+    keeper.kill("Sample");
+    keeper.empty("Sample");
+
+    // Whoever inherited it has still to reap it.
+    eventually(|| (!is_running(escaped)).then_some(()));
+    assert!(!cgroup.path().exists());
+    keeper.send(&Request::End {});
+    assert!(keeper.ended().success());
+    assert!(!cgroup.path().parent().unwrap().exists());
+}
+
+fn skip(why: &str) {
+    eprintln!("skipped: {why}");
 }
 
 #[test]
 fn a_tree_that_grows_while_it_is_killed_is_killed() {
-    let mut keeper = Keeper::start();
     let script = "breed() { trap breed TERM; sleep 1000 & sleep 1000 & wait; breed; }
         i=0; while [ $i -lt 30 ]; do breed & i=$((i+1)); done; echo ready; wait; wait";
-    keeper.spawn("Sample", script);
-    keeper.until_logged("Sample", "ready");
-    keeper.signal("Sample", libc::SIGTERM, Scope::Group);
-    keeper.kill("Sample");
-    keeper.empty("Sample");
-    assert!(descendants(keeper.process.id()).is_empty());
+    for mut keeper in Keeper::start_both() {
+        keeper.spawn("Sample", script);
+        keeper.until_logged("Sample", "ready");
+        keeper.signal("Sample", libc::SIGTERM, Scope::Group);
+        keeper.kill("Sample");
+        keeper.empty("Sample");
+        assert!(descendants(keeper.process.id()).is_empty());
+    }
 }
 
 #[test]

@@ -8,7 +8,7 @@ use std::{
 use clap::{Arg, Args};
 use manager::{
     definition::{
-        Backoff, Definition, GiveUp, KEYS, LogFull, Ready, Restart, Size, StopSignal,
+        Backoff, Definition, GiveUp, KEYS, Leftovers, LogFull, Ready, Restart, Size, StopSignal,
         parse_duration, print_duration,
     },
     name::{Name, nearest},
@@ -60,6 +60,9 @@ pub(crate) struct DefinitionFlags {
     /// Time to end before it is killed
     #[arg(long, value_name = "DUR", value_parser = parse_duration)]
     grace: Option<Duration>,
+    /// What becomes of processes that it leaves behind when it ends by itself: kill or keep
+    #[arg(long, value_name = "HOW")]
+    leftovers: Option<Leftovers>,
     /// Time to become ready
     #[arg(long, value_name = "DUR", value_parser = parse_duration)]
     start_timeout: Option<Duration>,
@@ -101,6 +104,7 @@ impl DefinitionFlags {
             ("follows", names(&self.follows)),
             ("stop_signal", text(self.stop_signal)),
             ("grace", self.grace.map(duration)),
+            ("leftovers", text(self.leftovers)),
             ("start_timeout", self.start_timeout.map(duration)),
             ("ready", text(self.ready)),
             ("port", self.port.map(|it| json!(it))),

@@ -1,13 +1,17 @@
 //! What the system grants: descriptors, control groups, a clock.
 
-use std::{fs, path::PathBuf};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
 
 use nix::unistd::{AccessFlags, access};
 
 use super::Check;
 use crate::{
+    cgroup,
     paths::Paths,
-    proc::Pid,
+    proc::{Pid, variable},
     time::{now_ms, rfc3339},
 };
 
@@ -46,26 +50,35 @@ fn hard_limit(line: &str) -> Option<u64> {
     if limit == "unlimited" { Some(u64::MAX) } else { limit.parse().ok() }
 }
 
-/// Which way a whole tree of processes is ended. Both are sound, so this only tells.
-pub(super) fn cgroup() -> Check {
-    let folder = match own_cgroup() {
-        None => "no unified hierarchy".to_owned(),
-        Some(folder) if access(&folder, AccessFlags::W_OK).is_ok() => {
-            format!("`{}` is delegated, not used yet", folder.display())
+/// Which way a whole tree of processes is ended. Both are sound, so this only tells. The keeper that is started
+/// next is in the cgroup of the manager, or of who would start one.
+pub(super) fn cgroup(manager: Option<Pid>) -> Check {
+    let pid = manager.unwrap_or_else(std::process::id);
+    let detail = match cgroup::directory_of(pid.cast_signed()) {
+        None => without("there is no unified hierarchy"),
+        Some(_) if is_turned_off(pid) => without("`DAE_CGROUP=off`"),
+        Some(folder) if is_ours(&folder) => {
+            format!("below `{}`, one for each daemon: nothing escapes a stop", folder.display())
         }
-        Some(folder) => format!("`{}` is not delegated", folder.display()),
+        Some(folder) => without(&format!("`{}` is not delegated", folder.display())),
     };
-    let detail = format!("{folder}; a stop ends the group, then whoever has the secret");
     Check::pass("cgroup", detail)
 }
 
-/// The line `0::` of the process below the mount of type cgroup2.
-fn own_cgroup() -> Option<PathBuf> {
-    let groups = fs::read_to_string("/proc/self/cgroup").ok()?;
-    let own = groups.lines().find_map(|it| it.strip_prefix("0::/"))?;
-    let mounts = fs::read_to_string("/proc/self/mountinfo").ok()?;
-    let mount = mounts.lines().find(|it| it.contains(" - cgroup2 "))?;
-    Some(PathBuf::from(mount.split(' ').nth(4)?).join(own))
+fn is_turned_off(pid: Pid) -> bool {
+    matches!(variable(pid, "DAE_CGROUP"), Ok(Some(value)) if value == "off")
+}
+
+fn is_ours(folder: &Path) -> bool {
+    let may_write = |path: PathBuf| access(&path, AccessFlags::W_OK).is_ok();
+    may_write(folder.to_owned()) && may_write(folder.join("cgroup.procs"))
+}
+
+fn without(why: &str) -> String {
+    format!(
+        "not used, {why}: a stop ends the group, then whoever came from the daemon or has its secret; a program \
+         that clears its environment and leaves its session can escape if the keeper is killed"
+    )
 }
 
 /// The clock is not before what it has already shown.

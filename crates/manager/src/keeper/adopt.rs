@@ -15,9 +15,10 @@ use super::child::{Child, Leader};
 use super::clock::Now;
 use super::handed::Handed;
 use super::link::{Link, LinkError};
-use super::log::{Log, Stream};
+use super::log::Stream;
 use super::protocol::{Adopt, Carried, Refusal, Report, State, Status};
 use super::requests::is_name;
+use super::shared_log::SharedLog;
 use super::turn::{Keeper, RECHECK_MS};
 use super::{sources, syscall};
 use crate::identity::{Fate, Identity, Stat, has_ended};
@@ -33,7 +34,15 @@ impl Keeper {
         if !is_name(&identity.name) {
             return Err(Refusal::Unknown);
         }
-        if let Ok(key) = self.find(&identity.name) {
+        let is_it = |child: &Child| {
+            child.identity.name == identity.name && child.identity.pid == identity.pid
+        };
+        if adopt.let_go && self.children.values().any(is_it) {
+            return Ok(());
+        }
+        if !adopt.let_go
+            && let Ok(key) = self.find(&identity.name)
+        {
             if self.children[&key].state != State::Unverified {
                 return Ok(());
             }
@@ -50,7 +59,10 @@ impl Keeper {
             Fate::Ended(None) => Leader::Reaped(None),
             Fate::Unclear(pidfd) => Leader::Unverified(pidfd),
             Fate::OtherBoot => {
-                self.remove_identity(&identity.name);
+                match adopt.let_go {
+                    true => drop(fs::remove_file(self.let_go_path(identity))),
+                    false => self.remove_identity(&identity.name),
+                }
                 return Err(Refusal::Gone);
             }
         };
@@ -60,14 +72,16 @@ impl Keeper {
             (None, _) => [None, None],
         };
         // With a log that cannot be opened the child goes on until its pipes are full.
-        let log = Log::resume(&adopt.log, now).ok();
-        let child = Child::adopted(identity.clone(), leader, outputs, log);
+        let log = self.log_of(&identity.name);
+        let log = log.or_else(|| SharedLog::resume(&adopt.log, now).ok());
+        let mut child = Child::adopted(identity.clone(), leader, outputs, log);
+        child.is_let_go = adopt.let_go;
         self.last_key += 1;
         // What cannot be watched now is looked at whenever anything else is.
         let _ = sources::watch_adopted(&self.epoll, self.last_key, &child);
         self.children.insert(self.last_key, child);
         self.living += 1;
-        if !Identity::path(&self.runtime, &identity.name).exists() {
+        if !adopt.let_go && !Identity::path(&self.runtime, &identity.name).exists() {
             // For the keeper after this one; without it the manager still knows.
             drop(identity.store(&self.runtime));
         }
@@ -109,7 +123,9 @@ impl Keeper {
         }
         child.bereave();
         let report = child.ended(status, now);
-        self.tell(&report);
+        if !child.is_let_go {
+            self.tell(&report);
+        }
     }
 
     /// Hands the manager what it needs if this keeper dies.

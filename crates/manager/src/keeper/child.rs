@@ -9,8 +9,9 @@ use rustix::process::{Pid, PidfdFlags, WaitStatus, pidfd_open};
 
 use super::clock::Now;
 use super::exec;
-use super::log::{Dropped, Log, Stream};
+use super::log::{Dropped, Stream};
 use super::protocol::{Listed, Report, State, Status};
+use super::shared_log::SharedLog;
 use super::spawn::Started;
 use super::stray::{Doubt, Stray};
 use crate::identity::Identity;
@@ -41,6 +42,8 @@ pub(super) struct Child {
     pub(super) state: State,
     /// How often its tree is still to be swept; zero unless it is being killed.
     pub(super) sweeps_left: u8,
+    /// Whether it has let go of its name: its leader is dead, and what is left of it may stay.
+    pub(super) is_let_go: bool,
     spawn_id: u64,
     control: Option<UnixStream>,
     leader: Leader,
@@ -48,7 +51,7 @@ pub(super) struct Child {
     /// Pipes at their end, until nobody waits for them any more: see [`take_closing`](Self::take_closing).
     closing: Vec<OwnedFd>,
     is_paused: bool,
-    log: Option<Log>,
+    log: Option<SharedLog>,
     /// What the log of one that has ended could not be told.
     owed: Dropped,
     /// When it was read last, and until when it is left to fill its pipes.
@@ -79,12 +82,13 @@ pub(super) enum Leader {
 
 impl Child {
     /// A child whose program does not run yet.
-    pub(super) fn new(spawn_id: u64, started: Started, log: Log) -> Self {
+    pub(super) fn new(spawn_id: u64, started: Started, log: SharedLog) -> Self {
         let pid = Pid::from_raw(started.identity.pid).expect("a child has a pid");
         Self {
             identity: started.identity,
             state: State::Starting,
             sweeps_left: 0,
+            is_let_go: false,
             spawn_id,
             control: Some(started.control),
             leader: Leader::Unreaped(pid),
@@ -108,13 +112,14 @@ impl Child {
         identity: Identity,
         leader: Leader,
         outputs: [Option<OwnedFd>; 2],
-        log: Option<Log>,
+        log: Option<SharedLog>,
     ) -> Self {
         let is_verified = matches!(leader, Leader::Adopted(_));
         Self {
             identity,
             state: if is_verified { State::Running } else { State::Unverified },
             sweeps_left: 0,
+            is_let_go: false,
             spawn_id: 0,
             control: None,
             leader,
@@ -187,7 +192,7 @@ impl Child {
 
     /// Whether its log has files to compress that nobody was told of.
     pub(super) fn take_raw(&mut self) -> bool {
-        self.log.as_mut().is_some_and(Log::take_raw)
+        self.log.as_ref().is_some_and(SharedLog::take_raw)
     }
 
     /// Pipes that are to be closed, after nobody waits for them any more. Closing them is not enough for that:
@@ -197,8 +202,8 @@ impl Child {
     }
 
     /// Its log, until it is complete.
-    pub(super) fn log_mut(&mut self) -> Option<&mut Log> {
-        self.log.as_mut()
+    pub(super) fn log(&self) -> Option<&SharedLog> {
+        self.log.as_ref()
     }
 
     /// As `children` lists it.
@@ -208,6 +213,7 @@ impl Child {
             identity: self.identity.clone(),
             state: self.state.clone(),
             empty: self.is_empty(),
+            let_go: self.is_let_go,
         }
     }
 
@@ -285,7 +291,7 @@ impl Child {
     /// Reads what is in one pipe, at most as much as fits into the buffer, into the log.
     pub(super) fn capture(&mut self, stream: Stream, buffer: &mut [u8], now: Now) {
         let output = &mut self.outputs[stream.index()];
-        let (Some(pipe), Some(log)) = (&*output, &mut self.log) else { return };
+        let (Some(pipe), Some(log)) = (&*output, &self.log) else { return };
         if log.is_blocked() {
             return;
         }
@@ -312,7 +318,7 @@ impl Child {
         if self.is_log_complete {
             return false;
         }
-        if let Some(log) = &mut self.log
+        if let Some(log) = &self.log
             && log.retry_at_ms().is_some_and(|at| at <= now.steady_ms)
         {
             log.retry(now);
@@ -342,12 +348,12 @@ impl Child {
 
     /// Whether its output waits for room on the disk.
     pub(super) fn is_blocked(&self) -> bool {
-        self.log.as_ref().is_some_and(Log::is_blocked)
+        self.log.as_ref().is_some_and(SharedLog::is_blocked)
     }
 
     /// When [`tend`](Self::tend) is due, in steady milliseconds.
     pub(super) fn due_at_ms(&self) -> Option<u64> {
-        let retry = self.log.as_ref().and_then(Log::retry_at_ms);
+        let retry = self.log.as_ref().and_then(SharedLog::retry_at_ms);
         retry.into_iter().chain(self.rests_until_ms).chain(self.drained_at_ms()).min()
     }
 
@@ -395,7 +401,7 @@ mod tests {
         let dir = home.path().to_owned();
         let now = Now { unix_ms: 1, steady_ms: 1 };
         let settings = LogSettings { dir, max_bytes: 1 << 20, keep: 1, patience_ms: 0 };
-        let log = Log::open(&settings, Dropped::default(), now).unwrap();
+        let log = SharedLog::open(&settings, Dropped::default(), now).unwrap();
         let [(out, out_end), (err, _err_end)] = [(); 2].map(|()| rustix::pipe::pipe().unwrap());
         rustix::io::write(&out_end, b"late").unwrap();
         let (control, _) = UnixStream::pair().unwrap();

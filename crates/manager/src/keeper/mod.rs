@@ -8,6 +8,7 @@
 mod adopt;
 pub mod archive;
 mod archivist;
+mod cgroups;
 mod child;
 mod clock;
 mod exec;
@@ -17,6 +18,7 @@ mod log;
 pub mod protocol;
 mod requests;
 mod runtime;
+mod shared_log;
 mod sources;
 mod spawn;
 mod stray;
@@ -34,11 +36,15 @@ use rustix::fs::Mode;
 use rustix::io::Errno;
 use rustix::process::{Resource, Rlimit};
 
+use self::cgroups::Cgroups;
 pub use self::log::{FLAG_DROPPED, RECORD_BYTES};
 use self::turn::Keeper;
 
-/// The hidden subcommand that gets here: `dae keeper --runtime DIR`.
+/// The hidden subcommand that gets here: `dae keeper --runtime DIR [--cgroup off]`.
 pub const SUBCOMMAND: &str = "keeper";
+
+/// With these behind, the keeper does without cgroups even where it could use them.
+pub const WITHOUT_CGROUPS: [&str; 2] = ["--cgroup", "off"];
 
 /// The socket below the runtime directory.
 pub const SOCKET: &str = ".keeper.sock";
@@ -47,7 +53,7 @@ pub const SOCKET: &str = ".keeper.sock";
 #[derive(Debug, thiserror::Error)]
 pub enum KeeperError {
     /// The command line is not that of a keeper.
-    #[error("a keeper is started as `dae keeper --runtime DIR`")]
+    #[error("a keeper is started as `dae keeper --runtime DIR [--cgroup off]`")]
     Usage,
     /// Another keeper has this directory.
     #[error("a keeper already runs in `{}`", runtime.display())]
@@ -78,9 +84,13 @@ impl From<Errno> for KeeperError {
 ///
 /// # Errors
 /// Those of [`run`], and [`KeeperError::Usage`].
-pub fn main(mut arguments: impl Iterator<Item = OsString>) -> Result<(), KeeperError> {
-    match (arguments.next(), arguments.next(), arguments.next()) {
-        (Some(flag), Some(runtime), None) if flag == "--runtime" => run(Path::new(&runtime)),
+pub fn main(arguments: impl Iterator<Item = OsString>) -> Result<(), KeeperError> {
+    let arguments: Vec<OsString> = arguments.collect();
+    match &arguments[..] {
+        [flag, runtime] if flag == "--runtime" => run(Path::new(runtime), true),
+        [flag, runtime, rest @ ..] if flag == "--runtime" && rest == WITHOUT_CGROUPS => {
+            run(Path::new(runtime), false)
+        }
         _ => Err(KeeperError::Usage),
     }
 }
@@ -88,15 +98,17 @@ pub fn main(mut arguments: impl Iterator<Item = OsString>) -> Result<(), KeeperE
 /// Keeps children until it is told to end, or has been without children and manager for a minute.
 ///
 /// It takes over the process: closes all descriptors above stderr, leaves the session, blocks
-/// signals. Standard output and error stay what the starter made them.
+/// signals. Standard output and error stay what the starter made them. Each child has a cgroup if
+/// that is wanted and possible.
 ///
 /// # Errors
 /// [`KeeperError`]
-pub fn run(runtime: &Path) -> Result<(), KeeperError> {
+pub fn run(runtime: &Path, with_cgroups: bool) -> Result<(), KeeperError> {
     let nofile = settle()?;
     // Held to the end of this function; the kernel lets go of it however that comes.
     let _lock = runtime::lock(runtime)?;
-    let mut keeper = Keeper::listen(runtime, nofile)?;
+    let cgroups = with_cgroups.then(|| Cgroups::open(runtime)).flatten();
+    let mut keeper = Keeper::listen(runtime, nofile, cgroups)?;
     while keeper.turn()? {}
     runtime::remove_socket(runtime);
     Ok(())

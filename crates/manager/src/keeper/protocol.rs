@@ -31,12 +31,14 @@ pub enum Request {
         /// To whom of the tree.
         scope: Scope,
     },
-    /// Ends the whole tree by SIGKILL. `empty` tells when that is done.
+    /// Ends the whole tree by SIGKILL. `empty` tells when that is done. Where no child has the name,
+    /// what was let go of it is ended, and nothing told.
     Kill {
         /// Whose tree.
         name: String,
     },
-    /// Drops what is known of a dead child, its identity file too.
+    /// Drops what is known of a dead child, its identity file too. If anything of its tree lives, it
+    /// is let go of its name: it is kept and its output captured, but nothing told of it.
     Forget {
         /// Whose.
         name: String,
@@ -48,7 +50,7 @@ pub enum Request {
         /// Whose log.
         name: String,
     },
-    /// Ends the keeper, if no child lives. Answered by `ending`.
+    /// Ends the keeper, if no child lives. Answered by `ending`, once all that was let go is killed.
     End {},
 }
 
@@ -84,6 +86,9 @@ pub struct Adopt {
     pub identity: Identity,
     /// Where its output goes on.
     pub log: LogSettings,
+    /// Whether its name is another child's by now.
+    #[serde(default)]
+    pub let_go: bool,
     /// The descriptors that come with this line; absent if none do.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub carried: Option<Carried>,
@@ -199,6 +204,9 @@ pub struct Listed {
     pub state: State,
     /// Whether nothing of its tree is left and its log is complete.
     pub empty: bool,
+    /// Whether it is only what was left behind, and its name free for another.
+    #[serde(default)]
+    pub let_go: bool,
 }
 
 /// How far a child came.

@@ -1,6 +1,7 @@
 //! What the manager may ask for.
 
-use std::fs;
+use std::path::PathBuf;
+use std::{fs, io};
 
 use rustix::io::Errno;
 
@@ -8,8 +9,9 @@ use super::child::Child;
 use super::clock::Now;
 use super::handed::Handed;
 use super::link::Link;
-use super::log::{Dropped, Log};
+use super::log::Dropped;
 use super::protocol::{Refusal, Report, Request, Scope, Spawn, State, Step};
+use super::shared_log::SharedLog;
 use super::spawn::{self, SpawnError};
 use super::turn::Keeper;
 use super::{sources, tree};
@@ -38,7 +40,7 @@ impl Keeper {
             Request::Signal { name, signal, scope } => {
                 ("signal", Some(name), self.signal(name, *signal, *scope))
             }
-            Request::Kill { name } => ("kill", Some(name), self.kill(name, now)),
+            Request::Kill { name } => ("kill", Some(name), self.kill(name)),
             Request::Forget { name } => ("forget", Some(name), self.forget(name)),
             Request::Rotate { name } => ("rotate", Some(name), self.rotate(name, now)),
             Request::End {} => ("end", None, self.end()),
@@ -71,14 +73,10 @@ impl Keeper {
         if before.is_some_and(|key| !self.children[&key].is_empty()) {
             return Err(SpawnError::at(Step::Name)(Errno::BUSY));
         }
-        let last = before.and_then(|key| self.children.get_mut(&key));
-        let owed = last.as_ref().map_or_else(Dropped::default, |it| it.owed().clone());
-        let log = Log::open(&order.log, owed, now).map_err(SpawnError::at(Step::Log))?;
-        if let Some(last) = last {
-            last.set_owed(log.owed().clone());
-        }
+        let log = self.open_log(order, before, now).map_err(SpawnError::at(Step::Log))?;
         self.archivist.look_after(&order.log.dir);
-        let mut started = spawn::start(order, &self.runtime, self.nofile, now)?;
+        let mut started =
+            spawn::start(order, &self.runtime, self.nofile, self.cgroups.as_ref(), now)?;
         self.last_key += 1;
         // What cannot be watched must not run.
         sources::watch_started(&self.epoll, self.last_key, &started)
@@ -90,6 +88,27 @@ impl Keeper {
         self.living += 1;
         self.owed.insert(self.last_key);
         Ok(())
+    }
+
+    /// The log that what was let go still writes, as it was opened, else a new one, which is told what the last one
+    /// could not be told.
+    fn open_log(&mut self, order: &Spawn, last: Option<u64>, now: Now) -> io::Result<SharedLog> {
+        if let Some(log) = self.log_of(&order.name) {
+            return Ok(log);
+        }
+        let last = last.and_then(|key| self.children.get_mut(&key));
+        let owed = last.as_ref().map_or_else(Dropped::default, |it| it.owed().clone());
+        let log = SharedLog::open(&order.log, owed, now)?;
+        if let Some(last) = last {
+            last.set_owed(log.owed());
+        }
+        Ok(log)
+    }
+
+    /// The log that somebody of this name still writes.
+    pub(super) fn log_of(&self, name: &str) -> Option<SharedLog> {
+        let all = self.children.values().filter(|child| child.identity.name == name);
+        all.filter_map(Child::log).next().cloned()
     }
 
     fn list(&mut self) {
@@ -111,47 +130,96 @@ impl Keeper {
         sent.map_err(|_| Refusal::Gone)
     }
 
-    fn kill(&mut self, name: &str, now: Now) -> Result<(), Refusal> {
-        let key = self.find(name)?;
-        let is_there = |child: &&mut Child| child.has_tree() && child.state != State::Unverified;
-        if let Some(child) = self.children.get_mut(&key).filter(is_there) {
-            child.sweeps_left = SWEEPS;
-            self.sweep_and_check(now);
+    fn kill(&mut self, name: &str) -> Result<(), Refusal> {
+        let keys = match self.find(name) {
+            Ok(key) => vec![key],
+            Err(_) => self.let_go(|child| child.identity.name == name),
+        };
+        if keys.is_empty() {
+            return Err(Refusal::Unknown);
         }
+        self.kill_trees(&keys);
         Ok(())
+    }
+
+    fn kill_trees(&mut self, keys: &[u64]) {
+        for key in keys {
+            let is_there =
+                |child: &&mut Child| child.has_tree() && child.state != State::Unverified;
+            let Some(child) = self.children.get_mut(key).filter(is_there) else { continue };
+            child.sweeps_left = SWEEPS;
+            // At once; whoever has moved out is left to the sweep, and all if this fails.
+            if child.identity.cgroup.as_ref().is_some_and(|cgroup| cgroup.kill().is_err()) {
+                child.identity.cgroup = None;
+            }
+            // Also one that has moved out itself, so that its end tells when to look again.
+            let _ = tree::signal_leader(child, libc::SIGKILL);
+            self.is_check_wanted = true;
+        }
+    }
+
+    /// Those that have let go of their names.
+    fn let_go(&self, is_wanted: impl Fn(&Child) -> bool) -> Vec<u64> {
+        let all = self.children.iter().filter(|(_, child)| child.is_let_go && is_wanted(child));
+        all.map(|(key, _)| *key).collect()
     }
 
     fn forget(&mut self, name: &str) -> Result<(), Refusal> {
         let key = self.find(name)?;
-        if !self.children[&key].is_empty() {
-            return Err(Refusal::Alive);
+        match self.children.get_mut(&key) {
+            Some(child) if child.is_led() => return Err(Refusal::Alive),
+            Some(child) if !child.is_empty() => {
+                child.is_let_go = true;
+                self.rename_identity(key);
+            }
+            _ => {
+                self.children.remove(&key);
+                self.remove_identity(name);
+            }
         }
-        self.children.remove(&key);
-        self.remove_identity(name);
         Ok(())
     }
 
     fn rotate(&mut self, name: &str, now: Now) -> Result<(), Refusal> {
         let key = self.find(name)?;
-        let log = self.children.get_mut(&key).and_then(Child::log_mut).ok_or(Refusal::Gone)?;
+        let log = self.children[&key].log().ok_or(Refusal::Gone)?;
         log.rotate(now);
         self.archivist.note(log.take_raw());
         Ok(())
     }
 
     fn end(&mut self) -> Result<(), Refusal> {
-        if self.living > 0 {
+        let left = self.let_go(|child| !child.is_empty());
+        if self.living > left.len() {
             return Err(Refusal::Alive);
         }
-        self.tell(&Report::Ending {});
+        self.kill_trees(&left);
         self.is_ending = true;
         Ok(())
     }
 
     pub(super) fn find(&self, name: &str) -> Result<u64, Refusal> {
-        let is_it = |child: &Child| child.identity.name == name;
+        let is_it = |child: &Child| !child.is_let_go && child.identity.name == name;
         let found = self.children.iter().find(|(_, child)| is_it(child));
         found.map(|(key, _)| *key).ok_or(Refusal::Unknown)
+    }
+
+    /// The name's own file is the next child's.
+    fn rename_identity(&self, key: u64) {
+        let identity = &self.children[&key].identity;
+        let path = Identity::path(&self.runtime, &identity.name);
+        drop(fs::rename(path, self.let_go_path(identity)));
+    }
+
+    pub(super) fn let_go_path(&self, Identity { name, pid, .. }: &Identity) -> PathBuf {
+        Identity::path(&self.runtime, &format!("{name}@{pid}"))
+    }
+
+    /// Drops what was let go, since nobody will ask for it.
+    pub(super) fn drop_let_go(&mut self, key: u64) {
+        if let Some(child) = self.children.remove(&key) {
+            drop(fs::remove_file(self.let_go_path(&child.identity)));
+        }
     }
 
     /// What is left over is told from a live child by its content, so a failure is no harm.

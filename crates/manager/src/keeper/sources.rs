@@ -17,11 +17,15 @@ pub(super) enum Source {
     Link,
     Newcomer,
     Signals,
+    Cgroups,
     Control(u64),
     Output(u64, Stream),
     /// Somebody of an adopted tree has ended.
     Ended(u64),
 }
+
+/// No key gets so far.
+const CGROUPS: u64 = u64::MAX;
 
 impl Source {
     fn number(self) -> u64 {
@@ -30,6 +34,7 @@ impl Source {
             Self::Link => 1,
             Self::Signals => 2,
             Self::Newcomer => 3,
+            Self::Cgroups => CGROUPS,
             Self::Control(key) => key << 2,
             Self::Output(key, stream) => (key << 2) + 1 + stream.index() as u64,
             Self::Ended(key) => (key << 2) + 3,
@@ -39,6 +44,7 @@ impl Source {
     /// Keys begin at 1, so that the numbers of children and of others differ.
     pub(super) fn from_number(number: u64) -> Self {
         match (number >> 2, number & 3) {
+            _ if number == CGROUPS => Self::Cgroups,
             (0, 0) => Self::Listener,
             (0, 1) => Self::Link,
             (0, 2) => Self::Signals,

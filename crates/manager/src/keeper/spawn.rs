@@ -1,18 +1,22 @@
 //! From a request to a process that waits for its go.
 
+use std::fs::File;
 use std::io::{self, Write};
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 use rustix::pipe::PipeFlags;
+use rustix::process::Pid;
 
+use super::cgroups::Cgroups;
 use super::clock::Now;
 use super::exec::{Ends, Plan};
 use super::protocol::{Spawn, Step};
 use super::syscall;
+use crate::cgroup::Cgroup;
 use crate::identity::{Identity, StoreError};
 
 /// What each output pipe should hold, so that a loud child seldom waits for the keeper. The kernel
@@ -64,6 +68,7 @@ pub(super) fn start(
     order: &Spawn,
     runtime: &Path,
     nofile: u64,
+    cgroups: Option<&Cgroups>,
     now: Now,
 ) -> Result<Started, SpawnError> {
     let plan = Plan::new(order, nofile).map_err(SpawnError::at(Step::Spawn))?;
@@ -72,16 +77,30 @@ pub(super) fn start(
     let (control, control_end) = UnixStream::pair().map_err(SpawnError::at(Step::Pipe))?;
     control.set_nonblocking(true).map_err(SpawnError::at(Step::Pipe))?;
     let ends = Ends { control: control_end.into(), outputs: [out_end, err_end] };
-    let pid = syscall::fork(|| plan.perform(&ends)).map_err(SpawnError::at(Step::Spawn))?;
+    let cgroup = cgroups.and_then(|it| it.make(&order.name, now));
+    let (pid, cgroup) =
+        fork(cgroup, || plan.perform(&ends)).map_err(SpawnError::at(Step::Spawn))?;
     // An early return drops `control`, and without its go the child ends.
     let mut identity = Identity::read(&order.name, pid, &order.secret, now.unix_ms)
         .map_err(|error| SpawnError::at(Step::Identity)(error.source))?;
     identity.pipes = inode(&out).zip(inode(&err)).map(|(out, err)| [out, err]);
     identity.log = Some(order.log.clone());
+    identity.cgroup = cgroup;
     identity
         .store(runtime)
         .map_err(|StoreError { source, .. }| SpawnError::at(Step::Identity)(source))?;
     Ok(Started { identity, control, outputs: [out, err] })
+}
+
+/// Forks into a cgroup if there is one, and elsewhere if it cannot be entered.
+fn fork(cgroup: Option<(Cgroup, File)>, step: impl Fn()) -> Result<(Pid, Option<Cgroup>), Errno> {
+    if let Some((cgroup, dir)) = cgroup {
+        if let Ok(pid) = syscall::fork(Some(dir.as_fd()), &step) {
+            return Ok((pid, Some(cgroup)));
+        }
+        cgroup.remove();
+    }
+    Ok((syscall::fork(None, step)?, None))
 }
 
 /// The end to read, which never blocks, and the one to write.

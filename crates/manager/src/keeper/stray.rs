@@ -4,7 +4,7 @@
 //! for by cookie and by group, once, and then their pidfds are waited for. Nobody left at a further
 //! look means that the tree is empty. Zombies do not count; they are their parent's matter.
 //!
-//! Where a child has a cgroup, [`members`] and the sweep in `tree` are what it replaces.
+//! Where a child has a cgroup, that tells first: only who has moved out of it is looked for.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::os::fd::OwnedFd;
@@ -43,6 +43,7 @@ impl Keeper {
                 && child.has_tree()
                 && !child.is_led()
                 && (child.strays.is_empty() || child.sweeps_left > 0)
+                && !self.is_populated(child)
         };
         let sought: Vec<u64> =
             self.children.iter().filter(|(_, it)| is_sought(it)).map(|(key, _)| *key).collect();
@@ -63,9 +64,7 @@ impl Keeper {
             } else if Doubt::remains(&mut child.doubt, &unclear, now) {
                 self.recheck_at_ms = Some(now.steady_ms + RECHECK_MS);
             } else {
-                child.tree_emptied(now);
-                self.orphans.emptied(key);
-                self.due.insert(key);
+                self.tree_emptied(key, now);
             }
         }
     }

@@ -123,10 +123,17 @@ fn close_range(first: libc::c_uint, last: libc::c_uint) -> Result<(), Errno> {
 /// Only this thread is copied, and not what the C library would arrange around its own fork; so
 /// `step` may make system calls and nothing that takes a lock, memory included.
 ///
+/// With the directory of a cgroup it is born in there.
+///
 /// # Errors
-/// Those of fork(2).
-pub(super) fn fork(step: impl FnOnce()) -> Result<Pid, Errno> {
-    match clone()? {
+/// Those of fork(2), and with a cgroup those of writing to its `cgroup.procs`.
+pub(super) fn fork(cgroup: Option<BorrowedFd<'_>>, step: impl FnOnce()) -> Result<Pid, Errno> {
+    let copy = match (clone(cgroup), cgroup) {
+        // Some containers still know nothing of clone3, which only a cgroup needs.
+        (Err(Errno::NOSYS | Errno::PERM), None) => plain_fork(),
+        (copy, _) => copy,
+    };
+    match copy? {
         Some(child) => Ok(child),
         None => {
             let never_returns = Exit;
@@ -138,15 +145,28 @@ pub(super) fn fork(step: impl FnOnce()) -> Result<Pid, Errno> {
 }
 
 /// The new process, or `None` in it.
-fn clone() -> Result<Option<Pid>, Errno> {
+fn clone(cgroup: Option<BorrowedFd<'_>>) -> Result<Option<Pid>, Errno> {
+    const CLONE_INTO_CGROUP: u64 = 1 << 33;
     // SAFETY: clone_args is plain data for which zero is valid.
     let mut args: libc::clone_args = unsafe { std::mem::zeroed() };
     args.exit_signal = libc::SIGCHLD as u64;
+    if let Some(cgroup) = cgroup {
+        args.flags = CLONE_INTO_CGROUP;
+        args.cgroup = u64::from(cgroup.as_raw_fd().cast_unsigned());
+    }
     // SAFETY: without CLONE_VM the new process has a memory, and so a stack, of its own; the kernel
     // reads as many bytes as there are, and writes none without the flags that ask for it.
     let pid = unsafe { libc::syscall(libc::SYS_clone3, &raw const args, size_of_val(&args)) };
     outcome(pid)?;
     Ok(i32::try_from(pid).ok().and_then(Pid::from_raw))
+}
+
+/// As [`clone`], by the older call.
+fn plain_fork() -> Result<Option<Pid>, Errno> {
+    // SAFETY: as in `clone`.
+    let pid = unsafe { libc::fork() };
+    outcome(pid.into())?;
+    Ok(Pid::from_raw(pid))
 }
 
 /// Ends the process when it is dropped, also by a panic: what was copied must not go on as two.

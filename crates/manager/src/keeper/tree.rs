@@ -18,7 +18,8 @@ use rustix::process::{Pid, PidfdFlags, pidfd_open};
 use super::child::{Child, Leader};
 use super::clock::Now;
 use super::syscall::{self, Target};
-use crate::identity::Stat;
+use crate::cgroup;
+use crate::identity::{Identity, Stat};
 
 /// All children, by a key that is never used again; a later spawn has a higher one.
 pub(super) type Children = BTreeMap<u64, Child>;
@@ -48,10 +49,11 @@ pub(super) struct Orphans {
 impl Orphans {
     /// Finds the owners of orphans that came since, and tells who has any.
     pub(super) fn owners(&mut self, children: &Children, now: Now) -> BTreeSet<u64> {
+        let leaders = Leaders::of(children);
         for pid in own_children() {
-            let is_leader = children.values().any(|child| child.unreaped() == Some(pid));
             let pid = pid.as_raw_pid();
-            if !is_leader && self.own != Some(pid) && !self.owners.contains_key(&pid) {
+            let is_known = leaders.own.contains_key(&pid) || self.own == Some(pid);
+            if !is_known && !self.owners.contains_key(&pid) {
                 self.attribute(pid, children, now);
             }
         }
@@ -93,25 +95,34 @@ impl Orphans {
         self.condemned.retain(|_, owner| *owner != key);
     }
 
-    /// Freezes the tree of a child, so that it cannot grow meanwhile, and kills it. What escaped
-    /// all the same is found by the next sweep: one is due whenever something has died.
-    pub(super) fn sweep(&mut self, key: u64, children: &Children, now: Now) {
-        let Some(child) = children.get(&key) else { return };
+    /// Freezes the trees of children, so that they cannot grow meanwhile, and kills them. What
+    /// escaped all the same is found by the next sweep: one is due whenever something has died.
+    pub(super) fn sweep(&mut self, keys: &BTreeSet<u64>, children: &Children, now: Now) {
         self.owners(children, now);
+        let leaders = Leaders::of(children);
         for signal in [libc::SIGSTOP, libc::SIGKILL] {
-            // Nobody in the group is no failure; the rest of the tree is signalled one by one.
-            let _ = signal_group(child, signal);
+            for child in keys.iter().filter_map(|key| children.get(key)) {
+                // Nobody in the group is no failure; the rest of the tree is signalled one by one.
+                let _ = signal_group(child, signal);
+            }
             let snapshot = Snapshot::take();
-            for (pid, stat) in &snapshot.processes {
-                if !stat.is_dead() && self.is_of(*pid, key, children, &snapshot) {
-                    signal_verified(*pid, stat, signal);
-                    self.condemned.insert((*pid, stat.start_ticks), key);
+            for (&pid, stat) in snapshot.processes.iter().filter(|(_, stat)| !stat.is_dead()) {
+                let key = match self.root(pid, &leaders, &snapshot) {
+                    Root::Owned(owner) => keys.get(&owner).copied(),
+                    Root::Keeper => None,
+                    Root::Unknown => related(pid, &snapshot, keys, children),
+                    Root::Foreign if is_own_user(pid) => carried(pid, keys, children),
+                    Root::Foreign => None,
+                };
+                if let Some(key) = key {
+                    signal_verified(pid, stat, signal);
+                    self.condemned.insert((pid, stat.start_ticks), key);
                 }
             }
         }
     }
 
-    /// The child that an orphan belongs to. The cookie is asked before the number of its session or
+    /// The child that an orphan belongs to. Its cgroup tells for certain. The cookie is asked before the number of its session or
     /// group: it is this spawn's alone, while a number is used again when nothing is left of it, so
     /// that it speaks for the latest child that had it.
     fn owner(&self, pid: i32, stat: &Stat, environment: &[u8], children: &Children) -> Option<u64> {
@@ -120,22 +131,18 @@ impl Orphans {
             living.find(|(_, child)| is_owner(child)).map(|(key, _)| *key)
         };
         let condemned = self.condemned.get(&(pid, stat.start_ticks)).copied();
+        let line = cgroup::line_of(pid).unwrap_or_default();
+        let is_in = |child: &Child| {
+            child.identity.cgroup.as_ref().is_some_and(|cgroup| cgroup.is_named_by(&line))
+        };
         condemned
+            .or_else(|| find(&is_in))
             .or_else(|| find(&|child| holds(environment, &child.identity.secret)))
             .or_else(|| find(&|child| is_led(stat, child)))
     }
 
-    fn is_of(&self, pid: i32, key: u64, children: &Children, snapshot: &Snapshot) -> bool {
-        match self.root(pid, children, snapshot) {
-            Root::Owned(owner) => owner == key,
-            Root::Keeper => false,
-            Root::Unknown => is_related(pid, snapshot, &children[&key]),
-            Root::Foreign => is_own_user(pid) && carries(pid, &children[&key].identity.secret),
-        }
-    }
-
     /// Goes from parent to parent up to somebody who is known.
-    fn root(&self, pid: i32, children: &Children, snapshot: &Snapshot) -> Root {
+    fn root(&self, pid: i32, leaders: &Leaders, snapshot: &Snapshot) -> Root {
         let keeper = rustix::process::getpid().as_raw_pid();
         let mut at = pid;
         // The pids were read one after another: with bad luck they form a circle.
@@ -144,13 +151,13 @@ impl Orphans {
             if at == keeper {
                 return if at == pid { Root::Keeper } else { Root::Unknown };
             }
-            if let Some(owner) = adopted_led_by(at, stat, children) {
-                return Root::Owned(owner);
+            if let Some(owner) = leaders.adopted.get(&(at, stat.start_ticks)) {
+                return Root::Owned(*owner);
             }
             if stat.parent == keeper
-                && let Some(owner) = self.owners.get(&at).copied().or_else(|| led_by(at, children))
+                && let Some(owner) = self.owners.get(&at).or_else(|| leaders.own.get(&at))
             {
-                return Root::Owned(owner);
+                return Root::Owned(*owner);
             }
             at = stat.parent;
         }
@@ -268,30 +275,49 @@ fn signal_verified(pid: i32, seen: &Stat, signal: i32) {
     }
 }
 
-fn led_by(pid: i32, children: &Children) -> Option<u64> {
-    let is_leader = |child: &Child| child.unreaped().is_some_and(|it| it.as_raw_pid() == pid);
-    children.iter().find(|(_, child)| is_leader(child)).map(|(key, _)| *key)
+/// The leaders that live or are not reaped, with the keys of their children.
+struct Leaders {
+    own: HashMap<i32, u64>,
+    /// By pid and start: somebody else reaps them.
+    adopted: HashMap<(i32, u64), u64>,
 }
 
-/// The adopted child whose living leader this is.
-fn adopted_led_by(pid: i32, stat: &Stat, children: &Children) -> Option<u64> {
-    let is_leader = |child: &Child| {
-        matches!(child.leader(), Leader::Adopted(_))
-            && child.identity.pid == pid
-            && child.identity.start_ticks == stat.start_ticks
-    };
-    children.iter().find(|(_, child)| is_leader(child)).map(|(key, _)| *key)
+impl Leaders {
+    fn of(children: &Children) -> Self {
+        let own = |(key, child): (&u64, &Child)| Some((child.unreaped()?.as_raw_pid(), *key));
+        let adopted = |(key, child): (&u64, &Child)| {
+            let Identity { pid, start_ticks, .. } = child.identity;
+            matches!(child.leader(), Leader::Adopted(_)).then_some(((pid, start_ticks), *key))
+        };
+        Self {
+            own: children.iter().filter_map(own).collect(),
+            adopted: children.iter().filter_map(adopted).collect(),
+        }
+    }
 }
 
 fn is_led(stat: &Stat, child: &Child) -> bool {
     stat.session == child.identity.pid || stat.group == child.identity.pid
 }
 
-/// Of a process below an orphan of nobody known: whether it shows that it is this child's.
-fn is_related(pid: i32, snapshot: &Snapshot, child: &Child) -> bool {
-    carries(pid, &child.identity.secret)
-        || child.unreaped().is_some()
-            && snapshot.processes.get(&pid).is_some_and(|stat| is_led(stat, child))
+/// Of a process below an orphan of nobody known: whose it shows to be.
+fn related(
+    pid: i32,
+    snapshot: &Snapshot,
+    keys: &BTreeSet<u64>,
+    children: &Children,
+) -> Option<u64> {
+    let stat = snapshot.processes.get(&pid)?;
+    let is_led = |child: &Child| child.unreaped().is_some() && is_led(stat, child);
+    carried(pid, keys, children)
+        .or_else(|| keys.iter().copied().find(|key| children.get(key).is_some_and(is_led)))
+}
+
+/// Whose cookie a process carries.
+fn carried(pid: i32, keys: &BTreeSet<u64>, children: &Children) -> Option<u64> {
+    let environment = environment(pid);
+    let is_its = |child: &Child| holds(&environment, &child.identity.secret);
+    keys.iter().copied().find(|key| children.get(key).is_some_and(is_its))
 }
 
 fn carries(pid: i32, secret: &str) -> bool {

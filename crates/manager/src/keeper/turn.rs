@@ -14,6 +14,7 @@ use rustix::io::Errno;
 use rustix::process::{Pid, WaitOptions};
 
 use super::archivist::Archivist;
+use super::cgroups::Cgroups;
 use super::child::Child;
 use super::clock::Now;
 use super::link::{Link, LinkError};
@@ -55,6 +56,7 @@ pub(super) struct Keeper {
     pub(super) children: Children,
     pub(super) orphans: Orphans,
     pub(super) archivist: Archivist,
+    pub(super) cgroups: Option<Cgroups>,
     pub(super) last_key: u64,
     /// Whose descriptors the manager is to hold and has not been sent.
     pub(super) owed: BTreeSet<u64>,
@@ -67,13 +69,20 @@ pub(super) struct Keeper {
     alone_since_ms: Option<u64>,
     /// When trees are looked at though nobody died: see [`Orphans::is_in_doubt`].
     pub(super) recheck_at_ms: Option<u64>,
+    /// Whether a tree may have become empty, or is to be swept: done once for all that happened.
+    pub(super) is_check_wanted: bool,
+    /// Whether the manager wants it to end; then nothing lives but what it is killing.
     pub(super) is_ending: bool,
     buffer: Vec<u8>,
 }
 
 impl Keeper {
     /// A keeper whose door is open.
-    pub(super) fn listen(runtime: &Path, nofile: u64) -> Result<Self, KeeperError> {
+    pub(super) fn listen(
+        runtime: &Path,
+        nofile: u64,
+        cgroups: Option<Cgroups>,
+    ) -> Result<Self, KeeperError> {
         let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
         let flags = SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC;
         let signals =
@@ -81,6 +90,9 @@ impl Keeper {
         let listener = runtime::bind(runtime)?;
         sources::watch(&epoll, &listener, Source::Listener)?;
         sources::watch(&epoll, &signals, Source::Signals)?;
+        if let Some(cgroups) = &cgroups {
+            sources::watch(&epoll, cgroups.changes(), Source::Cgroups)?;
+        }
         Ok(Self {
             runtime: runtime.to_owned(),
             nofile,
@@ -98,7 +110,9 @@ impl Keeper {
             due: BTreeSet::new(),
             blocked: 0,
             living: 0,
+            cgroups,
             recheck_at_ms: None,
+            is_check_wanted: false,
             alone_since_ms: Some(Now::read().steady_ms),
             is_ending: false,
             buffer: vec![0; READ_BYTES],
@@ -120,15 +134,29 @@ impl Keeper {
         self.events = events;
         self.events.clear();
         self.obey_one(now);
-        if self.recheck_at_ms.is_some_and(|at| at <= now.steady_ms) {
+        if self.is_check_due(now) {
             self.sweep_and_check(now);
         }
         self.tend(now);
+        if self.has_ended() {
+            self.tell(&Report::Ending {});
+        }
         self.flush();
         if let Some(pid) = self.archivist.start_if_due() {
             self.orphans.leave_alone(pid);
         }
-        Ok(!self.is_ending && !self.is_alone_too_long(now))
+        Ok(!self.has_ended() && !self.is_alone_too_long(now))
+    }
+
+    /// Of many requests that come at once the last one is waited for: all may be about trees.
+    fn is_check_due(&self, now: Now) -> bool {
+        let has_request = self.link.as_ref().is_some_and(Link::has_request);
+        let is_due = self.is_check_wanted && !has_request;
+        is_due || self.recheck_at_ms.is_some_and(|at| at <= now.steady_ms)
+    }
+
+    fn has_ended(&self) -> bool {
+        self.is_ending && self.living == 0
     }
 
     /// Until the next moment that something waits for; `None` for ever.
@@ -149,6 +177,7 @@ impl Keeper {
             Source::Link => self.read_link(),
             Source::Newcomer => self.hear_newcomer(now),
             Source::Signals => self.reap(now),
+            Source::Cgroups => self.hear_cgroups(),
             Source::Control(key) => self.listen_to(key),
             Source::Output(key, stream) => self.capture(key, stream, now),
             Source::Ended(key) => self.look_after(key, now),
@@ -236,7 +265,14 @@ impl Keeper {
                 }
             }
         }
-        self.sweep_and_check(now);
+        self.is_check_wanted = true;
+    }
+
+    fn hear_cgroups(&mut self) {
+        if let Some(cgroups) = &self.cgroups {
+            cgroups.settle();
+        }
+        self.is_check_wanted = true;
     }
 
     fn leader_key(&self, pid: Pid) -> Option<u64> {
@@ -245,19 +281,41 @@ impl Keeper {
     }
 
     /// Goes on killing, and sees which trees are empty. Nothing else empties one: its last process
-    /// is always a child of the keeper, so its end is a SIGCHLD.
-    pub(super) fn sweep_and_check(&mut self, now: Now) {
+    /// is always a child of the keeper, so its end is a SIGCHLD, or its cgroup says so.
+    fn sweep_and_check(&mut self, now: Now) {
+        self.is_check_wanted = false;
         self.recheck_at_ms = None;
         self.check_strays(now);
         self.check_trees(now);
-        let killed = |(_, child): &(&u64, &Child)| child.is_swept();
-        let keys: Vec<u64> = self.children.iter().filter(killed).map(|(key, _)| *key).collect();
+        let killed = |(_, child): &(&u64, &Child)| child.is_swept() && !self.is_dying(child);
+        let keys: BTreeSet<u64> =
+            self.children.iter().filter(killed).map(|(key, _)| *key).collect();
+        if keys.is_empty() {
+            return;
+        }
+        self.orphans.sweep(&keys, &self.children, now);
         for key in keys {
-            self.orphans.sweep(key, &self.children, now);
             if let Some(child) = self.children.get_mut(&key) {
                 child.sweeps_left -= 1;
             }
         }
+    }
+
+    /// Whether the kernel is at it: all in the cgroup end, and only then it is looked for others.
+    fn is_dying(&self, child: &Child) -> bool {
+        child.identity.cgroup.is_some() && (child.is_led() || self.is_populated(child))
+    }
+
+    /// Whether somebody is in the child's cgroup; who is told so hears when that is over.
+    pub(super) fn is_populated(&self, child: &Child) -> bool {
+        let Some(cgroup) = &child.identity.cgroup else { return false };
+        if !cgroup.is_populated() {
+            return false;
+        }
+        if let Some(cgroups) = &self.cgroups {
+            cgroups.watch(cgroup);
+        }
+        cgroup.is_populated()
     }
 
     fn check_trees(&mut self, now: Now) {
@@ -270,13 +328,26 @@ impl Keeper {
             self.recheck_at_ms = Some(now.steady_ms + RECHECK_MS);
             return;
         }
-        for (key, child) in &mut self.children {
-            if is_open(child) && !owners.contains(key) && !tree::has_group(child) {
-                child.tree_emptied(now);
-                self.orphans.emptied(*key);
-                self.due.insert(*key);
-            }
+        let is_empty = |(key, child): &(&u64, &Child)| {
+            is_open(child)
+                && !owners.contains(key)
+                && !tree::has_group(child)
+                && !self.is_populated(child)
+        };
+        let empty: Vec<u64> = self.children.iter().filter(is_empty).map(|(key, _)| *key).collect();
+        for key in empty {
+            self.tree_emptied(key, now);
         }
+    }
+
+    pub(super) fn tree_emptied(&mut self, key: u64, now: Now) {
+        let Some(child) = self.children.get_mut(&key) else { return };
+        child.tree_emptied(now);
+        if let Some(cgroup) = &child.identity.cgroup {
+            cgroup.remove();
+        }
+        self.orphans.emptied(key);
+        self.due.insert(key);
     }
 
     fn capture(&mut self, key: u64, stream: Stream, now: Now) {
@@ -314,7 +385,13 @@ impl Keeper {
 
     fn emptied(&mut self, key: u64) {
         self.living -= 1;
+        if let Some(cgroups) = self.cgroups.as_ref().filter(|_| self.living == 0) {
+            cgroups.tidy();
+        }
         let child = &self.children[&key];
+        if child.is_let_go {
+            return self.drop_let_go(key);
+        }
         if let State::Failed { .. } = child.state {
             self.remove_identity(&child.identity.name);
         }
@@ -339,7 +416,7 @@ mod tests {
     #[test]
     fn a_keeper_ends_when_it_was_alone_for_a_minute() {
         let runtime = tempfile::tempdir().unwrap();
-        let mut keeper = Keeper::listen(runtime.path(), 1024).unwrap();
+        let mut keeper = Keeper::listen(runtime.path(), 1024, None).unwrap();
         let start = Now::read();
         let after = |ms| Now { steady_ms: start.steady_ms + ms, ..start };
         assert!(keeper.timeout(start).is_some(), "nobody has to wake it");

@@ -1,10 +1,10 @@
 //! What the manager keeps of the keeper's children, for the keeper after it.
 
 use std::{
-    collections::{BTreeMap, HashSet},
+    collections::BTreeMap,
     fs,
     os::fd::OwnedFd,
-    path::Path,
+    path::{Path, PathBuf},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
@@ -67,13 +67,14 @@ impl Known {
         running: &Path,
         logs: &Path,
     ) -> Vec<Adoption> {
-        let listed: HashSet<&str> = children.iter().map(|it| it.name.as_str()).collect();
         let known = self.lock();
         let held = known.values().filter_map(|it| it.identity.clone());
-        let stored = stored(running)
-            .into_iter()
-            .filter(|it| known.get(&it.name).is_none_or(|known| known.identity.is_none()));
-        let missing = held.chain(stored).filter(|it| !listed.contains(it.name.as_str()));
+        let held = held.map(|identity| Stored { identity, let_go: false });
+        let stored = stored(running).into_iter().filter(|it| {
+            let known = known.get(&it.identity.name).and_then(|it| it.identity.as_ref());
+            it.let_go || known.is_none()
+        });
+        let missing = held.chain(stored).filter(|it| !children.iter().any(|child| it.is(child)));
         missing.map(|it| adoption(&known, it, logs)).collect()
     }
 
@@ -84,7 +85,7 @@ impl Known {
 
     /// Those that are not listed are adopted afterwards, so nobody is dropped here.
     fn list(&self, children: &[Listed]) {
-        for child in children {
+        for child in children.iter().filter(|it| !it.let_go) {
             match child.state {
                 State::Failed { .. } => self.forget(&child.name),
                 _ => self.identify(&child.identity),
@@ -105,7 +106,8 @@ pub(super) struct Adoption {
     pub(super) handed: Option<Handed>,
 }
 
-fn adoption(known: &BTreeMap<String, Child>, identity: Identity, logs: &Path) -> Adoption {
+fn adoption(known: &BTreeMap<String, Child>, stored: Stored, logs: &Path) -> Adoption {
+    let Stored { identity, let_go } = stored;
     let log = identity.log.clone().unwrap_or_else(|| LogSettings {
         dir: logs.join(&identity.name),
         max_bytes: LOG_MAX_BYTES,
@@ -116,7 +118,7 @@ fn adoption(known: &BTreeMap<String, Child>, identity: Identity, logs: &Path) ->
     // Without room for copies it is adopted like one that nobody holds.
     let handed = held.filter(|(pid, _)| *pid == identity.pid).and_then(|(_, it)| copy(it));
     let carried = handed.as_ref().map(Handed::carried);
-    Adoption { adopt: Adopt { identity, log, carried }, handed }
+    Adoption { adopt: Adopt { identity, log, let_go, carried }, handed }
 }
 
 fn copy(handed: &Handed) -> Option<Handed> {
@@ -127,8 +129,26 @@ fn copy(handed: &Handed) -> Option<Handed> {
 }
 
 /// The identities that keepers have written down; a file that is none tells of nobody.
-fn stored(running: &Path) -> Vec<Identity> {
+/// A child that is to be adopted.
+struct Stored {
+    identity: Identity,
+    /// Whether its name is the next child's.
+    let_go: bool,
+}
+
+impl Stored {
+    fn is(&self, listed: &Listed) -> bool {
+        let is_same = !self.let_go || listed.identity.pid == self.identity.pid;
+        listed.name == self.identity.name && listed.let_go == self.let_go && is_same
+    }
+}
+
+fn stored(running: &Path) -> Vec<Stored> {
     let files = fs::read_dir(running).into_iter().flatten().flatten().map(|it| it.path());
     let files = files.filter(|it| it.extension().is_some_and(|it| it == "json"));
-    files.filter_map(|file| Identity::load(&file).ok()).collect()
+    let load = |file: PathBuf| {
+        let let_go = file.file_stem().is_some_and(|it| it.to_string_lossy().contains('@'));
+        Some(Stored { identity: Identity::load(&file).ok()?, let_go })
+    };
+    files.filter_map(load).collect()
 }

@@ -171,6 +171,8 @@ impl Manager {
         self.slots.release(name);
         self.timers.clear(name);
         self.entries.remove(name);
+        // By `leftovers = "keep"` something of it may live that has no name any more.
+        self.keeper.kill(name.as_str());
         if self.purged.remove(name) {
             self.purge(name);
         }

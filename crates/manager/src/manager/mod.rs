@@ -6,6 +6,7 @@
 
 mod act;
 mod ended;
+mod ending;
 mod entry;
 mod foreign;
 mod listing;
@@ -34,11 +35,11 @@ use tokio::{
 
 pub use self::request::{Answer, Asked, Request, Target, Verb};
 use self::{
-    entry::Entry, foreign::Foreigners, slots::Slots, timers::Timers, waiters::Waiters,
-    watchers::Watchers,
+    ending::Ending, entry::Entry, foreign::Foreigners, slots::Slots, timers::Timers,
+    waiters::Waiters, watchers::Watchers,
 };
 use crate::{
-    child::{self, Child, State, Then},
+    child::{self, Child},
     config::Config,
     events::{self, Kind, What},
     identity::Identity,
@@ -83,6 +84,8 @@ pub enum Event {
     ForeignEnded(u32),
     /// A signal asks the manager to end; the second one in a hurry.
     Signalled,
+    /// A signal asks for the state of everything, in the log.
+    DumpAsked,
 }
 
 /// Room for events; who has one more waits.
@@ -117,16 +120,6 @@ pub struct Manager {
     /// Whose logs go too, once they have been uninstalled.
     purged: BTreeSet<Name>,
     last_spawn: u64,
-}
-
-/// That the manager is to end.
-#[derive(Debug)]
-struct Ending {
-    /// Whether daemons are left with the keeper.
-    keep: bool,
-    /// Who asked.
-    answers: Vec<Answer>,
-    stopped: Vec<String>,
 }
 
 /// What a manager begins with.
@@ -232,6 +225,7 @@ impl Manager {
                     self.step(&name, child::Event::Elapsed(timer));
                 }
                 _ = scan.tick() => self.look(None),
+                () = ending::patience_ends(self.ending.as_ref()) => self.hurry(),
                 Some(_) = self.tasks.join_next() => {}
             }
         }
@@ -252,66 +246,20 @@ impl Manager {
             Event::Scanned(look) => self.looked(look),
             Event::ForeignEnded(pid) => self.foreigners.ended(pid),
             Event::Signalled => self.signalled(),
+            Event::DumpAsked => self.dump(),
         }
     }
 
     fn signalled(&mut self) {
         match self.ending {
-            None => self.begin_ending(false, None),
+            None => self.begin_ending(false, None, None),
             Some(_) => self.hurry(),
-        }
-    }
-
-    /// Begins to stop everything, in waves; `keep` leaves daemons with the keeper.
-    fn begin_ending(&mut self, keep: bool, answer: Option<Answer>) {
-        if let Some(ending) = &mut self.ending {
-            ending.answers.extend(answer);
-            return;
-        }
-        tracing::info!(keep, "ending");
-        let stopped = match keep {
-            true => vec![],
-            false => self.running().map(|(name, _)| name.to_string()).collect(),
-        };
-        self.ending = Some(Ending { keep, answers: answer.into_iter().collect(), stopped });
-    }
-
-    /// Stops those whom nobody else that still runs stands behind.
-    fn stop_next_wave(&mut self) {
-        let Some(Ending { keep: false, .. }) = self.ending else { return };
-        let left: Vec<Name> = self.running().map(|(name, _)| name.clone()).collect();
-        let wave: Vec<Name> = match self.order.stop_waves(&left).first() {
-            Some(wave) => wave.iter().map(|&name| name.clone()).collect(),
-            None => return,
-        };
-        let is_asked = |name: &Name| {
-            matches!(self.state(name), Some(State::Stopping { then: Then::Down | Then::Gone, .. }))
-        };
-        let unasked: Vec<Name> = wave.into_iter().filter(|name| !is_asked(name)).collect();
-        for name in unasked {
-            self.step(&name, child::Event::Stop);
-        }
-    }
-
-    fn hurry(&mut self) {
-        let left: Vec<Name> = self.running().map(|(name, _)| name.clone()).collect();
-        for name in left {
-            self.step(&name, child::Event::Stop);
-            self.step(&name, child::Event::Hurry);
         }
     }
 
     /// Those that run or want to.
     fn running(&self) -> impl Iterator<Item = (&Name, &Entry)> {
         self.entries.iter().filter(|(_, entry)| !entry.child.state().is_at_rest())
-    }
-
-    fn has_ended(&self) -> bool {
-        match &self.ending {
-            None => false,
-            Some(Ending { keep: true, .. }) => true,
-            Some(Ending { keep: false, .. }) => self.running().next().is_none(),
-        }
     }
 
     async fn end(mut self) {

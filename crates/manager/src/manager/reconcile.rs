@@ -35,6 +35,7 @@ impl Manager {
         let mut ended = Vec::new();
         for child in children {
             match Name::new(&child.name) {
+                Ok(name) if child.let_go && self.entries.contains_key(&name) => {}
                 Ok(name) if self.entries.contains_key(&name) => {
                     if self.reconcile_one(&name, &child) {
                         ended.push((name.clone(), child));

@@ -1,4 +1,4 @@
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, time::Duration};
 
 use serde_json::{Value, value::RawValue};
 use tokio::sync::oneshot;
@@ -98,6 +98,8 @@ pub enum Request {
     Down {
         /// Leave daemons with the keeper.
         keep: bool,
+        /// When those that are left lose their grace; absent: some time after the longest one.
+        limit: Option<Duration>,
     },
 }
 

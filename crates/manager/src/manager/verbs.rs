@@ -54,7 +54,9 @@ impl Manager {
             Request::Edit { name, change } => self.edit(&name, &change),
             Request::Verb(name, verb) => return self.perform(&name, verb, answer),
             Request::Scan => return self.look(Some(answer)),
-            Request::Down { keep } => return self.begin_ending(keep, Some(answer)),
+            Request::Down { keep, limit } => {
+                return self.begin_ending(keep, limit, Some(answer));
+            }
         };
         answer.send(result);
     }

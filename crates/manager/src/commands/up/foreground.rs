@@ -6,6 +6,7 @@ use std::{
 };
 
 use manager::{
+    cgroup,
     paths::Paths,
     run::{self, RunError},
 };
@@ -49,8 +50,10 @@ fn failed(error: &RunError) -> Complaint {
     complaint.when("run the manager")
 }
 
-/// Leaves the terminal, so that neither its ^C nor its end reaches the manager.
+/// Leaves the terminal, so that neither its ^C nor its end reaches the manager, and the daemon that it was
+/// started by, if any.
 fn leave() -> Result<(), Complaint> {
+    cgroup::leave();
     setsid().map(drop).map_err(|error| Complaint::of("failed", &error).when("leave the terminal"))
 }
 

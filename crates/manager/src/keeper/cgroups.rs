@@ -1,0 +1,94 @@
+//! Where the keeper makes the cgroups of its children: a directory of its own below its own cgroup.
+
+use std::fs::{self, File};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+use rustix::fs::inotify::{self, CreateFlags, WatchFlags};
+
+use super::clock::Now;
+use crate::cgroup::{self, Cgroup};
+
+/// How many names are tried for a spawn: more than one only if the clock was set back.
+const ATTEMPTS: u64 = 1_000;
+
+/// The keeper's part of the hierarchy. Those that are empty go when it is dropped.
+#[derive(Debug)]
+pub(super) struct Cgroups {
+    dir: PathBuf,
+    changes: OwnedFd,
+}
+
+impl Cgroups {
+    /// Finds out whether cgroups can be used, by doing so; takes away what an earlier keeper of this
+    /// runtime directory left empty.
+    pub(super) fn open(runtime: &Path) -> Option<Self> {
+        let meta = fs::metadata(runtime).ok()?;
+        let name = format!("{}{}-{}", cgroup::PREFIX, meta.dev(), meta.ino());
+        let own = rustix::process::getpid().as_raw_pid();
+        let dir = cgroup::directory_of(own)?.join(name);
+        if fs::create_dir(&dir).is_err() && !dir.is_dir() {
+            return None;
+        }
+        let flags = CreateFlags::CLOEXEC | CreateFlags::NONBLOCK;
+        let cgroups = Self { dir, changes: inotify::init(flags).ok()? };
+        cgroups.tidy();
+        // Linux 5.14; before, all could be listed but not killed at once.
+        cgroups.dir.join("cgroup.kill").exists().then_some(cgroups)
+    }
+
+    /// Makes one for a spawn, with its directory open. No other spawn of this boot has its name.
+    pub(super) fn make(&self, name: &str, now: Now) -> Option<(Cgroup, File)> {
+        let stamps = now.unix_ms..now.unix_ms + ATTEMPTS;
+        let paths = stamps.map(|stamp| self.dir.join(format!("{name}-{stamp}")));
+        let cgroup = paths.map(Cgroup::make).find_map(|made| match made {
+            Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => None,
+            made => Some(made),
+        })?;
+        let cgroup = cgroup.ok()?;
+        match File::open(cgroup.path()) {
+            Ok(dir) => Some((cgroup, dir)),
+            Err(_) => {
+                cgroup.remove();
+                None
+            }
+        }
+    }
+
+    /// Tells by [`changes`](Self::changes) when the last process has left: nothing else does if it
+    /// was not the keeper's child, or if the kernel takes it out only after the keeper has reaped it.
+    /// To be asked once more after this whether it is populated.
+    pub(super) fn watch(&self, cgroup: &Cgroup) {
+        // One that is gone is empty, which is seen by asking.
+        let _ = inotify::add_watch(&self.changes, cgroup.events(), WatchFlags::MODIFY);
+    }
+
+    /// What to wait on.
+    pub(super) fn changes(&self) -> BorrowedFd<'_> {
+        self.changes.as_fd()
+    }
+
+    /// Takes note of all changes so far; which they were is seen by asking.
+    pub(super) fn settle(&self) {
+        let mut events = [0; 4096];
+        while let Ok(1..) = rustix::io::read(&self.changes, &mut events) {}
+    }
+
+    /// Takes away those that nobody is in and that belong to nobody: what a spawn that failed, or a
+    /// keeper that was killed, left behind.
+    pub(super) fn tidy(&self) {
+        for entry in fs::read_dir(&self.dir).into_iter().flatten().flatten() {
+            let cgroup = Cgroup::at(entry.path());
+            if entry.file_type().is_ok_and(|it| it.is_dir()) && !cgroup.is_populated() {
+                cgroup.remove();
+            }
+        }
+    }
+}
+
+impl Drop for Cgroups {
+    fn drop(&mut self) {
+        Cgroup::at(self.dir.clone()).remove();
+    }
+}
