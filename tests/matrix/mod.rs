@@ -25,7 +25,7 @@ use tempfile::TempDir;
 use tokio::time::Instant;
 
 use self::{
-    cell::{FAULTS, Fault, MOMENTS, Moment, expected, readiness, start_timeout},
+    cell::{FAULTS, Fault, MOMENTS, Moment, Outcome, expected, readiness, start_timeout},
     environment::Environment,
     witness::{Counts, living, truth},
 };
@@ -237,7 +237,12 @@ impl Cell {
     /// What is wrong with what has become of it.
     fn judge(&self, dae: &Dae, environment: Environment, start: Instant) -> Option<String> {
         let is_forgotten = environment == Environment::ManagerKilled;
-        let outcome = expected(self.fault, self.moment, is_forgotten);
+        let mut outcome = expected(self.fault, self.moment, is_forgotten);
+        // Its grace was over before the manager was killed: the next one starts it anew.
+        if is_forgotten && self.moment == Moment::Stopping && !self.dir.join("struck").exists() {
+            outcome = Outcome { note: "", is_same: Some(false), ..outcome };
+            outcome.state = if self.fault == Fault::Slow { "starting" } else { "up" };
+        }
         let is_hindered = || {
             let lives = fs::read_to_string(self.dir.join("lives")).unwrap_or_default();
             self.moment == Moment::Waiting && lives.trim() == "1" && environment.may_hinder()

@@ -29,7 +29,12 @@ impl Sample {
     /// What `pid` needs now; nothing once it is gone.
     pub(crate) fn of(pid: u32) -> Option<Self> {
         let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
-        let descriptors = fs::read_dir(format!("/proc/{pid}/fd")).ok()?.count();
+        // Pidfds of the manager are of foreign daemons, which are not this run's.
+        let is_counted = |it: &fs::DirEntry| {
+            !fs::read_link(it.path()).is_ok_and(|to| to.to_string_lossy().contains("pidfd"))
+        };
+        let open = fs::read_dir(format!("/proc/{pid}/fd")).ok()?.flatten();
+        let descriptors = open.filter(is_counted).count();
         Some(Self {
             rss_kb: field(&status, "VmRSS:"),
             threads: field(&status, "Threads:"),

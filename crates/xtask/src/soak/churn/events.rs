@@ -4,6 +4,9 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 
+/// The signal that asks a process to end.
+const SIGTERM: i32 = 15;
+
 /// A daemon that was killed here.
 #[derive(Clone, Debug)]
 pub(super) struct Kill {
@@ -29,7 +32,11 @@ pub(super) fn missing(events: &[Value], kills: &[Kill]) -> Vec<Kill> {
 }
 
 fn is_told(events: &[&Value], kill: &Kill) -> bool {
-    let is_end = |it: &&Value| it["pid"] == kill.pid && it["exit"]["signal"] == kill.signal;
+    // A daemon of the SDK takes SIGTERM for a word, and ends well.
+    let is_end = |it: &&Value| {
+        let is_obeyed = kill.signal == SIGTERM && it["exit"]["code"] == 0;
+        it["pid"] == kill.pid && (it["exit"]["signal"] == kill.signal || is_obeyed)
+    };
     let is_next = |it: &&Value| it["to"] == "up" && it["pid"] != kill.pid;
     let is_removal = |it: &&Value| it["kind"] == "command" && it["command"] == "uninstall";
     match events.iter().position(is_end) {
