@@ -19,6 +19,9 @@ use crate::harness::{Dae, Daemon, Netcat, binary, workspace};
 /// How many connections are cut at a time: enough to hide the waiting, far from any limit.
 const AT_ONCE: usize = 32;
 
+/// How much these may send in all: far from what guests together may leave unfinished.
+const MOST_BYTES: usize = 4 << 20;
+
 /// An input above this size is cut at [`some_places`] only: such are the vectors about the size of
 /// a packet.
 const LONG: usize = 4096;
@@ -210,8 +213,9 @@ fn check(vector: &Vector, peer: &Peer, cuts: &[Vec<usize>], connect: impl Fn() -
             }
         }
     };
+    let at_once = (MOST_BYTES / vector.sent.len().max(1)).clamp(1, AT_ONCE);
     thread::scope(|scope| {
-        for _ in 0..AT_ONCE.min(cuts.len()) {
+        for _ in 0..at_once.min(cuts.len()) {
             scope.spawn(work);
         }
     });

@@ -50,10 +50,15 @@ impl Cgroup {
         self.path.join("cgroup.events")
     }
 
-    /// Whether a process is in it or below; a zombie is not.
+    /// Whether a process is in it or below; a zombie is not. So it is also if that cannot be told.
     pub fn is_populated(&self) -> bool {
-        fs::read_to_string(self.events())
-            .is_ok_and(|events| events.lines().any(|line| line == "populated 1"))
+        match fs::read_to_string(self.events()) {
+            Ok(events) => events.lines().any(|line| line == "populated 1"),
+            Err(error) => {
+                let is_gone = matches!(error.raw_os_error(), Some(libc::ENOENT | libc::ENODEV));
+                !is_gone
+            }
+        }
     }
 
     /// Kills all in it and below, with those that are just being born.

@@ -83,9 +83,6 @@ pub async fn run(paths: &Paths, options: Options) -> Result<(), RunError> {
     // From the first moment on: a signal that comes while all this is made ends it in order too.
     let signals = Signals::hear();
     paths.create()?;
-    if geteuid().is_root() {
-        tracing::warn!("runs as root, so it manages root's daemons and nobody else's");
-    }
     let path = paths.config();
     let config = Config::load(&path).map_err(|source| RunError::Config { path, source })?;
     let mut lock = Lock::take(paths.lock())?;
@@ -114,6 +111,9 @@ pub async fn run(paths: &Paths, options: Options) -> Result<(), RunError> {
     let port = bound.port();
     lock.write(port)?;
     tracing::info!(port, "the manager listens");
+    if geteuid().is_root() {
+        tracing::warn!("runs as root, so it manages root's daemons and nobody else's");
+    }
     if options.announce {
         announce(port, &paths.socket());
     }

@@ -17,6 +17,7 @@ mod link;
 mod log;
 pub mod protocol;
 mod requests;
+mod reserve;
 mod runtime;
 mod shared_log;
 mod sources;

@@ -86,7 +86,6 @@ impl Keeper {
         before.map(|key| self.children.remove(&key));
         self.children.insert(self.last_key, child);
         self.living += 1;
-        self.owed.insert(self.last_key);
         Ok(())
     }
 

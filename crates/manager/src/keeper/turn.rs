@@ -20,6 +20,7 @@ use super::clock::Now;
 use super::link::{Link, LinkError};
 use super::log::Stream;
 use super::protocol::{Report, State};
+use super::reserve::Reserve;
 use super::sources::{self, Source};
 use super::tree::{self, Children, Orphans};
 use super::{KeeperError, runtime, syscall};
@@ -73,6 +74,7 @@ pub(super) struct Keeper {
     pub(super) is_check_wanted: bool,
     /// Whether the manager wants it to end; then nothing lives but what it is killing.
     pub(super) is_ending: bool,
+    reserve: Reserve,
     buffer: Vec<u8>,
 }
 
@@ -115,12 +117,14 @@ impl Keeper {
             is_check_wanted: false,
             alone_since_ms: Some(Now::read().steady_ms),
             is_ending: false,
+            reserve: Reserve::default(),
             buffer: vec![0; READ_BYTES],
         })
     }
 
     /// Waits for something and does what it asks for; false when the keeper is to end.
     pub(super) fn turn(&mut self) -> Result<bool, KeeperError> {
+        self.reserve.keep(&self.epoll);
         let timeout = self.timeout(Now::read());
         match epoll::wait(&self.epoll, spare_capacity(&mut self.events), timeout.as_ref()) {
             Err(Errno::INTR) => {}
@@ -239,12 +243,15 @@ impl Keeper {
     fn listen_to(&mut self, key: u64) {
         if let Some(report) = self.children.get_mut(&key).and_then(Child::listen) {
             self.tell(&report);
+            // Behind the report that it runs, so that the manager knows whose they are.
+            self.owed.insert(key);
         }
     }
 
     /// Reaps whoever is dead: leaders, and all that the keeper inherited.
     fn reap(&mut self, now: Now) {
         while let Ok(Some(_)) = self.signals.read_signal() {}
+        self.reserve.release();
         while let Some(pid) = syscall::dead_child() {
             let key = self.leader_key(pid);
             if let Some(child) = key.and_then(|key| self.children.get_mut(&key)) {
@@ -265,6 +272,7 @@ impl Keeper {
                 }
             }
         }
+        self.reserve.keep(&self.epoll);
         self.is_check_wanted = true;
     }
 
@@ -283,6 +291,7 @@ impl Keeper {
     /// Goes on killing, and sees which trees are empty. Nothing else empties one: its last process
     /// is always a child of the keeper, so its end is a SIGCHLD, or its cgroup says so.
     fn sweep_and_check(&mut self, now: Now) {
+        self.reserve.release();
         self.is_check_wanted = false;
         self.recheck_at_ms = None;
         self.check_strays(now);

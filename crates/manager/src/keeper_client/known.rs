@@ -52,7 +52,12 @@ impl Known {
                 "no room for its descriptors: with its keeper its output would be lost"
             );
         }
-        self.lock().entry(name).or_default().handed = handed.map(|handed| (pid, handed));
+        // One that has been let go of meanwhile needs none.
+        let mut known = self.lock();
+        let is_it = |it: &&mut Child| it.identity.as_ref().is_some_and(|it| it.pid == pid);
+        if let Some(child) = known.get_mut(&name).filter(is_it) {
+            child.handed = handed.map(|handed| (pid, handed));
+        }
     }
 
     /// Lets go of a child that has ended.
