@@ -8,10 +8,10 @@
 //! parents, its group and its cookie.
 
 use std::ffi::OsStr;
-use std::fs;
-use std::io;
+use std::fs::{self, OpenOptions};
+use std::io::{self, Write};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
@@ -67,16 +67,37 @@ impl Cgroup {
     /// If it is gone, or is not one that a keeper has made.
     pub fn kill(&self) -> io::Result<()> {
         // The path may come from a file, and its neighbours hold the whole system.
-        let parent = self.path.parent().and_then(Path::file_name);
-        if !parent.is_some_and(|it| it.as_bytes().starts_with(PREFIX.as_bytes())) {
+        if !self.is_keepers() {
             return Err(io::ErrorKind::InvalidInput.into());
         }
-        fs::write(self.path.join("cgroup.kill"), "1")
+        OpenOptions::new().write(true).open(self.path.join("cgroup.kill"))?.write_all(b"1")
+    }
+
+    /// Kills as [`kill`](Self::kill) does; true if there is nothing to be killed by it, now or ever.
+    pub fn is_gone_when_killed(&self) -> bool {
+        self.kill().is_err_and(|error| match error.kind() {
+            io::ErrorKind::InvalidInput => true,
+            _ => matches!(error.raw_os_error(), Some(libc::ENOENT | libc::ENODEV)),
+        })
+    }
+
+    /// Whether it lies right below a directory that a keeper makes, by its whole path.
+    fn is_keepers(&self) -> bool {
+        let mut parts = self.path.components().rev();
+        let (Some(Component::Normal(_)), Some(Component::Normal(parent))) =
+            (parts.next(), parts.next())
+        else {
+            return false;
+        };
+        let is_plain = parts.all(|it| matches!(it, Component::Normal(_) | Component::RootDir));
+        is_plain && parent.as_bytes().starts_with(PREFIX.as_bytes())
     }
 
     /// Takes it away with those that its own processes made below it, as far as they are empty.
     pub fn remove(&self) {
-        remove(&self.path);
+        if self.is_keepers() {
+            remove(&self.path);
+        }
     }
 
     /// Whether a process with this line of `/proc/PID/cgroup` is in it or below.
@@ -193,8 +214,12 @@ mod tests {
 
     #[test]
     fn what_no_keeper_made_is_not_killed() {
-        let error = Cgroup::at("/sys/fs/cgroup/system.slice".into()).kill().unwrap_err();
-        assert_eq!(error.kind(), io::ErrorKind::InvalidInput);
+        for path in
+            ["/sys/fs/cgroup/system.slice", "/cg/dae-1-2/..", "/cg/dae-1-2/A/../B", "dae-1-2"]
+        {
+            let error = Cgroup::at(path.into()).kill().unwrap_err();
+            assert_eq!(error.kind(), io::ErrorKind::InvalidInput, "{path}");
+        }
     }
 
     #[test]

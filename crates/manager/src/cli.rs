@@ -145,7 +145,11 @@ pub(crate) struct Up {
 }
 
 #[derive(Args, Debug)]
-#[command(after_help = "Example: dae down --timeout 30s")]
+#[command(after_help = "\
+Daemons end in waves. After --timeout (default: the longest grace and 10 s)
+whoever is left is killed.
+
+Example: dae down --timeout 30s")]
 pub(crate) struct Down {
     /// End the manager only; the daemons live on until the next `up`
     #[arg(long)]

@@ -9,6 +9,7 @@ use std::io::{self, Write};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
@@ -156,6 +157,14 @@ impl Identity {
         self.open().is_some()
     }
 
+    /// How long ago it started, whatever the wall clock says.
+    pub fn age(&self) -> Option<Duration> {
+        let ticks = rustix::param::clock_ticks_per_second();
+        let started = Duration::from_millis(self.start_ticks.checked_mul(1000)? / ticks.max(1));
+        let now = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
+        Duration::try_from(now).ok()?.checked_sub(started)
+    }
+
     /// A pidfd of this very process, if it still runs. Only through it may it be signalled.
     pub fn open(&self) -> Option<OwnedFd> {
         if let Fate::Runs(pidfd) = self.fate(None) { Some(pidfd) } else { None }
@@ -164,6 +173,13 @@ impl Identity {
     /// Finds out what has become of it. A pidfd that was kept since then needs no more proof than that it is
     /// of this process.
     pub fn fate(&self, kept: Option<OwnedFd>) -> Fate {
+        // The inode of a pidfd is of this boot alone.
+        if self.inode.is_some()
+            && let Some(pidfd) = kept.as_ref().filter(|it| inode(it) == self.inode)
+            && let Ok(pidfd) = pidfd.try_clone()
+        {
+            return if has_ended(&pidfd) { Fate::Ended(Some(pidfd)) } else { Fate::Runs(pidfd) };
+        }
         match boot_id() {
             Ok(boot_id) if boot_id != self.boot_id => return Fate::OtherBoot,
             Ok(_) => {}

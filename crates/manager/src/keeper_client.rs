@@ -103,6 +103,9 @@ pub struct TooLong;
 /// How long the keeper is given to listen, and to answer its first `list`.
 const DEADLINE: Duration = Duration::from_secs(10);
 
+/// How long one that is about to end is given for that.
+const AGAIN: Duration = Duration::from_millis(500);
+
 /// Between two attempts to connect to a keeper that has just been started.
 const PAUSE: Duration = Duration::from_millis(2);
 
@@ -132,7 +135,15 @@ impl Keeper {
         let (known, started) = (Known::default(), Arc::default());
         let runtime = runtime.to_owned();
         let place = Place { runtime, socket, log, mailbox, known, started };
-        let (connection, children) = place.meet().await?;
+        // One that is about to end may hold the door and the lock for a moment.
+        let met = match place.meet().await {
+            Err(KeeperError::Silent { .. } | KeeperError::Mute) => {
+                sleep(AGAIN).await;
+                place.meet().await
+            }
+            met => met,
+        };
+        let (connection, children) = met?;
         let pid = Arc::new(AtomicI32::new(connection.peer()));
         let (requests, queue) = mpsc::channel(REQUESTS);
         let link = tokio::spawn(keep(place.clone(), Arc::clone(&pid), connection, queue));

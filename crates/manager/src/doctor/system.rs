@@ -50,7 +50,7 @@ fn hard_limit(line: &str) -> Option<u64> {
     if limit == "unlimited" { Some(u64::MAX) } else { limit.parse().ok() }
 }
 
-/// Which way a whole tree of processes is ended. Both are sound, so this only tells. The keeper that is started
+/// Which way a whole tree of processes is ended. Without cgroups one kind of process escapes, which is told; it is no failure. The keeper that is started
 /// next is in the cgroup of the manager, or of who would start one.
 pub(super) fn cgroup(manager: Option<Pid>) -> Check {
     let pid = manager.unwrap_or_else(std::process::id);
@@ -77,7 +77,7 @@ fn is_ours(folder: &Path) -> bool {
 fn without(why: &str) -> String {
     format!(
         "not used, {why}: a stop ends the group, then whoever came from the daemon or has its secret; a program \
-         that clears its environment and leaves its session can escape if the keeper is killed"
+         that clears its environment, leaves its session and has lost its parent outlives a stop"
     )
 }
 

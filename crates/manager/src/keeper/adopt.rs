@@ -72,6 +72,7 @@ impl Keeper {
             (None, _) => [None, None],
         };
         // With a log that cannot be opened the child goes on until its pipes are full.
+        self.archivist.find_logs(&adopt.log.dir);
         let log = self.log_of(&identity.name);
         let log = log.or_else(|| SharedLog::resume(&adopt.log, now).ok());
         let mut child = Child::adopted(identity.clone(), leader, outputs, log);

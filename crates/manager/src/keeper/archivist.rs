@@ -20,7 +20,7 @@ pub(super) struct Archivist {
 
 impl Archivist {
     /// Tells it of a daemon's log; all of a home lie in one directory.
-    pub(super) fn look_after(&mut self, log: &Path) {
+    pub(super) fn find_logs(&mut self, log: &Path) {
         self.logs = log.parent().map(Path::to_owned);
     }
 
@@ -34,9 +34,10 @@ impl Archivist {
         if !self.is_due || self.running.is_some() {
             return None;
         }
+        let logs = self.logs.as_ref()?;
         self.is_due = false;
         // If it cannot be started, the next rotation tries again; until then files stay as they are.
-        self.running = start(self.logs.as_ref()?);
+        self.running = start(logs);
         self.running
     }
 

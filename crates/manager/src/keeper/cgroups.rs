@@ -89,6 +89,8 @@ impl Cgroups {
 
 impl Drop for Cgroups {
     fn drop(&mut self) {
-        Cgroup::at(self.dir.clone()).remove();
+        self.tidy();
+        // One that somebody is in stays.
+        drop(fs::remove_dir(&self.dir));
     }
 }

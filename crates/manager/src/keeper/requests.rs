@@ -15,6 +15,7 @@ use super::shared_log::SharedLog;
 use super::spawn::{self, SpawnError};
 use super::turn::Keeper;
 use super::{sources, tree};
+use crate::cgroup::Cgroup;
 use crate::identity::Identity;
 
 /// A tree that outlives so many sweeps is held by the kernel; the next `kill` tries again.
@@ -31,6 +32,15 @@ impl Keeper {
     }
 
     pub(super) fn obey(&mut self, request: &Request, handed: Option<Handed>, now: Now) {
+        // A child is not to have them; all else is about those who run.
+        if !matches!(request, Request::Spawn(_)) {
+            self.reserve.release();
+        }
+        self.carry_out(request, handed, now);
+        self.reserve.keep(&self.epoll);
+    }
+
+    fn carry_out(&mut self, request: &Request, handed: Option<Handed>, now: Now) {
         let (request, name, outcome) = match request {
             Request::Adopt(adopt) => {
                 ("adopt", Some(&adopt.identity.name), self.adopt(adopt, handed, now))
@@ -74,7 +84,7 @@ impl Keeper {
             return Err(SpawnError::at(Step::Name)(Errno::BUSY));
         }
         let log = self.open_log(order, before, now).map_err(SpawnError::at(Step::Log))?;
-        self.archivist.look_after(&order.log.dir);
+        self.archivist.find_logs(&order.log.dir);
         let mut started =
             spawn::start(order, &self.runtime, self.nofile, self.cgroups.as_ref(), now)?;
         self.last_key += 1;
@@ -148,7 +158,7 @@ impl Keeper {
             let Some(child) = self.children.get_mut(key).filter(is_there) else { continue };
             child.sweeps_left = SWEEPS;
             // At once; whoever has moved out is left to the sweep, and all if this fails.
-            if child.identity.cgroup.as_ref().is_some_and(|cgroup| cgroup.kill().is_err()) {
+            if child.identity.cgroup.as_ref().is_some_and(Cgroup::is_gone_when_killed) {
                 child.identity.cgroup = None;
             }
             // Also one that has moved out itself, so that its end tells when to look again.

@@ -54,14 +54,17 @@ impl Keeper {
             sought.into_iter().map(|key| (key, &self.children[&key])).collect();
         let keys: Vec<u64> = sought.keys().copied().collect();
         let Members { found, unclear } = members(&sought);
+        let mut unwatched = BTreeSet::new();
         for (key, stray) in found {
-            self.watch_stray(key, stray);
+            if !self.watch_stray(key, stray) {
+                unwatched.insert(key);
+            }
         }
         for key in keys {
             let Some(child) = self.children.get_mut(&key) else { continue };
             if !child.strays.is_empty() {
                 child.doubt = None;
-            } else if Doubt::remains(&mut child.doubt, &unclear, now) {
+            } else if unwatched.contains(&key) || Doubt::remains(&mut child.doubt, &unclear, now) {
                 self.recheck_at_ms = Some(now.steady_ms + RECHECK_MS);
             } else {
                 self.tree_emptied(key, now);
@@ -69,12 +72,17 @@ impl Keeper {
         }
     }
 
-    fn watch_stray(&mut self, key: u64, stray: Stray) {
-        let Some(child) = self.children.get_mut(&key) else { return };
-        let is_known = child.strays.iter().any(|it| it.pid == stray.pid);
-        if !is_known && sources::watch(&self.epoll, &stray.pidfd, Source::Ended(key)).is_ok() {
+    /// False if its end would not be told.
+    fn watch_stray(&mut self, key: u64, stray: Stray) -> bool {
+        let Some(child) = self.children.get_mut(&key) else { return true };
+        if child.strays.iter().any(|it| it.pid == stray.pid) {
+            return true;
+        }
+        let watched = sources::watch(&self.epoll, &stray.pidfd, Source::Ended(key));
+        if watched.is_ok() {
             child.strays.push(stray);
         }
+        watched.is_ok()
     }
 }
 

@@ -74,7 +74,7 @@ pub(super) struct Keeper {
     pub(super) is_check_wanted: bool,
     /// Whether the manager wants it to end; then nothing lives but what it is killing.
     pub(super) is_ending: bool,
-    reserve: Reserve,
+    pub(super) reserve: Reserve,
     buffer: Vec<u8>,
 }
 
@@ -189,10 +189,11 @@ impl Keeper {
     }
 
     fn accept(&mut self) {
-        let Some(link) = Link::accept(&self.listener) else { return };
-        if sources::watch(&self.epoll, link.socket(), Source::Newcomer).is_ok() {
-            self.newcomer = Some(link);
-        }
+        self.reserve.release();
+        let link = Link::accept(&self.listener);
+        self.reserve.keep(&self.epoll);
+        self.newcomer = link
+            .filter(|link| sources::watch(&self.epoll, link.socket(), Source::Newcomer).is_ok());
     }
 
     /// A new manager replaces an older one, which may hang without knowing it. It is one by its first request:

@@ -28,7 +28,7 @@ struct Child {
     handed: Option<(i32, Handed)>,
 }
 
-/// For identities from before they said where the output goes.
+/// For identities from before they said where the output goes, as are the two below.
 const LOG_MAX_BYTES: u64 = 10 << 20;
 const LOG_KEEP: usize = 10;
 const LOG_PATIENCE_MS: u64 = 10_000;
@@ -133,7 +133,6 @@ fn copy(handed: &Handed) -> Option<Handed> {
     Some(Handed { pidfd: handed.pidfd.try_clone().ok()?, outputs })
 }
 
-/// The identities that keepers have written down; a file that is none tells of nobody.
 /// A child that is to be adopted.
 struct Stored {
     identity: Identity,
@@ -148,6 +147,7 @@ impl Stored {
     }
 }
 
+/// The identities that keepers have written down; a file that is none tells of nobody.
 fn stored(running: &Path) -> Vec<Stored> {
     let files = fs::read_dir(running).into_iter().flatten().flatten().map(|it| it.path());
     let files = files.filter(|it| it.extension().is_some_and(|it| it == "json"));

@@ -117,7 +117,7 @@ impl Manager {
         entry.is_adopted = false;
         entry.spawn_failure = None;
         entry.announced = None;
-        entry.exited = None;
+        entry.end.iter_mut().for_each(End::retire);
         let told = planned.and_then(|spawn| {
             entry.notify = notify.transpose()?;
             self.keeper.spawn(spawn).map_err(plan::PlanError::from)

@@ -14,6 +14,7 @@ use crate::{
 /// How a leader ended, as the keeper saw it: perhaps long before anybody was there to hear it.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct End {
+    /// The leader; 0 once another one has taken its place.
     pid: u32,
     exit: Exit,
     /// In Unix ms.
@@ -29,6 +30,16 @@ impl End {
             Status::Unknown => Exit::Unknown,
         };
         Self { pid: pid.cast_unsigned(), exit, at_ms, is_told: false }
+    }
+
+    /// Whether it is that of the leader with this pid.
+    pub(super) fn is_of(&self, pid: i32) -> bool {
+        self.pid == pid.cast_unsigned()
+    }
+
+    /// Another leader begins, which may be given the same pid.
+    pub(super) fn retire(&mut self) {
+        self.pid = 0;
     }
 
     /// When it was, for people.
@@ -55,7 +66,6 @@ impl Manager {
     /// A leader has ended.
     pub(super) fn ended(&mut self, name: &Name, end: End, is_empty: bool) {
         let Some(entry) = self.entries.get_mut(name) else { return };
-        entry.exited = Some(end.pid.cast_signed());
         entry.end = Some(end);
         self.step(name, Event::Exited { pid: end.pid, exit: end.exit, is_empty });
     }

@@ -17,8 +17,6 @@ pub(super) struct Entry {
     pub(super) secret: Option<String>,
     /// The process that runs, once the keeper has told.
     pub(super) identity: Option<Identity>,
-    /// The leader of which it has been told that it has ended.
-    pub(super) exited: Option<i32>,
     /// When it came into its present state, in Unix ms.
     pub(super) since_ms: u64,
     /// The last transitions, oldest first.
@@ -55,7 +53,6 @@ impl Entry {
             child,
             secret: None,
             identity: None,
-            exited: None,
             since_ms: time::now_ms(),
             past: VecDeque::new(),
             notify: None,

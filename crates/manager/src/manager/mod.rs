@@ -221,15 +221,18 @@ impl Manager {
             // All arms are cancel safe: what is not received stays where it is.
             tokio::select! {
                 Some(event) = self.events.recv() => self.take(event),
-                (name, timer) = self.timers.elapsed() => {
-                    self.step(&name, child::Event::Elapsed(timer));
-                }
+                (name, timer) = self.timers.elapsed() => self.elapsed(&name, timer),
                 _ = scan.tick() => self.look(None),
                 () = ending::patience_ends(self.ending.as_ref()) => self.hurry(),
                 Some(_) = self.tasks.join_next() => {}
             }
         }
         self.end().await;
+    }
+
+    fn elapsed(&mut self, name: &Name, timer: child::Timer) {
+        let event = self.patience_with_adopted(name).unwrap_or(child::Event::Elapsed(timer));
+        self.step(name, event);
     }
 
     fn take(&mut self, event: Event) {

@@ -42,6 +42,14 @@ impl Manager {
                     }
                     listed.insert(name);
                 }
+                // What the version before does not know of may have been installed since.
+                _ if self.registry.recovery().is_some() => {
+                    tracing::warn!(
+                        name = child.name,
+                        "left alone: it is not in what could be read of the registry"
+                    );
+                    self.note(&format!("`{}` runs and is not known: left alone", child.name), None);
+                }
                 _ => {
                     tracing::info!(name = child.name, "ending what is no longer installed");
                     self.keeper.kill(&child.name);
@@ -148,7 +156,7 @@ impl Manager {
         let pid = child.identity.pid.cast_unsigned();
         entry.secret = Some(child.identity.secret.clone());
         entry.identity = Some(child.identity.clone());
-        entry.exited = None;
+        entry.end.iter_mut().for_each(End::retire);
         entry.is_adopted = true;
         if child.state == Kept::Starting {
             return self.step(name, Event::AdoptedEarly);
@@ -160,6 +168,18 @@ impl Manager {
             was_ready || definition.ready == Ready::Notify
         });
         self.step(name, Event::Adopted { pid, port: None, is_ready });
+    }
+
+    /// A daemon that does not answer is not stopped because its manager was replaced: one that lived for longer
+    /// than it was given to become ready was ready before.
+    pub(super) fn patience_with_adopted(&self, name: &Name) -> Option<Event> {
+        let entry = self.entries.get(name).filter(|entry| entry.is_adopted)?;
+        let State::Starting { pid: Some(pid), .. } = entry.child.state() else { return None };
+        let timeout = entry.child.definition().start_timeout;
+        // It was adopted one timeout ago.
+        let is_old = entry.identity.as_ref()?.age()? >= 2 * timeout;
+        let note = Some("does not answer since this manager has taken it over".to_owned());
+        is_old.then_some(Event::Ready { pid, port: None, note })
     }
 
     /// The keeper has nothing by this name, and whoever could be adopted has been.
@@ -190,7 +210,8 @@ impl Manager {
 
     /// Whether the end of this leader has been told.
     fn has_heard_end(&self, name: &Name, pid: i32) -> bool {
-        self.entries.get(name).is_some_and(|entry| entry.exited == Some(pid))
+        let end = self.entries.get(name).and_then(|entry| entry.end.as_ref());
+        end.is_some_and(|end| end.is_of(pid))
     }
 
     /// A tree has ended. One that nobody asks for any more is forgotten now, since it could not be before.

@@ -70,7 +70,7 @@ impl Timers {
 mod tests {
     use super::*;
 
-    #[tokio::test]
+    #[tokio::test(start_paused = true)]
     async fn a_timer_that_is_heard_late_waits_once_more_for_what_happened_meanwhile() {
         let [late, timely] = ["Late", "Timely"].map(|it| Name::new(it).unwrap());
         let now = Instant::now();

@@ -187,12 +187,13 @@ impl Manager {
         }
     }
 
-    /// Four descriptors a child are needed by the keeper, and four by the manager.
+    /// Five descriptors a child are needed by the keeper (two pipes, two files of its log, a pidfd if it was
+    /// adopted), and fewer by the manager; some by both for themselves.
     fn check_budget(&self) -> Result<(), Failure> {
         let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile).maximum;
-        let needed = 4 * (self.entries.len() as u64 + 1);
+        let needed = 5 * (self.entries.len() as u64 + 1) + 48;
         match limit {
-            Some(limit) if needed > limit / 10 * 9 => Err(Failure::new(
+            Some(limit) if needed > limit => Err(Failure::new(
                 "fd-budget",
                 format!("{needed} descriptors would be needed, and the limit is {limit}"),
             )
