@@ -37,6 +37,44 @@ const FAMILY: &str = r#"
 "#;
 
 #[test]
+fn who_is_busy_when_its_manager_is_replaced_is_left_to_its_work() {
+    let dae = Dae::start();
+    let sample = json!({ "program": binary("sample"), "start_timeout": "2s" });
+    let before = pid(&dae.install("Sample", &sample));
+    // It has to be older than it was given to become ready.
+    let began = tokio::time::Instant::now();
+    eventually("it is old", || (began.elapsed().as_secs() >= 3).then_some(()));
+    crate::harness::tell(before, Signal::SIGSTOP);
+
+    dae.kill_manager();
+    dae.succeed(["up"]);
+
+    let after = dae.eventually("Sample", |it| it["state"] != "starting");
+    assert_eq!((&after["state"], pid(&after)), (&json!("up"), before), "{after}");
+    assert!(after["note"].as_str().unwrap().contains("does not answer"), "{after}");
+    crate::harness::tell(before, Signal::SIGCONT);
+    assert!(is_running(before));
+    stop(&dae, "Sample");
+}
+
+#[test]
+fn a_keeper_that_has_only_adopted_compresses_logs_too() {
+    let dae = Dae::start();
+    let more = json!({ "log_max": "64K", "log_keep": 4 });
+    dae.install("Loud", &shell("while :; do seq 2000; sleep 0.05; done", &more));
+    let compressed = || -> BTreeSet<PathBuf> {
+        let files = fs::read_dir(dae.home().join("state/logs/Loud")).unwrap().flatten();
+        files.map(|it| it.path()).filter(|it| it.extension().is_some_and(|it| it == "gz")).collect()
+    };
+    eventually("files are compressed", || (!compressed().is_empty()).then_some(()));
+
+    kill_keeper(&dae);
+
+    let before = compressed();
+    eventually("newer ones are", || compressed().is_disjoint(&before).then_some(()));
+}
+
+#[test]
 fn m_8_5_children_of_a_killed_keeper_are_adopted_as_they_are() {
     let dae = Dae::start();
     dae.install("Sample", &json!({ "program": binary("sample") }));
