@@ -14,7 +14,7 @@ mod known;
 use std::{
     fs::{self, OpenOptions},
     io,
-    os::unix::fs::OpenOptionsExt,
+    os::{fd::OwnedFd, unix::fs::OpenOptionsExt},
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     sync::{
@@ -24,11 +24,15 @@ use std::{
     time::Duration,
 };
 
+use rustix::{
+    event::{PollFd, PollFlags, Timespec, poll},
+    process::{Pid, PidfdFlags, pidfd_open},
+};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::UnixStream,
     sync::mpsc,
-    task::JoinHandle,
+    task::{JoinHandle, spawn_blocking},
     time::{Instant, sleep, timeout},
 };
 
@@ -210,15 +214,17 @@ impl Keeper {
 
     /// Ends it, since nothing is left to keep.
     pub async fn end(self) {
+        let process = self.pid().and_then(Pid::from_raw);
+        let process = process.and_then(|it| pidfd_open(it, PidfdFlags::empty()).ok());
         let Self { requests, mut link, place, .. } = self;
         let told = requests.send(line(&Request::End {})).await;
         drop(requests);
         let ended = match told {
-            // It closes the connection when it ends.
+            // It closes the connection before it ends.
             Ok(()) => timeout(DEADLINE, &mut link).await.is_ok(),
             Err(_) => timeout(DEADLINE, place.end()).await.is_ok(),
         };
-        if !ended {
+        if !ended || !has_ended(process).await {
             tracing::warn!("the keeper does not end");
         }
         link.abort();
@@ -361,6 +367,15 @@ async fn keep(
         (connection, queue) = (next, fresh);
         drop(place.mailbox.send(Event::KeeperFound { children, requests }).await);
     }
+}
+
+/// Waits for the end of a process, but not for ever; who cannot be waited for has ended.
+async fn has_ended(process: Option<OwnedFd>) -> bool {
+    let Some(process) = process else { return true };
+    let deadline = Timespec { tv_sec: DEADLINE.as_secs().cast_signed(), tv_nsec: 0 };
+    let ended =
+        spawn_blocking(move || poll(&mut [PollFd::new(&process, PollFlags::IN)], Some(&deadline)));
+    ended.await.is_ok_and(|polled| polled.is_ok_and(|count| count > 0))
 }
 
 /// An error with its causes, on one line.
