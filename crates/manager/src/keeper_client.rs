@@ -4,7 +4,7 @@
 //! come in as events. A keeper that is not there is started; one from before this manager is taken over.
 //!
 //! When the link breaks it is made anew, to the same keeper if it answers, else to another one, which is given
-//! what it needs to adopt the children of the one before ([`Known`]). A request that is made meanwhile is
+//! what it needs to adopt the children of the one before (`known.rs`). A request that is made meanwhile is
 //! dropped and not queued: which of those before it were still obeyed nobody knows, so that the manager derives
 //! all that is to be asked from what the keeper lists when it is back.
 
