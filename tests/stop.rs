@@ -17,7 +17,7 @@ use serde_json::{Value, json};
 use tokio::time::Instant;
 
 use crate::harness::{
-    Dae, PATIENCE, binary, environment, eventually, is_running, kill, of, pid, processes, shell,
+    Dae, binary, environment, eventually, is_running, kill, of, patiently, pid, processes, shell,
     status,
 };
 
@@ -269,6 +269,7 @@ fn a_signal_in_the_first_moments_leaves_nothing_behind() {
     dae.succeed(["down"]);
     for step in 0..20 {
         let mut manager = Foreground::start(&dae);
+        // Not to wait for anything: another moment of its beginning each time.
         thread::sleep(Duration::from_millis(3 * step));
         signal(raw(manager.0.id()), Signal::SIGTERM).unwrap();
         manager.0.wait().unwrap();
@@ -401,9 +402,6 @@ impl Frozen {
 impl Drop for Frozen {
     fn drop(&mut self) {
         fs::write(self.0.join("freezer.state"), "THAWED").ok();
-        let start = Instant::now();
-        while fs::remove_dir(&self.0).is_err() && start.elapsed() < PATIENCE {
-            thread::sleep(Duration::from_millis(5));
-        }
+        drop(patiently(Instant::now(), || fs::remove_dir(&self.0)));
     }
 }

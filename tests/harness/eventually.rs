@@ -15,12 +15,19 @@ const PERIOD: Duration = Duration::from_millis(5);
 ///
 /// Panics with `what` once [`PATIENCE`] is over.
 pub(crate) fn eventually<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
-    let start = Instant::now();
+    let found = patiently(Instant::now(), || look().ok_or(()));
+    found.unwrap_or_else(|()| panic!("{what}: not so within {PATIENCE:?}"))
+}
+
+/// Looks until nothing is wrong, or [`PATIENCE`] has gone by since `start`: then says what is.
+pub(crate) fn patiently<T, E>(
+    start: Instant,
+    mut look: impl FnMut() -> Result<T, E>,
+) -> Result<T, E> {
     loop {
-        if let Some(found) = look() {
-            return found;
+        match look() {
+            Err(_) if start.elapsed() < PATIENCE => thread::sleep(PERIOD),
+            outcome => return outcome,
         }
-        assert!(start.elapsed() < PATIENCE, "{what}: not so within {PATIENCE:?}");
-        thread::sleep(PERIOD);
     }
 }

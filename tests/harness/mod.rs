@@ -15,7 +15,7 @@ pub(crate) use binaries::{binary, open_to_all, workspace};
 pub(crate) use dae::{Dae, finish};
 pub(crate) use daemon::Daemon;
 pub(crate) use disk::SmallDisk;
-pub(crate) use eventually::{PATIENCE, eventually};
+pub(crate) use eventually::{PATIENCE, eventually, patiently};
 pub(crate) use history::{events, now_ms, transitions, unix_ms};
 pub(crate) use kernel::{
     environment, is_running, kill, listening_ports, of, processes, status, tell,

@@ -29,7 +29,7 @@ use self::{
     environment::Environment,
     witness::{Counts, living, truth},
 };
-use crate::harness::{Dae, Netcat, binary, eventually, workspace};
+use crate::harness::{Dae, Netcat, binary, eventually, patiently, workspace};
 
 #[test]
 fn matrix_with_the_manager_up() {
@@ -250,7 +250,7 @@ impl Cell {
         if is_hindered() {
             dae.unix().send(format!("start [\"{}\"]\n", self.name)).unwrap();
         }
-        witness::within_patience(start, || {
+        patiently(start, || {
             let listed = truth(dae, &self.name)?;
             let note = listed["note"].as_str().unwrap_or_default();
             let pid = listed["pid"].as_u64().map(|it| u32::try_from(it).unwrap());

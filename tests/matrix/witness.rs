@@ -1,11 +1,11 @@
 //! Who sees that the listing tells the truth, and that nothing is left: the kernel.
 
-use std::{collections::BTreeMap, fs, thread, time::Duration};
+use std::{collections::BTreeMap, fs};
 
 use serde_json::Value;
 use tokio::time::Instant;
 
-use crate::harness::{Dae, PATIENCE, is_running, of, pid, processes, status};
+use crate::harness::{Dae, is_running, of, patiently, pid, processes, status};
 
 /// How many descriptors manager and keeper have.
 #[derive(Debug)]
@@ -21,7 +21,7 @@ impl Counts {
 
     /// What is more than it was, once nothing runs any more: descriptors, children of the keeper, zombies.
     pub(super) fn grown(&self, dae: &Dae) -> Option<String> {
-        within_patience(Instant::now(), || {
+        patiently(Instant::now(), || {
             let now = Self::of(dae);
             let keeper = dae.keeper().to_string();
             let of_keeper = |it: &u32| status(*it, "PPid").as_ref() == Some(&keeper);
@@ -70,20 +70,6 @@ pub(super) fn truth(dae: &Dae, name: &str) -> Result<Value, String> {
 /// `pid`, if it runs.
 pub(super) fn living(pid: u32) -> Option<u32> {
     is_running(pid).then_some(pid)
-}
-
-/// Looks until nothing is wrong; at last, when so much time has gone by since `start`, says what is.
-pub(super) fn within_patience(
-    start: Instant,
-    mut look: impl FnMut() -> Result<(), String>,
-) -> Result<(), String> {
-    loop {
-        match look() {
-            Err(wrong) if start.elapsed() > PATIENCE => return Err(wrong),
-            Err(_) => thread::sleep(Duration::from_millis(20)),
-            Ok(()) => return Ok(()),
-        }
-    }
 }
 
 /// The living processes of those daemons of this home whose data directory begins so.

@@ -151,6 +151,7 @@ fn killed_at_any_moment_it_loses_nothing_and_the_next_one_goes_on() {
         .all(|it| is_packed(Path::new(it)))
     {
         let mut archive = logs.archive(NO_CAP);
+        // Not to wait for anything: another moment of its work each time.
         thread::sleep(Duration::from_micros(1000 + 700 * rounds));
         archive.kill().unwrap();
         archive.wait().unwrap();
