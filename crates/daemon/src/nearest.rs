@@ -1,23 +1,34 @@
 /// The name among `names` that `given` was most likely meant to be: at most two letters differ, or only
 /// upper and lower case.
 pub fn nearest<'a>(given: &str, names: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    if given.len() > LONGEST {
+        return None;
+    }
     names
         .into_iter()
-        .map(|name| (distance(&given.to_lowercase(), &name.to_lowercase()), name))
-        .filter(|&(distance, name)| distance <= 2 && distance < name.len())
+        // So much shorter or longer, it can't be near: anybody may ask, so most names must cost nothing.
+        .filter(|name| name.len() <= LONGEST && name.len().abs_diff(given.len()) <= SLIPS)
+        .map(|name| (distance(given.as_bytes(), name.as_bytes()), name))
+        .filter(|&(distance, name)| distance <= SLIPS && distance < name.len())
         .min()
         .map(|(_, name)| name)
 }
 
-/// How many letters must be put in, taken out or changed (Levenshtein), by the row method.
-fn distance(a: &str, b: &str) -> usize {
-    let b: Vec<char> = b.chars().collect();
-    let mut row: Vec<usize> = (0..=b.len()).collect();
-    for (index, letter) in a.chars().enumerate() {
+/// How many letters may differ.
+const SLIPS: usize = 2;
+
+/// Nobody's slip is looked for in a longer name.
+const LONGEST: usize = 64;
+
+/// How many bytes must be put in, taken out or changed (Levenshtein), by the row method; upper and lower case are
+/// the same.
+fn distance(a: &[u8], b: &[u8]) -> usize {
+    let mut row: [usize; LONGEST + 1] = std::array::from_fn(|column| column);
+    for (index, letter) in a.iter().enumerate() {
         let mut diagonal = index;
         row[0] = index + 1;
         for (column, other) in b.iter().enumerate() {
-            let changed = diagonal + usize::from(letter != *other);
+            let changed = diagonal + usize::from(!letter.eq_ignore_ascii_case(other));
             diagonal = row[column + 1];
             row[column + 1] = changed.min(diagonal + 1).min(row[column] + 1);
         }
@@ -36,5 +47,8 @@ mod tests {
         assert_eq!(nearest("rest", names), Some("reset"));
         assert_eq!(nearest("gett", names), Some("get"));
         assert_eq!(nearest("install", names), None);
+        assert_eq!(nearest(&"set".repeat(100), names), None);
+        let long = "x".repeat(LONGEST);
+        assert_eq!(nearest(&long[1..], [long.as_str()]), Some(long.as_str()));
     }
 }
