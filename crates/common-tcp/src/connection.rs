@@ -72,6 +72,11 @@ impl Connection {
         self.unsent.len() - self.sent
     }
 
+    /// Throws away what waits to be written: nobody is there to read it.
+    pub fn forget_unsent(&mut self) {
+        (self.unsent, self.sent) = (Vec::new(), 0);
+    }
+
     /// How many bytes the kernel has taken so far.
     #[must_use]
     pub fn written_bytes(&self) -> u64 {

@@ -29,6 +29,7 @@ struct Inner {
     refusals: AtomicU32,
     leaving: AtomicBool,
     evicted: AtomicBool,
+    patient: AtomicBool,
     sessions: Mutex<Vec<Arc<dyn Any + Send + Sync>>>,
     outbox: Outbox,
 }
@@ -50,6 +51,7 @@ impl Guest {
             refusals: AtomicU32::new(0),
             leaving: AtomicBool::new(false),
             evicted: AtomicBool::new(false),
+            patient: AtomicBool::new(false),
             sessions: Mutex::default(),
             outbox: Outbox::new(limits),
         }))
@@ -86,6 +88,17 @@ impl Guest {
 
     pub(crate) fn is_leaving(&self) -> bool {
         self.0.leaving.load(Relaxed)
+    }
+
+    /// Whether it asks for more than its turn: a daemon with a queue of its own lets others go first there, as
+    /// is done with connections.
+    #[must_use]
+    pub fn is_patient(&self) -> bool {
+        self.0.patient.load(Relaxed)
+    }
+
+    pub(crate) fn set_patient(&self, is_patient: bool) {
+        self.0.patient.store(is_patient, Relaxed);
     }
 
     /// Ends the connection at once, since it makes the daemon keep too much.

@@ -56,6 +56,7 @@ mod serve;
 mod shape;
 mod shutdown;
 mod stream;
+mod turn;
 mod visit;
 
 pub use argument::{Argument, Rest};

@@ -23,6 +23,7 @@ use crate::{
     manager::Manager,
     places::Places,
     router::Router,
+    turn::Lane,
     visit::{Visit, turn_away},
 };
 
@@ -136,6 +137,7 @@ struct Reception<S> {
     ending: Arc<Ending>,
     places: Places,
     budget: Arc<Budget>,
+    lane: Arc<Lane>,
     trusts_own_user: bool,
     last: u64,
 }
@@ -149,7 +151,8 @@ impl<S: Send + Sync + 'static> Reception<S> {
             tracing::warn!(most, wanted, "fewer guests than wanted, since few files may be open");
         }
         let budget = Arc::new(Budget::new(limits.waiting_bytes));
-        Self { router, ending, places, budget, trusts_own_user, last: 0 }
+        let lane = Arc::new(Lane::default());
+        Self { router, ending, places, budget, lane, trusts_own_user, last: 0 }
     }
 
     fn receive(&mut self, socket: Socket, guests: &mut JoinSet<()>) {
@@ -164,11 +167,11 @@ impl<S: Send + Sync + 'static> Reception<S> {
             return self.turn_away(connection, guests);
         };
         let (router, ending) = (Arc::clone(&self.router), Arc::clone(&self.ending));
-        let budget = Arc::clone(&self.budget);
+        let (budget, lane) = (Arc::clone(&self.budget), Arc::clone(&self.lane));
         guests.spawn(async move {
             let _place = place;
             let _presence = Presence::new(&ending, &guest);
-            Visit::new(&router, &ending, &budget, guest.clone(), connection).run().await;
+            Visit::new(&router, &ending, &budget, &lane, guest.clone(), connection).run().await;
         });
     }
 
@@ -176,9 +179,10 @@ impl<S: Send + Sync + 'static> Reception<S> {
     fn turn_away(&self, connection: Connection, guests: &mut JoinSet<()>) {
         let most = self.places.most();
         if let Some(place) = self.places.take_parting() {
+            let lane = Arc::clone(&self.lane);
             guests.spawn(async move {
                 let _place = place;
-                turn_away(connection, most).await;
+                turn_away(connection, &lane, most).await;
             });
         }
     }

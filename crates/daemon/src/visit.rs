@@ -3,7 +3,7 @@ use std::{
     io,
     panic::{AssertUnwindSafe, catch_unwind},
     pin::Pin,
-    task::{Context, Poll},
+    task::{Context, Poll, ready},
     time::Duration,
 };
 
@@ -15,6 +15,7 @@ use crate::{
     budget::{Budget, Share},
     router::{Routed, Router, Running},
     serve::Ending,
+    turn::{Lane, TURN_BYTES, Turn},
 };
 
 /// One guest's connection from its first byte to its last: reads, routes, and alone writes.
@@ -24,8 +25,10 @@ pub(crate) struct Visit<'a, S> {
     router: &'a Router<S>,
     ending: &'a Ending,
     budget: &'a Budget,
+    lane: &'a Lane,
     guest: Guest,
     connection: Connection,
+    turn: Turn,
     share: Share,
     /// How many bytes were written when its share was noted last.
     noted: u64,
@@ -48,19 +51,23 @@ enum Stage {
     Ended,
     /// Nothing more is read, whatever comes; what runs is answered.
     Closing,
+    /// Nobody is there to answer; what was begun is done all the same.
+    Lost,
 }
 
-/// Replies are handed to the kernel once this much has gathered, even if more could be answered.
-const BURST_BYTES: usize = 64 << 10;
+/// Until when a visit could go on without waiting.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Step {
+    /// The guest has had its turn, and there is more to do for it.
+    HadItsTurn,
+    /// All is answered and written.
+    Answered,
+    /// Nobody was there any more.
+    Lost,
+}
 
 /// What a command that waits costs, about, with what its daemon keeps of it.
 const COMMAND_BYTES: usize = 1 << 10;
-
-/// So much is done for one guest before others have their turn.
-const TURN_BYTES: usize = 128 << 10;
-
-/// What a step costs beside the bytes that it moves.
-const STEP_BYTES: usize = 4 << 10;
 
 /// How long the last bytes are given to be read before the connection is dropped.
 const LINGER: Duration = Duration::from_secs(1);
@@ -70,6 +77,7 @@ impl<'a, S: 'static> Visit<'a, S> {
         router: &'a Router<S>,
         ending: &'a Ending,
         budget: &'a Budget,
+        lane: &'a Lane,
         guest: Guest,
         connection: Connection,
     ) -> Self {
@@ -77,8 +85,10 @@ impl<'a, S: 'static> Visit<'a, S> {
             router,
             ending,
             budget,
+            lane,
             guest,
             connection,
+            turn: Turn::default(),
             share: Share::default(),
             noted: 0,
             running: Vec::new(),
@@ -91,8 +101,22 @@ impl<'a, S: 'static> Visit<'a, S> {
 
     /// Serves the guest until the connection is over; what the kernel says of that interests nobody.
     pub(crate) async fn run(mut self) {
-        if poll_fn(|cx| self.poll(cx)).await.is_ok() {
-            drop(timeout(LINGER, self.part()).await);
+        let mut place = None;
+        loop {
+            let step = poll_fn(|cx| {
+                let polled = self.poll(cx);
+                place = None;
+                polled
+            });
+            match step.await {
+                Step::HadItsTurn => {
+                    self.guest.set_patient(true);
+                    place = Some(self.lane.wait().await);
+                }
+                Step::Answered => break drop(timeout(LINGER, self.part()).await),
+                Step::Lost => break,
+            }
+            self.turn = Turn::default();
         }
     }
 
@@ -100,55 +124,65 @@ impl<'a, S: 'static> Visit<'a, S> {
     /// replies that are still on their way.
     async fn part(&mut self) -> io::Result<()> {
         self.connection.finish().await?;
-        while poll_fn(|cx| self.connection.poll_discard(cx)).await? > 0 {}
-        Ok(())
+        self.lane.discard(&mut self.connection).await
     }
 
-    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Step> {
         let polled = self.advance(cx);
-        match polled.is_pending() {
-            true => self.note_share(),
-            false => self.budget.release(&mut self.share),
+        match polled {
+            Poll::Pending | Poll::Ready(Step::HadItsTurn) => self.note_share(),
+            Poll::Ready(_) => self.budget.release(&mut self.share),
         }
         polled
     }
 
-    /// Reads, answers and writes until there is something to wait for.
-    fn advance(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let mut done = 0;
-        loop {
-            if done >= TURN_BYTES {
-                cx.waker().wake_by_ref();
-                return Poll::Pending;
+    fn advance(&mut self, cx: &mut Context<'_>) -> Poll<Step> {
+        if self.stage != Stage::Lost {
+            match ready!(self.serve(cx)) {
+                Ok(step) => return Poll::Ready(step),
+                Err(_) => self.lose(),
             }
-            let written = self.connection.written_bytes();
+        }
+        self.carry_out(cx)
+    }
+
+    /// Reads, answers and writes until there is something to wait for.
+    fn serve(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<Step>> {
+        loop {
             if self.guest.take_eviction() {
                 self.clear_out()?;
             }
+            if self.turn.is_over() {
+                return Poll::Ready(Ok(Step::HadItsTurn));
+            }
+            let written = self.connection.written_bytes();
             let ran_all = self.poll_running(cx);
             self.answer(cx);
             self.note_ending();
             let has_events = self.take_events(cx);
             let wrote_all = self.connection.poll_write(cx)?.is_ready();
-            done += STEP_BYTES + (self.connection.written_bytes() - written) as usize;
+            self.turn.take_step((self.connection.written_bytes() - written) as usize);
             let may_go_on = self.may_answer() && self.connection.decoder().has_next();
             if may_go_on || has_events && wrote_all || !ran_all && self.may_run() {
                 continue;
             }
             if wrote_all && self.is_over() {
-                return Poll::Ready(Ok(()));
+                return Poll::Ready(Ok(Step::Answered));
             }
             // Nothing that was read is left unanswered here, so what is read does not pile up.
             if !self.may_answer() || self.stage != Stage::Open {
-                return self.poll_lost(wrote_all, cx);
+                ready!(self.poll_lost(wrote_all, cx));
+                return Poll::Ready(Err(io::ErrorKind::ConnectionAborted.into()));
             }
             match self.connection.poll_read(cx)? {
                 Poll::Ready(0) => self.stage = Stage::Ended,
                 Poll::Ready(read) => {
-                    done += read;
+                    self.turn.read(read);
                     self.restart_timer();
                 }
                 Poll::Pending => {
+                    self.turn = Turn::default();
+                    self.guest.set_patient(false);
                     if self.poll_unfinished(cx).is_pending() {
                         return Poll::Pending;
                     }
@@ -158,19 +192,33 @@ impl<'a, S: 'static> Visit<'a, S> {
         }
     }
 
-    /// Where nothing is read: whether nobody is there any more to answer. What was begun and does more than to
-    /// wait is carried out all the same.
-    fn poll_lost(&mut self, wrote_all: bool, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        if !wrote_all {
-            std::task::ready!(self.poll_held_up(cx));
-        } else {
-            std::task::ready!(self.connection.poll_gone(cx));
-            self.running.retain(|running| !running.only_waits());
-            if !self.running.is_empty() {
-                return Poll::Pending;
+    /// Where nothing is read: waits until nobody is there any more to answer.
+    fn poll_lost(&mut self, wrote_all: bool, cx: &mut Context<'_>) -> Poll<()> {
+        match wrote_all {
+            true => self.connection.poll_gone(cx),
+            false => self.poll_held_up(cx),
+        }
+    }
+
+    /// Nobody is there to answer any more: who only waits has nothing to wait for.
+    fn lose(&mut self) {
+        self.stage = Stage::Lost;
+        self.running.retain(|running| !running.only_waits());
+        *self.connection.decoder() = Decoder::default();
+    }
+
+    /// What was begun and does more than to wait is done all the same.
+    fn carry_out(&mut self, cx: &mut Context<'_>) -> Poll<Step> {
+        loop {
+            self.connection.forget_unsent();
+            if self.poll_running(cx) {
+                break;
             }
         }
-        Poll::Ready(Err(io::ErrorKind::ConnectionAborted.into()))
+        match self.running.is_empty() {
+            true => Poll::Ready(Step::Lost),
+            false => Poll::Pending,
+        }
     }
 
     /// Results that are not read hold up the commands behind them, which may hold up others: not for ever.
@@ -205,7 +253,7 @@ impl<'a, S: 'static> Visit<'a, S> {
             return Err(io::ErrorKind::ConnectionAborted.into());
         }
         *self.connection.decoder() = Decoder::default();
-        self.running.clear();
+        self.running.retain(|running| !running.only_waits());
         let limit = self.router.common.limits.waiting_bytes;
         let message = "all guests together make the daemon keep too much, and this one for longest";
         let failure = Failure::new("busy", message).with("limit", limit);
@@ -219,7 +267,7 @@ impl<'a, S: 'static> Visit<'a, S> {
         let read_out = match self.stage {
             Stage::Open => false,
             Stage::Ended => !self.connection.decoder().has_next(),
-            Stage::Closing => true,
+            Stage::Closing | Stage::Lost => true,
         };
         read_out && self.running.is_empty()
     }
@@ -239,7 +287,7 @@ impl<'a, S: 'static> Visit<'a, S> {
 
     /// Puts events behind the replies; true if some are left for the next time.
     fn take_events(&mut self, cx: &Context<'_>) -> bool {
-        self.guest.outbox().take(self.connection.halves().1, BURST_BYTES, cx.waker())
+        self.guest.outbox().take(self.connection.halves().1, TURN_BYTES, cx.waker())
     }
 
     fn may_answer(&self) -> bool {
@@ -257,42 +305,48 @@ impl<'a, S: 'static> Visit<'a, S> {
         self.connection.unsent_bytes() < limits.unsent_bytes + limits.result_bytes
     }
 
-    /// Answers what has been read, until a burst of replies is to be written.
+    /// Answers what has been read, until the guest has had its turn.
     fn answer(&mut self, cx: &mut Context<'_>) {
-        let burst = self.connection.unsent_bytes() + BURST_BYTES;
-        while self.may_answer() && self.connection.unsent_bytes() < burst {
-            let (decoder, out) = self.connection.halves();
-            let Some(packet) = decoder.next() else { return };
-            let packet = match packet {
-                Ok(packet) => packet,
-                Err(why) => {
-                    self.complain(&why);
-                    continue;
-                }
-            };
-            self.bad_lines = 0;
-            let in_use = |tag| self.running.iter().any(|it| it.tag.as_deref() == Some(tag));
-            if let Some(tag) = packet.tag
-                && in_use(tag)
-            {
-                let failure =
-                    Failure::new("conflict", "a request with this tag is not answered yet");
-                encode_err(out, Some(tag), &failure.of_command(packet.name));
-                continue;
+        let enough = self.connection.unsent_bytes() + TURN_BYTES;
+        while self.may_answer()
+            && !self.turn.is_over()
+            && self.connection.unsent_bytes() < enough
+            && self.answer_one(cx)
+        {
+            self.turn.answered();
+        }
+    }
+
+    /// Answers the next packet; false if there is none, or if what is read must be written first.
+    fn answer_one(&mut self, cx: &mut Context<'_>) -> bool {
+        let (decoder, out) = self.connection.halves();
+        let packet = match decoder.next() {
+            None => return false,
+            Some(Ok(packet)) => packet,
+            Some(Err(why)) => {
+                self.complain(&why);
+                return true;
             }
-            let glued = packet.glued;
-            match self.router.route(&self.guest, &packet, out) {
-                Routed::Answered => {}
-                Routed::Unreadable(why) => decoder.discard_line(why),
-                Routed::Running(running) => {
-                    self.running.push(running);
-                    self.poll_one(self.running.len() - 1, cx);
-                }
-            }
-            if glued {
-                return;
+        };
+        self.bad_lines = 0;
+        let in_use = |tag| self.running.iter().any(|it| it.tag.as_deref() == Some(tag));
+        if let Some(tag) = packet.tag
+            && in_use(tag)
+        {
+            let failure = Failure::new("conflict", "a request with this tag is not answered yet");
+            encode_err(out, Some(tag), &failure.of_command(packet.name));
+            return true;
+        }
+        let glued = packet.glued;
+        match self.router.route(&self.guest, &packet, out) {
+            Routed::Answered => {}
+            Routed::Unreadable(why) => decoder.discard_line(why),
+            Routed::Running(running) => {
+                self.running.push(running);
+                self.poll_one(self.running.len() - 1, cx);
             }
         }
+        !glued
     }
 
     fn complain(&mut self, why: &Unreadable) {
@@ -356,14 +410,13 @@ impl<'a, S: 'static> Visit<'a, S> {
 }
 
 /// Answers `busy` and closes.
-pub(crate) async fn turn_away(mut connection: Connection, limit: usize) {
+pub(crate) async fn turn_away(mut connection: Connection, lane: &Lane, limit: usize) {
     let failure = Failure::new("busy", format!("{limit} guests are here already"));
     encode_err(connection.halves().1, None, &failure.with("limit", limit));
     let told = async {
         connection.write().await?;
         connection.finish().await?;
-        while poll_fn(|cx| connection.poll_discard(cx)).await? > 0 {}
-        io::Result::Ok(())
+        lane.discard(&mut connection).await
     };
     drop(timeout(LINGER, told).await);
 }

@@ -94,17 +94,17 @@ pub async fn run(paths: &Paths, options: Options) -> Result<(), RunError> {
         tracing::error!(?recovery, "the registry was broken; the version before is in force");
     }
     let (mailbox, events) = mpsc::channel(MAILBOX);
+    let (patient, asked) = mpsc::channel(MAILBOX);
     let runtime = paths.keeper_socket().parent().map(Path::to_owned).unwrap_or_default();
     let log = paths.logs().join("keeper.log");
     let keeper = Keeper::connect(&runtime, paths.keeper_socket(), log, mailbox.clone()).await?;
 
-    let dae = service::Dae::new(mailbox.clone(), paths.clone());
+    let dae = || service::Dae::new(mailbox.clone(), patient.clone(), paths.clone());
     let settings = settings(paths, options.port.or(lock.last_port));
-    let bound = match service::daemon(dae, settings.clone()).bind().await {
+    let bound = match service::daemon(dae(), settings.clone()).bind().await {
         // The last port is a wish; somebody else may have it by now.
         Err(BindError::Tcp { .. }) if options.port.is_none() && settings.port != 0 => {
-            let dae = service::Dae::new(mailbox.clone(), paths.clone());
-            service::daemon(dae, Settings { port: 0, ..settings }).bind().await?
+            service::daemon(dae(), Settings { port: 0, ..settings }).bind().await?
         }
         bound => bound?,
     };
@@ -127,6 +127,7 @@ pub async fn run(paths: &Paths, options: Options) -> Result<(), RunError> {
         keeper,
         mailbox: mailbox.clone(),
         events,
+        asked,
     };
     let mut manager = Manager::new(beginning);
     manager.begin(!options.no_start);

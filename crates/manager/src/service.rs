@@ -28,6 +28,8 @@ use crate::{
 #[derive(Debug)]
 pub struct Dae {
     mailbox: mpsc::Sender<Event>,
+    /// For guests that ask for more than their turn.
+    patient: mpsc::Sender<Asked>,
     paths: Paths,
     /// Those who send logs to guests; each ends with its stream.
     followers: Mutex<JoinSet<()>>,
@@ -136,10 +138,11 @@ pub fn limits() -> Limits {
 }
 
 impl Dae {
-    /// The commands over the owner with this mailbox.
+    /// The commands over the owner with these mailboxes: what it takes in at once, and what it takes in when
+    /// there is nothing else.
     #[must_use]
-    pub fn new(mailbox: mpsc::Sender<Event>, paths: Paths) -> Self {
-        Self { mailbox, paths, followers: Mutex::default() }
+    pub fn new(mailbox: mpsc::Sender<Event>, patient: mpsc::Sender<Asked>, paths: Paths) -> Self {
+        Self { mailbox, patient, paths, followers: Mutex::default() }
     }
 
     async fn list(&self, guest: Guest, options: Option<Listing>) -> Result<Box<RawValue>, Failure> {
@@ -434,9 +437,12 @@ impl Dae {
             Some(uid) => format!("uid {uid}"),
             None => format!("tcp {}", guest.id()),
         };
-        let asked = Event::Asked(Asked { request, by, answer });
-        self.mailbox.send(asked).await.map_err(|_| ended())?;
-        Ok(waiting)
+        let asked = Asked { request, by, answer };
+        let is_taken = match guest.is_patient() {
+            true => self.patient.send(asked).await.is_ok(),
+            false => self.mailbox.send(Event::Asked(asked)).await.is_ok(),
+        };
+        if is_taken { Ok(waiting) } else { Err(ended()) }
     }
 }
 

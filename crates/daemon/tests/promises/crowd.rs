@@ -88,14 +88,20 @@ async fn who_has_gone_from_the_unix_socket_keeps_nothing() {
 #[tokio::test]
 async fn what_was_begun_is_done_whoever_is_gone() {
     let lab = serve(limited(for_one())).await;
-    go_while(lab.port, "work [\"a\"]\n", || lab.state.entered.load(SeqCst) == 1).await;
-    tokio::time::sleep(MOMENT).await;
+    let said = "work#1 [\"a\"]\nwait#2 [\"b\"]\n";
+    go_while(lab.port, said, || lab.state.entered.load(SeqCst) == 2).await;
+    let begun = Instant::now();
+    while lab.state.dropped.load(SeqCst) == 0 {
+        assert!(begun.elapsed() < PATIENCE, "nobody has noticed");
+        tokio::task::yield_now().await;
+    }
     lab.state.open("a".to_owned());
     let begun = Instant::now();
     while lab.state.left.load(SeqCst) == 0 {
         assert!(begun.elapsed() < PATIENCE, "the command was dropped");
         tokio::task::yield_now().await;
     }
+    assert_eq!(lab.state.dropped.load(SeqCst), 1);
     let_in(lab.port).await;
 }
 
@@ -192,7 +198,8 @@ async fn commands_behind_results_that_nobody_reads_are_not_held_up_for_ever() {
     let lab = serve(limited(Limits { connections: 1, ..for_large_results(MOMENT) })).await;
     let guest = ask_for_much(lab.port).await;
     let_in(lab.port).await;
-    assert!(lab.state.made.load(SeqCst) < 20);
+    // They are done, and nobody is there to take what they made.
+    assert_eq!(lab.state.made.load(SeqCst), 20);
     drop(guest);
 }
 

@@ -22,6 +22,7 @@ mod watchers;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    future::pending,
     path::PathBuf,
     process,
     sync::Arc,
@@ -29,7 +30,7 @@ use std::{
 
 use tokio::{
     sync::mpsc,
-    task::JoinSet,
+    task::{JoinSet, yield_now},
     time::{Instant, interval_at},
 };
 
@@ -105,6 +106,8 @@ pub struct Manager {
     keeper: Keeper,
     mailbox: mpsc::Sender<Event>,
     events: mpsc::Receiver<Event>,
+    /// Of guests that ask for more than their turn.
+    asked: mpsc::Receiver<Asked>,
     history: Option<events::Writer>,
     timers: Timers,
     slots: Slots,
@@ -141,13 +144,15 @@ pub struct Beginning {
     pub mailbox: mpsc::Sender<Event>,
     /// Where they are taken out.
     pub events: mpsc::Receiver<Event>,
+    /// What guests ask for beyond their turn; it waits until there is nothing else.
+    pub asked: mpsc::Receiver<Asked>,
 }
 
 impl Manager {
     /// A manager with all that is installed, at rest.
     #[must_use]
     pub fn new(beginning: Beginning) -> Self {
-        let Beginning { paths, port, nofile, config, registry, keeper, mailbox, events } =
+        let Beginning { paths, port, nofile, config, registry, keeper, mailbox, events, asked } =
             beginning;
         let history = events::Writer::open(&paths.events());
         if let Err(error) = &history {
@@ -172,6 +177,7 @@ impl Manager {
             keeper,
             mailbox,
             events,
+            asked,
             history: history.ok(),
             timers: Timers::default(),
             slots: Slots::new(),
@@ -221,6 +227,7 @@ impl Manager {
             // All arms are cancel safe: what is not received stays where it is.
             tokio::select! {
                 Some(event) = self.events.recv() => self.take(event),
+                asked = beyond_their_turn(&mut self.asked) => self.answer(asked),
                 (name, timer) = self.timers.elapsed() => self.elapsed(&name, timer),
                 _ = scan.tick() => self.look(None),
                 () = ending::patience_ends(self.ending.as_ref()) => self.hurry(),
@@ -341,6 +348,17 @@ impl Manager {
         let own: Vec<_> = self.all_listed(|_, _| true).collect();
         let foreign: Vec<_> = self.foreigners.listed().collect();
         serde_json::json!({ "v": 1, "own": own, "foreign": foreign })
+    }
+}
+
+/// What a guest asks for that has had its turn, once nobody else is ready.
+async fn beyond_their_turn(asked: &mut mpsc::Receiver<Asked>) -> Asked {
+    if !asked.is_empty() {
+        yield_now().await;
+    }
+    match asked.recv().await {
+        Some(asked) => asked,
+        None => pending().await,
     }
 }
 
