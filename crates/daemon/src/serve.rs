@@ -12,7 +12,7 @@ use std::{
 
 use common_tcp::{Connection, Socket};
 use tokio::{
-    task::JoinSet,
+    task::{JoinSet, yield_now},
     time::{sleep, timeout},
 };
 
@@ -60,6 +60,9 @@ const GRACE: Duration = Duration::from_secs(5);
 /// How long guests are given after that to take their last bytes.
 const PARTING: Duration = Duration::from_secs(1);
 
+/// So many are let in before those who are here have their turn.
+const GROUP: u64 = 16;
+
 /// How long nobody is accepted after the kernel had no room for one, usually for want of descriptors.
 const PAUSE: Duration = Duration::from_millis(100);
 
@@ -105,7 +108,12 @@ impl<S: Send + Sync + 'static> Bound<S> {
             // Accepting and joining are cancel safe; `requested` is kept.
             tokio::select! {
                 accepted = listener.accept() => match accepted {
-                    Ok(socket) => reception.receive(socket, &mut guests),
+                    Ok(socket) => {
+                        reception.receive(socket, &mut guests);
+                        if reception.has_let_in_a_group() {
+                            yield_now().await;
+                        }
+                    }
                     Err(error) => reject(&error).await,
                 },
                 Some(_) = guests.join_next() => {}
@@ -153,6 +161,10 @@ impl<S: Send + Sync + 'static> Reception<S> {
         let budget = Arc::new(Budget::new(limits.waiting_bytes));
         let lane = Arc::new(Lane::default());
         Self { router, ending, places, budget, lane, trusts_own_user, last: 0 }
+    }
+
+    fn has_let_in_a_group(&self) -> bool {
+        self.last.is_multiple_of(GROUP)
     }
 
     fn receive(&mut self, socket: Socket, guests: &mut JoinSet<()>) {
