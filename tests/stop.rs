@@ -75,6 +75,27 @@ fn m_9_1_what_escaped_is_gone_before_its_daemon_is_started_again() {
 }
 
 #[test]
+fn who_makes_orphans_that_show_nothing_holds_up_only_himself() {
+    const MAKER: &str = r#"env -i setsid /bin/sh -c '
+        echo $$ > "$0/new"; mv "$0/new" "$0/maker"
+        while :; do (env -i sleep 0.1 &); sleep 0.01; done' "$DAE_DATA" & wait"#;
+    let dae = Dae::start_by("exec \"$0\" up", &[("DAE_CGROUP", "off".as_ref())]);
+    dae.install("Maker", &shell(MAKER, &json!({})));
+    let maker = number_in(&dae, "Maker", "maker");
+    let is_orphan = |pid: &u32| status(*pid, "PPid") == Some(keeper(&dae).to_string());
+    eventually("there are some", || {
+        (processes().iter().filter(|pid| is_orphan(pid)).count() > 5).then_some(())
+    });
+    dae.install("Other", &shell(IDLE, &json!({})));
+    for _ in 0..5 {
+        stop(&dae, "Other");
+        dae.ask("start", &json!(["Other"])).unwrap();
+    }
+    // It shows nothing of its daemon, so nobody else will.
+    kill(maker);
+}
+
+#[test]
 fn m_9_2_a_hundred_processes_that_fork_again_when_they_are_told_to_end_are_gone() {
     let script = r#"breed() { trap breed TERM; sleep 1000 & wait; breed; }
         i=0; while [ $i -lt 50 ]; do breed & i=$((i+1)); done

@@ -22,7 +22,8 @@ use super::log::Stream;
 use super::protocol::{Report, State};
 use super::reserve::Reserve;
 use super::sources::{self, Source};
-use super::tree::{self, Children, Orphans};
+use super::stray::Doubt;
+use super::tree::{self, Children, DOUBT_MS, Orphans};
 use super::{KeeperError, runtime, syscall};
 
 /// How much is read of one pipe in a turn: a loud child keeps the output of others waiting for no
@@ -68,7 +69,7 @@ pub(super) struct Keeper {
     /// How many children are not empty.
     pub(super) living: usize,
     alone_since_ms: Option<u64>,
-    /// When trees are looked at though nobody died: see [`Orphans::is_in_doubt`].
+    /// When trees are looked at though nobody died: see [`Doubt`].
     pub(super) recheck_at_ms: Option<u64>,
     /// Whether a tree may have become empty, or is to be swept: done once for all that happened.
     pub(super) is_check_wanted: bool,
@@ -264,6 +265,8 @@ impl Keeper {
             };
             self.orphans.reaped(pid);
             self.archivist.reaped(pid);
+            let doubts = self.children.values_mut().filter_map(|child| child.doubt.as_mut());
+            doubts.for_each(|doubt| doubt.lost(pid.as_raw_pid()));
             if let Some(key) = key {
                 // It may have spoken before it died; that is told first.
                 self.listen_to(key);
@@ -334,20 +337,30 @@ impl Keeper {
             return;
         }
         let owners = self.orphans.owners(&self.children, now);
-        if self.orphans.is_in_doubt(now) {
-            self.recheck_at_ms = Some(now.steady_ms + RECHECK_MS);
-            return;
-        }
         let is_empty = |(key, child): &(&u64, &Child)| {
             is_open(child)
                 && !owners.contains(key)
                 && !tree::has_group(child)
                 && !self.is_populated(child)
         };
-        let empty: Vec<u64> = self.children.iter().filter(is_empty).map(|(key, _)| *key).collect();
-        for key in empty {
-            self.tree_emptied(key, now);
+        let empty: BTreeSet<u64> =
+            self.children.iter().filter(is_empty).map(|(key, _)| *key).collect();
+        for (_, child) in self.children.iter_mut().filter(|(key, _)| !empty.contains(key)) {
+            child.doubt = child.doubt.take().filter(|_| child.is_adopted());
         }
+        for key in empty {
+            match self.is_in_doubt(key, now) {
+                true => self.recheck_at_ms = Some(now.steady_ms + RECHECK_MS),
+                false => self.tree_emptied(key, now),
+            }
+        }
+    }
+
+    /// Whether somebody may be left of a tree that seems to be empty.
+    fn is_in_doubt(&mut self, key: u64, now: Now) -> bool {
+        let Some(child) = self.children.get_mut(&key) else { return false };
+        let unclear = self.orphans.unclear(child, now);
+        Doubt::remains(&mut child.doubt, &unclear, DOUBT_MS, now)
     }
 
     pub(super) fn tree_emptied(&mut self, key: u64, now: Now) {
