@@ -75,6 +75,32 @@ fn a_keeper_that_has_only_adopted_compresses_logs_too() {
 }
 
 #[test]
+fn a_log_that_cannot_be_opened_at_an_adoption_is_tried_again() {
+    let dae = Dae::start();
+    dae.install("Counter", &shell(COUNTER, &json!({ "restart": "never" })));
+    until_logged(&dae, "Counter", |log| log.contains("line 10").then_some(()));
+    let (manager, first) = (dae.pid(), keeper(&dae).unwrap());
+    let (logs, aside) = (dae.home().join("state/logs/Counter"), dae.home().join("aside"));
+    tell(manager, Signal::SIGSTOP);
+    kill(first);
+    eventually("the keeper is dead", || (!is_running(first)).then_some(()));
+    fs::rename(&logs, &aside).unwrap();
+    fs::write(&logs, "no directory").unwrap();
+    tell(manager, Signal::SIGCONT);
+    eventually("another keeper", || keeper(&dae).filter(|pid| *pid != first));
+
+    fs::remove_file(&logs).unwrap();
+    fs::rename(&aside, &logs).unwrap();
+
+    let counted = log(&dae, "Counter").len();
+    until_logged(&dae, "Counter", |log| log.len().checked_sub(counted + 100));
+    tell(pid(&dae.listed("Counter").unwrap()), Signal::SIGUSR2);
+    dae.eventually("Counter", |it| it["note"] == "exit 37");
+    let gaps = counted_by(&dae, "Counter").windows(2).filter(|it| it[1] != it[0] + 1).count();
+    assert!(gaps <= 1, "{}", log(&dae, "Counter"));
+}
+
+#[test]
 fn m_8_5_children_of_a_killed_keeper_are_adopted_as_they_are() {
     let dae = Dae::start();
     dae.install("Sample", &json!({ "program": binary("sample") }));

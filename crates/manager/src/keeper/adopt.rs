@@ -15,11 +15,12 @@ use super::child::{Child, Leader};
 use super::clock::Now;
 use super::handed::Handed;
 use super::link::{Link, LinkError};
-use super::log::Stream;
+use super::log::{Dropped, Stream};
 use super::protocol::{Adopt, Carried, Refusal, Report, State, Status};
 use super::requests::is_name;
 use super::shared_log::SharedLog;
 use super::turn::{Keeper, RECHECK_MS};
+use super::unopened::Unopened;
 use super::{sources, syscall};
 use crate::identity::{Fate, Identity, Stat, has_ended};
 
@@ -47,7 +48,8 @@ impl Keeper {
                 return Ok(());
             }
             // Now it may be possible to tell.
-            self.children.remove(&key);
+            let before = self.children.remove(&key);
+            self.blocked -= usize::from(before.is_some_and(|it| it.is_blocked()));
             self.living -= 1;
         }
         let (kept, outputs) = match handed {
@@ -71,16 +73,18 @@ impl Keeper {
             (None, Leader::Adopted(_)) => reopened(identity),
             (None, _) => [None, None],
         };
-        // With a log that cannot be opened the child goes on until its pipes are full.
         self.archivist.find_logs(&adopt.log.dir);
         let log = self.log_of(&identity.name);
-        let log = log.or_else(|| SharedLog::resume(&adopt.log, now).ok());
+        let log = log.map_or_else(|| SharedLog::resume(&adopt.log, Dropped::default(), now), Ok);
+        let log = log.map_err(|why| Unopened::new(&adopt.log, &why, now));
         let mut child = Child::adopted(identity.clone(), leader, outputs, log);
         child.is_let_go = adopt.let_go;
         self.last_key += 1;
         // What cannot be watched now is looked at whenever anything else is.
         let _ = sources::watch_adopted(&self.epoll, self.last_key, &child);
+        self.blocked += usize::from(child.is_blocked());
         self.children.insert(self.last_key, child);
+        self.due.insert(self.last_key);
         self.living += 1;
         if !adopt.let_go && !Identity::path(&self.runtime, &identity.name).exists() {
             // For the keeper after this one; without it the manager still knows.

@@ -14,6 +14,7 @@ use super::protocol::{Listed, Report, State, Status};
 use super::shared_log::SharedLog;
 use super::spawn::Started;
 use super::stray::{Doubt, Stray};
+use super::unopened::Unopened;
 use crate::identity::Identity;
 
 /// How long the pipes of an empty tree are read on. Nobody of the tree can write any more; whoever
@@ -52,6 +53,7 @@ pub(super) struct Child {
     closing: Vec<OwnedFd>,
     is_paused: bool,
     log: Option<SharedLog>,
+    unopened: Option<Unopened>,
     /// What the log of one that has ended could not be told.
     owed: Dropped,
     /// When it was read last, and until when it is left to fill its pipes.
@@ -96,6 +98,7 @@ impl Child {
             closing: Vec::new(),
             is_paused: false,
             log: Some(log),
+            unopened: None,
             owed: Dropped::default(),
             read_at_ms: 0,
             rests_until_ms: None,
@@ -107,14 +110,18 @@ impl Child {
         }
     }
 
-    /// A child of a keeper that is gone. Without a log its output stays in its pipes.
+    /// A child of a keeper that is gone.
     pub(super) fn adopted(
         identity: Identity,
         leader: Leader,
         outputs: [Option<OwnedFd>; 2],
-        log: Option<SharedLog>,
+        log: Result<SharedLog, Unopened>,
     ) -> Self {
         let is_verified = matches!(leader, Leader::Adopted(_));
+        let (log, unopened) = match log {
+            Ok(log) => (Some(log), None),
+            Err(unopened) => (None, Some(unopened)),
+        };
         Self {
             identity,
             state: if is_verified { State::Running } else { State::Unverified },
@@ -123,10 +130,11 @@ impl Child {
             spawn_id: 0,
             control: None,
             leader,
-            outputs: if log.is_some() { outputs } else { [None, None] },
+            outputs,
             closing: Vec::new(),
             is_paused: false,
             log,
+            unopened,
             owed: Dropped::default(),
             read_at_ms: 0,
             rests_until_ms: None,
@@ -290,13 +298,15 @@ impl Child {
 
     /// Reads what is in one pipe, at most as much as fits into the buffer, into the log.
     pub(super) fn capture(&mut self, stream: Stream, buffer: &mut [u8], now: Now) {
+        let is_blocked = self.is_blocked();
         let output = &mut self.outputs[stream.index()];
-        let (Some(pipe), Some(log)) = (&*output, &self.log) else { return };
-        if log.is_blocked() {
-            return;
-        }
+        let Some(pipe) = (*output).as_ref().filter(|_| !is_blocked) else { return };
         let (count, is_ended) = fill(pipe, buffer);
-        log.append(stream, &buffer[..count], now);
+        match (&self.log, &mut self.unopened) {
+            (Some(log), _) => log.append(stream, &buffer[..count], now),
+            (None, Some(unopened)) => unopened.drop_output(stream, &buffer[..count]),
+            (None, None) => {}
+        }
         if is_ended {
             self.closing.extend(output.take());
         } else if count < REST_BYTES && now.steady_ms <= self.read_at_ms + 1 {
@@ -329,7 +339,9 @@ impl Child {
         }
         let is_done = !self.is_blocked() && !self.has_tree() && self.outputs().next().is_none();
         if is_done {
-            self.owed = self.log.take().map(|log| log.finish(now)).unwrap_or_default();
+            let unopened = self.unopened.take().map(Unopened::dropped);
+            let log = self.log.take().map(|log| log.finish(now));
+            self.owed = log.or(unopened).unwrap_or_default();
             self.is_log_complete = true;
         }
         is_done
@@ -349,17 +361,31 @@ impl Child {
     /// Whether its output waits for room on the disk.
     pub(super) fn is_blocked(&self) -> bool {
         self.log.as_ref().is_some_and(SharedLog::is_blocked)
+            || self.unopened.as_ref().is_some_and(Unopened::is_blocked)
+    }
+
+    /// Whether it has no log and is to be given one.
+    pub(super) fn wants_log(&self, now: Now) -> bool {
+        self.unopened.as_ref().is_some_and(|it| it.retry_at_ms() <= now.steady_ms)
+    }
+
+    /// Tries again to open its log, or takes the one that somebody else of its name has.
+    pub(super) fn open_log(&mut self, other: Option<SharedLog>, now: Now) {
+        let Some(unopened) = &mut self.unopened else { return };
+        self.log = other.or_else(|| unopened.open(now));
+        self.unopened = self.unopened.take().filter(|_| self.log.is_none());
     }
 
     /// When [`tend`](Self::tend) is due, in steady milliseconds.
     pub(super) fn due_at_ms(&self) -> Option<u64> {
         let retry = self.log.as_ref().and_then(SharedLog::retry_at_ms);
-        retry.into_iter().chain(self.rests_until_ms).chain(self.drained_at_ms()).min()
+        let open = self.unopened.as_ref().map(Unopened::retry_at_ms);
+        retry.into_iter().chain(open).chain(self.rests_until_ms).chain(self.drained_at_ms()).min()
     }
 
     fn drained_at_ms(&self) -> Option<u64> {
-        self.log.as_ref().filter(|log| !log.is_blocked())?;
-        Some(self.tree_empty_at_ms? + DRAIN_MS)
+        let is_read = !self.is_log_complete && !self.is_blocked();
+        self.tree_empty_at_ms.filter(|_| is_read).map(|since| since + DRAIN_MS)
     }
 }
 

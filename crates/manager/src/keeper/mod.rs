@@ -26,6 +26,7 @@ mod stray;
 mod syscall;
 mod tree;
 mod turn;
+mod unopened;
 
 use std::ffi::OsString;
 use std::fs::File;

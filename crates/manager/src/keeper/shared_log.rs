@@ -28,8 +28,8 @@ impl SharedLog {
     ///
     /// # Errors
     /// Those of [`Log::resume`].
-    pub(super) fn resume(settings: &LogSettings, now: Now) -> io::Result<Self> {
-        Log::resume(settings, now).map(Self::new)
+    pub(super) fn resume(settings: &LogSettings, owed: Dropped, now: Now) -> io::Result<Self> {
+        Log::resume(settings, owed, now).map(Self::new)
     }
 
     fn new(log: Log) -> Self {

@@ -65,7 +65,7 @@ pub(super) struct Keeper {
     /// Who waits for a moment: for room on the disk, or for the end of its pipes.
     pub(super) due: BTreeSet<u64>,
     /// How many children's output waits for room on the disk.
-    blocked: usize,
+    pub(super) blocked: usize,
     /// How many children are not empty.
     pub(super) living: usize,
     alone_since_ms: Option<u64>,
@@ -389,8 +389,13 @@ impl Keeper {
 
     fn tend(&mut self, now: Now) {
         for key in std::mem::take(&mut self.due) {
+            let name = self.children.get(&key).filter(|it| it.wants_log(now));
+            let other = name.and_then(|it| self.log_of(&it.identity.name));
             let Some(child) = self.children.get_mut(&key) else { continue };
             let was_blocked = child.is_blocked();
+            if child.wants_log(now) {
+                child.open_log(other, now);
+            }
             let has_emptied = child.tend(&mut self.buffer, now);
             sources::close(&self.epoll, child);
             self.blocked += usize::from(child.is_blocked());
