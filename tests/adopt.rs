@@ -101,6 +101,27 @@ fn a_log_that_cannot_be_opened_at_an_adoption_is_tried_again() {
 }
 
 #[test]
+fn what_may_stay_is_heard_by_the_next_keeper_too() {
+    const LEAVES: &str = r#"
+        setsid sh -c 'n=0; while :; do n=$((n + 1)); echo "line $n"; sleep 0.02; done' &
+        exec sleep 1000
+    "#;
+    for environment in [&[][..], &[("DAE_CGROUP", "off".as_ref())]] {
+        let dae = Dae::start_by("exec \"$0\" up", environment);
+        let keep = json!({ "leftovers": "keep", "restart": "never" });
+        let leader = pid(&dae.install("Leaves", &shell(LEAVES, &keep)));
+        until_logged(&dae, "Leaves", |log| log.contains("line 1").then_some(()));
+        kill(leader);
+        dae.eventually("Leaves", |it| it["state"] == "failed");
+
+        kill_keeper(&dae);
+
+        let counted = log(&dae, "Leaves").len();
+        until_logged(&dae, "Leaves", |log| log.len().checked_sub(counted + 100));
+    }
+}
+
+#[test]
 fn m_8_5_children_of_a_killed_keeper_are_adopted_as_they_are() {
     let dae = Dae::start();
     dae.install("Sample", &json!({ "program": binary("sample") }));

@@ -4,10 +4,8 @@
 //! of SIGCHLD, and the kernel remembers its status for whoever has a pidfd (Linux 6.15). What its
 //! tree looks like without it is told in `stray`.
 
-use std::fs::{self, Metadata, OpenOptions};
+use std::fs;
 use std::os::fd::{AsFd, OwnedFd};
-use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
-use std::path::PathBuf;
 
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 
@@ -21,7 +19,7 @@ use super::requests::is_name;
 use super::shared_log::SharedLog;
 use super::turn::{Keeper, RECHECK_MS};
 use super::unopened::Unopened;
-use super::{sources, syscall};
+use super::{pipes, sources, syscall};
 use crate::identity::{Fate, Identity, Stat, has_ended};
 
 impl Keeper {
@@ -70,7 +68,7 @@ impl Keeper {
         };
         let outputs = match (outputs, &leader) {
             (Some(outputs), _) => outputs,
-            (None, Leader::Adopted(_)) => reopened(identity),
+            (None, Leader::Adopted(_)) => pipes::of_leader(identity),
             (None, _) => [None, None],
         };
         self.archivist.find_logs(&adopt.log.dir);
@@ -204,31 +202,4 @@ fn status_of_zombie(identity: &Identity) -> Option<i32> {
     // Both are shown to those who may trace it.
     let is_shown = || fs::read(format!("/proc/{}/io", identity.pid)).is_ok();
     stat.status.filter(|&status| is_it && (status != 0 || is_shown()))
-}
-
-/// The read ends of its pipes, made anew from the write ends that it has.
-fn reopened(identity: &Identity) -> [Option<OwnedFd>; 2] {
-    let Some(pipes) = identity.pipes else { return [None, None] };
-    Stream::ALL.map(|stream| reopen(identity.pid, stream, pipes[stream.index()]))
-}
-
-/// The pipe is where it was given, or somewhere else with the leader, or with one of its descendants. That
-/// the pid is no stranger's does not matter: it is the inode that is asked for.
-fn reopen(leader: i32, stream: Stream, inode: u64) -> Option<OwnedFd> {
-    let usual = PathBuf::from(format!("/proc/{leader}/fd/{}", stream.index() + 1));
-    open_pipe(&usual, inode).or_else(|| {
-        let tree = crate::proc::tree(leader.cast_unsigned()).unwrap_or_default();
-        let tables =
-            tree.into_iter().filter_map(|pid| fs::read_dir(format!("/proc/{pid}/fd")).ok());
-        tables.flatten().flatten().find_map(|entry| open_pipe(&entry.path(), inode))
-    })
-}
-
-fn open_pipe(path: &PathBuf, inode: u64) -> Option<OwnedFd> {
-    let is_it = |it: &Metadata| it.file_type().is_fifo() && it.ino() == inode;
-    // Opening whatever it is might wait, or do something.
-    fs::metadata(path).ok().filter(is_it)?;
-    let pipe = OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK).open(path).ok()?;
-    pipe.metadata().ok().filter(is_it)?;
-    Some(pipe.into())
 }

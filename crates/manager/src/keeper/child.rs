@@ -49,6 +49,8 @@ pub(super) struct Child {
     control: Option<UnixStream>,
     leader: Leader,
     outputs: [Option<OwnedFd>; 2],
+    /// Whether somebody of an adopted tree may have pipes that are not read.
+    lacks_outputs: bool,
     /// Pipes at their end, until nobody waits for them any more: see [`take_closing`](Self::take_closing).
     closing: Vec<OwnedFd>,
     is_paused: bool,
@@ -95,6 +97,7 @@ impl Child {
             control: Some(started.control),
             leader: Leader::Unreaped(pid),
             outputs: started.outputs.map(Some),
+            lacks_outputs: false,
             closing: Vec::new(),
             is_paused: false,
             log: Some(log),
@@ -130,6 +133,7 @@ impl Child {
             spawn_id: 0,
             control: None,
             leader,
+            lacks_outputs: outputs.iter().any(Option::is_none),
             outputs,
             closing: Vec::new(),
             is_paused: false,
@@ -186,6 +190,30 @@ impl Child {
     pub(super) fn outputs(&self) -> impl Iterator<Item = (Stream, &OwnedFd)> {
         let both = Stream::ALL.into_iter().zip(&self.outputs);
         both.filter_map(|(stream, output)| Some((stream, output.as_ref()?)))
+    }
+
+    /// Whether some of its pipes were not to be had from its leader.
+    pub(super) fn lacks_outputs(&self) -> bool {
+        self.lacks_outputs
+    }
+
+    /// Whether its pipes are not read just now.
+    pub(super) fn is_paused(&self) -> bool {
+        self.is_paused
+    }
+
+    /// Takes pipes in the place of those that it lacks; tells which.
+    pub(super) fn give_outputs(&mut self, found: [Option<OwnedFd>; 2]) -> Vec<Stream> {
+        self.lacks_outputs = false;
+        let mut given = Vec::new();
+        for (stream, pipe) in Stream::ALL.into_iter().zip(found) {
+            let output = &mut self.outputs[stream.index()];
+            if output.is_none() && pipe.is_some() {
+                *output = pipe;
+                given.push(stream);
+            }
+        }
+        given
     }
 
     /// What its log has still to be told of output that was dropped.

@@ -15,6 +15,7 @@ mod exec;
 pub(crate) mod handed;
 mod link;
 mod log;
+mod pipes;
 pub mod protocol;
 mod requests;
 mod reserve;

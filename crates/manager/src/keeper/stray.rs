@@ -28,7 +28,7 @@ const RECHECK_MS: u64 = 20;
 /// One process of such a tree.
 #[derive(Debug)]
 pub(super) struct Stray {
-    pid: i32,
+    pub(super) pid: i32,
     pidfd: OwnedFd,
 }
 
@@ -38,6 +38,11 @@ impl Keeper {
         for child in self.children.values_mut() {
             child.strays.retain(|stray| !has_ended(&stray.pidfd));
         }
+        self.find_strays(now);
+        self.reopen_pipes();
+    }
+
+    fn find_strays(&mut self, now: Now) {
         let is_sought = |child: &Child| {
             child.is_adopted()
                 && child.has_tree()
