@@ -122,6 +122,65 @@ fn what_may_stay_is_heard_by_the_next_keeper_too() {
 }
 
 #[test]
+fn who_cannot_be_told_from_others_is_left_alone_until_that_is_possible() {
+    let dae = Dae::start();
+    for (name, more) in [
+        ("Idle", json!({})),
+        ("Once", json!({ "enabled": false })),
+        ("Ended", json!({})),
+        ("Stopped", json!({})),
+    ] {
+        dae.install(name, &shell(IDLE, &more));
+    }
+    let [idle, once, ended, stopped] =
+        ["Idle", "Once", "Ended", "Stopped"].map(|name| pid(&dae.listed(name).unwrap()));
+    kill_both(&dae);
+    let mut next = dae.command(["keeper", "--runtime"]);
+    let mut next = next.arg(dae.home().join("run")).spawn().unwrap();
+    let descriptors = of(next.id(), "fd");
+    // Sixteen that it keeps are copies of the first.
+    let pollers = || {
+        let all = fs::read_dir(&descriptors).unwrap().flatten();
+        let is_epoll = |it: &PathBuf| it.to_string_lossy().contains("eventpoll");
+        all.filter_map(|it| fs::read_link(it.path()).ok()).filter(is_epoll).count()
+    };
+    eventually("the keeper waits", || (pollers() == 17).then_some(()));
+    // It has room for its manager, and then for nobody any more.
+    let room = fs::read_dir(&descriptors).unwrap().count() - 16 + 1;
+    limit_descriptors(next.id(), room);
+
+    dae.succeed(["up"]);
+
+    let waits = dae.eventually("Idle", |it| it["state"] == "waiting");
+    assert!(waits["note"].as_str().unwrap().contains("cannot tell"), "{waits}");
+    let rests = dae.listed("Once").unwrap();
+    assert_eq!(rests["state"], "down");
+    assert_eq!(rests["note"], format!("cannot tell whether pid {once} is it"));
+    assert_eq!(dae.ask("stop", &json!(["Stopped"])).unwrap()["daemons"][0]["state"], "down");
+    assert!([idle, once, ended, stopped].iter().all(|pid| is_running(*pid)));
+    kill(ended);
+
+    limit_descriptors(next.id(), 1024);
+
+    for (name, before) in [("Idle", idle), ("Once", once)] {
+        let after = dae.eventually(name, |it| it["state"] == "up");
+        assert_eq!(pid(&after), before);
+        stop(&dae, name);
+        assert!(!is_running(before));
+    }
+    eventually("who was stopped meanwhile ends", || (!is_running(stopped)).then_some(()));
+    dae.eventually("Stopped", |it| it["state"] == "down");
+    dae.eventually("Ended", |it| it["state"] == "up" && it["pid"] != ended);
+    dae.succeed(["down"]);
+    next.wait().unwrap();
+}
+
+fn limit_descriptors(pid: u32, most: usize) {
+    let (pid, limit) = (pid.to_string(), format!("--nofile={most}:4096"));
+    assert!(Command::new("prlimit").args(["--pid", &pid, &limit]).status().unwrap().success());
+}
+
+#[test]
 fn m_8_5_children_of_a_killed_keeper_are_adopted_as_they_are() {
     let dae = Dae::start();
     dae.install("Sample", &json!({ "program": binary("sample") }));

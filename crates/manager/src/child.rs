@@ -232,6 +232,11 @@ pub enum Event {
         /// Whether it has answered; otherwise it is `starting`.
         is_ready: bool,
     },
+    /// A process from before this manager may be it, which cannot be told just now.
+    Unverified {
+        /// The process.
+        pid: Pid,
+    },
     /// The keeper is about to spawn one that was asked for before this manager; `Spawned` or `SpawnFailed` follows.
     AdoptedEarly,
     /// It is ready, and that is verified.

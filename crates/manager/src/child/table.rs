@@ -85,6 +85,8 @@ impl Step<'_> {
 
             (Down | Failed | Pending | Waiting { .. }, Event::AdoptedEarly)                          => self.adopt_early(),
 
+            (Down | Failed | Pending | Waiting { .. }, Event::Unverified { pid })                    => self.child.note = Some(format!("cannot tell whether pid {pid} is it")),
+
             // Between spawn and ready.
             (Starting { pid: None, .. }, Event::Spawned { pid })                       => self.spawned(pid),
             (Starting { pid: None, .. }, Event::SpawnFailed { step, errno }) if is_lasting(errno) => self.rest(Then::Fail, Some(policy::spawn_note(&step, errno))),

@@ -29,7 +29,8 @@ impl Keeper {
         handed: Option<Handed>,
         now: Now,
     ) -> Result<(), Refusal> {
-        let identity = &adopt.identity;
+        let log = adopt.identity.log.clone().or_else(|| Some(adopt.log.clone()));
+        let identity = &Identity { log, ..adopt.identity.clone() };
         if !is_name(&identity.name) {
             return Err(Refusal::Unknown);
         }
@@ -46,9 +47,7 @@ impl Keeper {
                 return Ok(());
             }
             // Now it may be possible to tell.
-            let before = self.children.remove(&key);
-            self.blocked -= usize::from(before.is_some_and(|it| it.is_blocked()));
-            self.living -= 1;
+            self.drop_unverified(key);
         }
         let (kept, outputs) = match handed {
             Some(Handed { pidfd, outputs }) => (Some(pidfd), Some(outputs)),
@@ -75,7 +74,7 @@ impl Keeper {
         let log = self.log_of(&identity.name);
         let log = log.map_or_else(|| SharedLog::resume(&adopt.log, Dropped::default(), now), Ok);
         let log = log.map_err(|why| Unopened::new(&adopt.log, &why, now));
-        let mut child = Child::adopted(identity.clone(), leader, outputs, log);
+        let mut child = Child::adopted(identity.clone(), leader, outputs, log, now);
         child.is_let_go = adopt.let_go;
         self.last_key += 1;
         // What cannot be watched now is looked at whenever anything else is.
@@ -91,6 +90,38 @@ impl Keeper {
         self.owed.insert(self.last_key);
         self.look_after(self.last_key, now);
         Ok(())
+    }
+
+    fn drop_unverified(&mut self, key: u64) -> Option<Child> {
+        let child = self.children.remove(&key)?;
+        self.blocked -= usize::from(child.is_blocked());
+        self.living -= 1;
+        Some(child)
+    }
+
+    /// Looks again whether a process is the one of before: it may be shown now, or there may be descriptors now.
+    pub(super) fn verify(&mut self, key: u64, now: Now) {
+        let Some(child) = self.drop_unverified(key) else { return };
+        let Child { identity, is_let_go: let_go, .. } = child;
+        let Some(log) = identity.log.clone() else { return };
+        let name = identity.name.clone();
+        self.reserve.release();
+        // One of another boot is nobody's any more.
+        let _ = self.adopt(&Adopt { identity, log, let_go, carried: None }, None, now);
+        self.reserve.keep(&self.epoll);
+        if !let_go {
+            self.tell_verified(&name);
+        }
+    }
+
+    /// Tells of an adopted child that it is known, if it is.
+    pub(super) fn tell_verified(&mut self, name: &str) {
+        let Ok(key) = self.find(name) else { return };
+        let child = &self.children[&key];
+        if child.is_adopted() && child.state != State::Unverified {
+            let report = Report::Verified(child.listed());
+            self.tell(&report);
+        }
     }
 
     /// Somebody of an adopted tree has ended: its leader, or who was left of it.

@@ -34,6 +34,10 @@ const REST_BYTES: usize = 64 << 10;
 /// it lasts one to two; a pipe of 1 MiB does not fill in that time.
 const REST_MS: u64 = 2;
 
+/// How soon it is looked again at a process that could not be told from others: nothing says that there is a
+/// descriptor to see it by, or leave to.
+const VERIFY_MS: u64 = 500;
+
 /// A child from its spawn until it is forgotten.
 #[derive(Debug)]
 pub(super) struct Child {
@@ -64,6 +68,8 @@ pub(super) struct Child {
     is_log_complete: bool,
     tree_empty_at_ms: Option<u64>,
     is_adopted: bool,
+    /// When it is tried again to tell whether it is the process of before.
+    verify_at_ms: Option<u64>,
     /// Who is left of an adopted tree without its leader.
     pub(super) strays: Vec<Stray>,
     /// Who else may be.
@@ -108,6 +114,7 @@ impl Child {
             is_log_complete: false,
             tree_empty_at_ms: None,
             is_adopted: false,
+            verify_at_ms: None,
             strays: Vec::new(),
             doubt: None,
         }
@@ -119,8 +126,10 @@ impl Child {
         leader: Leader,
         outputs: [Option<OwnedFd>; 2],
         log: Result<SharedLog, Unopened>,
+        now: Now,
     ) -> Self {
         let is_verified = matches!(leader, Leader::Adopted(_));
+        let is_known = !matches!(leader, Leader::Unverified(_));
         let (log, unopened) = match log {
             Ok(log) => (Some(log), None),
             Err(unopened) => (None, Some(unopened)),
@@ -145,6 +154,7 @@ impl Child {
             is_log_complete: false,
             tree_empty_at_ms: None,
             is_adopted: true,
+            verify_at_ms: (!is_known).then_some(now.steady_ms + VERIFY_MS),
             strays: Vec::new(),
             doubt: None,
         }
@@ -153,6 +163,11 @@ impl Child {
     /// Whether its parent was a keeper that is gone, so that what it leaves behind does not come to this one.
     pub(super) fn is_adopted(&self) -> bool {
         self.is_adopted
+    }
+
+    /// Whether it is to be looked again at who it is.
+    pub(super) fn is_to_be_verified(&self, now: Now) -> bool {
+        self.verify_at_ms.is_some_and(|at| at <= now.steady_ms)
     }
 
     /// Whether there is somebody to sweep away, or may be. Of an adopted tree without leader all are known.
@@ -408,7 +423,13 @@ impl Child {
     pub(super) fn due_at_ms(&self) -> Option<u64> {
         let retry = self.log.as_ref().and_then(SharedLog::retry_at_ms);
         let open = self.unopened.as_ref().map(Unopened::retry_at_ms);
-        retry.into_iter().chain(open).chain(self.rests_until_ms).chain(self.drained_at_ms()).min()
+        retry
+            .into_iter()
+            .chain(open)
+            .chain(self.verify_at_ms)
+            .chain(self.rests_until_ms)
+            .chain(self.drained_at_ms())
+            .min()
     }
 
     fn drained_at_ms(&self) -> Option<u64> {

@@ -178,6 +178,9 @@ pub enum Report {
         /// The pid that the leader had.
         pid: i32,
     },
+    /// A child that was adopted unverified is now known to be the process of before, or to have ended; also
+    /// told to whoever would spawn another of its name.
+    Verified(Listed),
     /// All children that are not forgotten.
     Children(Vec<Listed>),
     /// The request was not carried out.
@@ -225,7 +228,7 @@ pub enum State {
         errno: i32,
     },
     /// Adopted without proof that the process with its pid is it. Nothing of it is signalled, and the
-    /// name is not used, until that process has ended.
+    /// name is not used, until that process has ended or it is told: see [`Report::Verified`].
     Unverified,
     /// Its leader is dead.
     Exited {

@@ -69,6 +69,8 @@ impl Keeper {
             let errno = source.raw_os_error().unwrap_or(libc::EINVAL);
             let name = order.name.clone();
             self.tell(&Report::SpawnFailed { id: order.id, name, step, errno });
+            // Perhaps it was verified while this was asked for.
+            self.tell_verified(&order.name);
         }
     }
 

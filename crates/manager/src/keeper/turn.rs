@@ -389,6 +389,10 @@ impl Keeper {
 
     fn tend(&mut self, now: Now) {
         for key in std::mem::take(&mut self.due) {
+            if self.children.get(&key).is_some_and(|it| it.is_to_be_verified(now)) {
+                self.verify(key, now);
+                continue;
+            }
             let name = self.children.get(&key).filter(|it| it.wants_log(now));
             let other = name.and_then(|it| self.log_of(&it.identity.name));
             let Some(child) = self.children.get_mut(&key) else { continue };

@@ -294,6 +294,7 @@ impl Manager {
                 }
             }
             Report::Empty { name, pid } => self.emptied(&name, pid),
+            Report::Verified(child) => self.verified(&child),
             Report::Refused { request, name, reason } => {
                 tracing::debug!(request, name, ?reason, "the keeper refused");
             }
@@ -307,6 +308,7 @@ impl Manager {
         let pid = identity.pid as u32;
         if let Some(entry) = self.entries.get_mut(&name) {
             entry.identity = Some(identity);
+            entry.unverified = None;
         }
         self.step(&name, Event::Spawned { pid });
         let announced = self.entries.get_mut(&name).and_then(|entry| entry.announced.take());

@@ -27,12 +27,21 @@ pub(super) struct Entry {
     pub(super) spawn_failure: Option<(String, i32)>,
     /// Whether its process is one that a manager before this one has spawned.
     pub(super) is_adopted: bool,
+    /// Whether a process may be it that the keeper cannot tell from others just now.
+    pub(super) unverified: Option<Unverified>,
     /// How its leader ended last, as the keeper saw it.
     pub(super) end: Option<End>,
     /// The search for its readiness.
     pub(super) probe: Option<AbortHandle>,
     /// A port that it told before the keeper told that it runs, and who waits for the answer to that.
     pub(super) announced: Option<(u16, Answer)>,
+}
+
+/// A process that may be a daemon's, and may be a stranger.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Unverified {
+    /// Whether a stop was asked for since, which it has to obey once it is known.
+    pub(super) is_unwanted: bool,
 }
 
 /// A transition that has been.
@@ -58,6 +67,7 @@ impl Entry {
             notify: None,
             spawn_failure: None,
             is_adopted: false,
+            unverified: None,
             end: None,
             probe: None,
             announced: None,

@@ -235,6 +235,9 @@ impl Manager {
     /// Tells the child, and has the guest wait until it is so.
     fn ask(&mut self, name: &Name, event: Event, target: Target, answer: Answer) {
         let is_restart = event == Event::Restart;
+        if let Some(unverified) = self.entries.get_mut(name).and_then(|it| it.unverified.as_mut()) {
+            unverified.is_unwanted = event == Event::Stop;
+        }
         let waiter = Waiter { target, is_patient: false, answer };
         // What is so already is answered now; a restart of what is up only begins.
         if let Some(state) = self.state(name)
