@@ -241,6 +241,40 @@ fn what_may_stay_stays_is_heard_and_ends_with_its_daemon() {
 }
 
 #[test]
+fn who_is_installed_after_a_purge_has_a_log_of_its_own() {
+    let dae = Dae::start();
+    let logs = dae.home().join("state/logs/Sample");
+    let script = "setsid sh -c 'while :; do echo left; sleep 0.01; done' & exec sleep 1000";
+    let keep = json!({ "leftovers": "keep", "restart": "never" });
+    let leader = pid(&dae.install("Sample", &shell(script, &keep)));
+    let log = || fs::read_to_string(logs.join("current")).unwrap_or_default();
+    eventually("it is heard", || log().contains("left").then_some(()));
+    kill(leader);
+    dae.eventually("Sample", |it| it["state"] == "failed");
+    // So what is left is still there when the next one begins.
+    let keeper = Pid::from_raw(keeper(&dae).cast_signed());
+    signal(keeper, Signal::SIGSTOP).unwrap();
+    dae.ask("uninstall", &json!(["Sample", { "purge": true }])).unwrap();
+    assert!(!logs.exists());
+    thread::scope(|scope| {
+        scope.spawn(|| dae.install("Sample", &shell("echo new; exec sleep 1000", &json!({}))));
+        dae.eventually("Sample", |it| it["state"] == "starting");
+        signal(keeper, Signal::SIGCONT).unwrap();
+    });
+    eventually("it is heard", || log().contains("new").then_some(()));
+    let purged = dae.home().join("state/purged");
+    let is_empty = || fs::read_dir(&purged).is_ok_and(|mut it| it.next().is_none());
+    eventually("all is removed", || is_empty().then_some(()));
+
+    // What a manager that was killed did not come to, the next one does.
+    fs::create_dir(purged.join("Sample-1")).unwrap();
+    fs::write(purged.join("Sample-1/current"), "left").unwrap();
+    dae.kill_manager();
+    dae.succeed(["up"]);
+    eventually("all is removed", || is_empty().then_some(()));
+}
+
+#[test]
 fn down_takes_the_time_it_is_given_and_no_more() {
     let dae = Dae::start();
     let stubborn = dae.install("Stubborn", &shell(STUBBORN, &json!({ "grace": "1h" })));

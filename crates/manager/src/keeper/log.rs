@@ -199,6 +199,11 @@ impl Log {
         self.dropped
     }
 
+    /// Whether it is still where it was opened.
+    pub(super) fn is_in_place(&self) -> bool {
+        self.files.is_current(&self.data)
+    }
+
     /// What is still to be told of what was dropped.
     pub(super) fn owed(&self) -> &Dropped {
         &self.dropped

@@ -105,6 +105,7 @@ impl Keeper {
     /// could not be told.
     fn open_log(&mut self, order: &Spawn, last: Option<u64>, now: Now) -> io::Result<SharedLog> {
         if let Some(log) = self.log_of(&order.name) {
+            log.restore(&order.log, now)?;
             return Ok(log);
         }
         let last = last.and_then(|key| self.children.get_mut(&key));

@@ -11,6 +11,7 @@ mod entry;
 mod foreign;
 mod listing;
 mod plan;
+mod purge;
 mod readiness;
 mod reconcile;
 mod request;
@@ -189,6 +190,7 @@ impl Manager {
     /// Starts what is enabled, and what the keeper still holds goes on.
     pub fn begin(&mut self, start_enabled: bool) {
         self.note("the manager has started", None);
+        self.remove_purged();
         if let Some(problem) = listing::recovered(&self.registry) {
             self.note(&format!("the registry was broken: {problem}"), None);
         }

@@ -1,4 +1,4 @@
-use std::{collections::BTreeSet, fs, sync::Arc};
+use std::{collections::BTreeSet, sync::Arc};
 
 use common_tcp::Failure;
 use serde_json::{Map, Value, json, value::to_raw_value};
@@ -262,16 +262,6 @@ impl Manager {
             self.purged.insert(name.clone());
         }
         self.step(name, Event::Remove);
-    }
-
-    /// Removes what a daemon has left: its logs.
-    pub(super) fn purge(&mut self, name: &Name) {
-        let logs = self.paths.daemon_logs(name);
-        if let Err(error) = fs::remove_dir_all(&logs)
-            && error.kind() != std::io::ErrorKind::NotFound
-        {
-            tracing::warn!(%error, logs = %logs.display(), "cannot remove logs");
-        }
     }
 
     fn enable(&mut self, name: &Name, enabled: bool, now: bool, answer: Answer) {
