@@ -467,6 +467,31 @@ fn m_8_6_a_stranger_with_the_same_pid_is_neither_signalled_nor_adopted() {
 }
 
 #[test]
+fn a_copy_of_a_home_leaves_the_processes_of_the_original_alone() {
+    let dae = Dae::start();
+    let before = pid(&dae.install("Idle", &shell(IDLE, &json!({}))));
+    let once = pid(&dae.install("Once", &shell(IDLE, &json!({ "enabled": false }))));
+    let copy = Dae::at_rest();
+    let all = dae.home().join(".");
+    assert!(Command::new("cp").arg("-a").arg(all).arg(copy.home()).status().unwrap().success());
+
+    copy.succeed(["up"]);
+
+    let after = copy.eventually("Idle", |it| it["state"] == "up");
+    assert_ne!(pid(&after), before);
+    assert_eq!(copy.listed("Once").unwrap()["state"], "down");
+    copy.succeed(["down"]);
+    for (name, pid) in [("Idle", before), ("Once", once)] {
+        assert!(is_running(pid));
+        assert_eq!(dae.listed(name).unwrap()["pid"], pid);
+    }
+    // The original knows them still.
+    kill_both(&dae);
+    dae.succeed(["up"]);
+    assert_eq!(pid(&dae.eventually("Idle", |it| it["state"] == "up")), before);
+}
+
+#[test]
 fn m_8_7_after_another_boot_nothing_is_adopted_and_nobody_signalled() {
     let dae = Dae::start();
     dae.install("Idle", &shell(IDLE, &json!({})));
