@@ -66,6 +66,7 @@ impl Keeper {
 
     fn spawn(&mut self, order: &Spawn, now: Now) {
         if let Err(SpawnError { step, source }) = self.try_spawn(order, now) {
+            (self.is_untidy, self.is_check_wanted) = (true, true);
             let errno = source.raw_os_error().unwrap_or(libc::EINVAL);
             let name = order.name.clone();
             self.tell(&Report::SpawnFailed { id: order.id, name, step, errno });

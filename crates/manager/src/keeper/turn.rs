@@ -1,6 +1,6 @@
 //! The keeper's one loop: waits, reads, reaps, and does what is due.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixListener;
@@ -25,6 +25,7 @@ use super::sources::{self, Source};
 use super::stray::Doubt;
 use super::tree::{self, Children, DOUBT_MS, Orphans};
 use super::{KeeperError, runtime, syscall};
+use crate::cgroup::Cgroup;
 
 /// How much is read of one pipe in a turn: a loud child keeps the output of others waiting for no
 /// longer than writing this takes.
@@ -40,6 +41,9 @@ const IDLE_MS: u64 = 60_000;
 /// How soon trees are looked at again when it could not be told whose an orphan is: no event says
 /// that an `exec` is over.
 pub(super) const RECHECK_MS: u64 = 5;
+
+/// How soon a cgroup is looked at again that cannot be watched.
+const DEAF_MS: u64 = 100;
 
 /// How many events one turn takes.
 const EVENTS: usize = 256;
@@ -59,6 +63,8 @@ pub(super) struct Keeper {
     pub(super) orphans: Orphans,
     pub(super) archivist: Archivist,
     pub(super) cgroups: Option<Cgroups>,
+    /// Whether a spawn has failed that may have left a cgroup behind.
+    pub(super) is_untidy: bool,
     pub(super) last_key: u64,
     /// Whose descriptors the manager is to hold and has not been sent.
     pub(super) owed: BTreeSet<u64>,
@@ -108,6 +114,7 @@ impl Keeper {
             children: Children::new(),
             orphans: Orphans::default(),
             archivist: Archivist::default(),
+            is_untidy: false,
             last_key: 0,
             owed: BTreeSet::new(),
             due: BTreeSet::new(),
@@ -303,6 +310,11 @@ impl Keeper {
         let killed = |(_, child): &(&u64, &Child)| child.is_swept() && !self.is_dying(child);
         let keys: BTreeSet<u64> =
             self.children.iter().filter(killed).map(|(key, _)| *key).collect();
+        self.tidy_cgroups();
+        if self.cgroups.as_ref().is_some_and(Cgroups::take_deaf) {
+            let at = now.steady_ms + DEAF_MS;
+            self.recheck_at_ms = Some(self.recheck_at_ms.map_or(at, |it| it.min(at)));
+        }
         if keys.is_empty() {
             return;
         }
@@ -322,13 +334,18 @@ impl Keeper {
     /// Whether somebody is in the child's cgroup; who is told so hears when that is over.
     pub(super) fn is_populated(&self, child: &Child) -> bool {
         let Some(cgroup) = &child.identity.cgroup else { return false };
-        if !cgroup.is_populated() {
-            return false;
+        match &self.cgroups {
+            Some(cgroups) => cgroups.is_populated(cgroup),
+            None => cgroup.is_populated(),
         }
-        if let Some(cgroups) = &self.cgroups {
-            cgroups.watch(cgroup);
-        }
-        cgroup.is_populated()
+    }
+
+    /// Removes the cgroups of spawns that have failed, once nobody is in them.
+    fn tidy_cgroups(&mut self) {
+        let Some(cgroups) = self.cgroups.as_ref().filter(|_| self.is_untidy) else { return };
+        let owned = self.children.values().filter_map(|child| child.identity.cgroup.as_ref());
+        let owned: HashSet<&Path> = owned.map(Cgroup::path).collect();
+        self.is_untidy = !cgroups.tidy(|path| owned.contains(path));
     }
 
     fn check_trees(&mut self, now: Now) {
@@ -418,7 +435,7 @@ impl Keeper {
     fn emptied(&mut self, key: u64) {
         self.living -= 1;
         if let Some(cgroups) = self.cgroups.as_ref().filter(|_| self.living == 0) {
-            cgroups.tidy();
+            cgroups.tidy(|_| false);
         }
         let child = &self.children[&key];
         if child.is_let_go {
