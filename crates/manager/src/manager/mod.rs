@@ -28,9 +28,10 @@ use std::{
     sync::Arc,
 };
 
+use common_tcp::Failure;
 use tokio::{
     sync::mpsc,
-    task::JoinSet,
+    task::{JoinError, JoinSet},
     time::{Instant, interval_at},
 };
 
@@ -226,7 +227,7 @@ impl Manager {
                 (name, timer) = self.timers.elapsed() => self.elapsed(&name, timer),
                 _ = scan.tick() => self.look(None),
                 () = ending::patience_ends(self.ending.as_ref()) => self.hurry(),
-                Some(_) = self.tasks.join_next() => {}
+                Some(joined) = self.tasks.join_next() => self.joined(joined),
             }
         }
         self.end().await;
@@ -319,11 +320,20 @@ impl Manager {
         let ours = self.own_pids();
         if let Some(look) = self.foreigners.look(answer, ours) {
             let mailbox = self.mailbox.clone();
-            self.tasks.spawn(async move {
+            let task = self.tasks.spawn(async move {
                 let looked = look.run().await;
                 // Without a manager nobody wants to know.
                 drop(mailbox.send(Event::Scanned(looked)).await);
             });
+            self.foreigners.looks(task.id());
+        }
+    }
+
+    /// A task is over. One that panicked has said so on stderr, and owes somebody an answer.
+    fn joined(&mut self, joined: Result<(), JoinError>) {
+        let Some(error) = joined.err().filter(JoinError::is_panic) else { return };
+        for answer in self.foreigners.panicked(error.id()) {
+            answer.send(Err(Failure::internal("a look for foreign daemons has panicked")));
         }
     }
 
