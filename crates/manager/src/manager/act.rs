@@ -1,4 +1,4 @@
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use common_tcp::Failure;
 use serde_json::{Map, Value, json};
@@ -22,6 +22,10 @@ use crate::{
     order::Link,
     scan::{self, Belonging},
 };
+
+/// How soon the kernel is asked again about a daemon that said that it listens, and did not: that takes a look
+/// at all its processes, and it could say so without end.
+const AGAIN: Duration = Duration::from_millis(100);
 
 impl Manager {
     /// Takes a daemon one step further and performs what its table says.
@@ -117,6 +121,7 @@ impl Manager {
         entry.is_adopted = false;
         entry.spawn_failure = None;
         entry.announced = None;
+        entry.denied = None;
         entry.end.iter_mut().for_each(End::retire);
         let told = planned.and_then(|spawn| {
             entry.notify = notify.transpose()?;
@@ -344,6 +349,19 @@ impl Manager {
     }
 
     fn check_ready(&mut self, name: &Name, pid: u32, port: u16) -> Result<Value, Failure> {
+        let name = name.clone();
+        if self.entries.get(&name).and_then(|it| it.denied).is_some_and(|at| at.elapsed() < AGAIN) {
+            let message = format!("`{name}` was just looked at and did not listen where it said");
+            return Err(listing::about("busy", &name, message).with("hint", "say it again soon"));
+        }
+        let ready = self.look_whether_ready(&name, pid, port);
+        if let Some(entry) = self.entries.get_mut(&name) {
+            entry.denied = ready.is_err().then(Instant::now);
+        }
+        ready
+    }
+
+    fn look_whether_ready(&mut self, name: &Name, pid: u32, port: u16) -> Result<Value, Failure> {
         let name = name.clone();
         let tree = crate::proc::tree(pid)?;
         match scan::belongs_to(port, &tree)? {

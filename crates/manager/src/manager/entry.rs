@@ -1,6 +1,6 @@
 use std::collections::VecDeque;
 
-use tokio::{net::UnixDatagram, task::AbortHandle};
+use tokio::{net::UnixDatagram, task::AbortHandle, time::Instant};
 
 use super::{ended::End, request::Answer};
 use crate::{
@@ -33,6 +33,8 @@ pub(super) struct Entry {
     pub(super) end: Option<End>,
     /// The search for its readiness.
     pub(super) probe: Option<AbortHandle>,
+    /// When it was found last not to listen where it said; until it is up.
+    pub(super) denied: Option<Instant>,
     /// A port that it told before the keeper told that it runs, and who waits for the answer to that.
     pub(super) announced: Option<(u16, Answer)>,
 }
@@ -70,6 +72,7 @@ impl Entry {
             unverified: None,
             end: None,
             probe: None,
+            denied: None,
             announced: None,
         }
     }
