@@ -49,6 +49,8 @@ pub(super) struct Child {
     pub(super) sweeps_left: u8,
     /// Whether it has let go of its name: its leader is dead, and what is left of it may stay.
     pub(super) is_let_go: bool,
+    /// Whether a manager has told it to end for good.
+    pub(super) is_stopping: bool,
     spawn_id: u64,
     control: Option<UnixStream>,
     leader: Leader,
@@ -99,6 +101,7 @@ impl Child {
             state: State::Starting,
             sweeps_left: 0,
             is_let_go: false,
+            is_stopping: false,
             spawn_id,
             control: Some(started.control),
             leader: Leader::Unreaped(pid),
@@ -139,6 +142,7 @@ impl Child {
             state: if is_verified { State::Running } else { State::Unverified },
             sweeps_left: 0,
             is_let_go: false,
+            is_stopping: false,
             spawn_id: 0,
             control: None,
             leader,
@@ -265,6 +269,7 @@ impl Child {
             state: self.state.clone(),
             empty: self.is_empty(),
             let_go: self.is_let_go,
+            stopping: self.is_stopping,
         }
     }
 

@@ -31,6 +31,14 @@ pub enum Request {
         /// To whom of the tree.
         scope: Scope,
     },
+    /// Keeps in mind whether a child is meant to end and not to come again, for a manager that did not ask for
+    /// it. Never answered; one that is not there needs none.
+    Intend {
+        /// Whose child.
+        name: String,
+        /// Whether it is.
+        stop: bool,
+    },
     /// Ends the whole tree by SIGKILL. `empty` tells when that is done. Where no child has the name,
     /// what was let go of it is ended, and nothing told.
     Kill {
@@ -210,6 +218,9 @@ pub struct Listed {
     /// Whether it is only what was left behind, and its name free for another.
     #[serde(default)]
     pub let_go: bool,
+    /// Whether a manager has told it to end, and did not want it to come again.
+    #[serde(default)]
+    pub stopping: bool,
 }
 
 /// How far a child came.

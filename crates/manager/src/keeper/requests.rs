@@ -50,6 +50,7 @@ impl Keeper {
             Request::Signal { name, signal, scope } => {
                 ("signal", Some(name), self.signal(name, *signal, *scope))
             }
+            Request::Intend { name, stop } => return self.intend(name, *stop),
             Request::Kill { name } => ("kill", Some(name), self.kill(name)),
             Request::Forget { name } => ("forget", Some(name), self.forget(name)),
             Request::Rotate { name } => ("rotate", Some(name), self.rotate(name, now)),
@@ -141,6 +142,14 @@ impl Keeper {
             Scope::Group => tree::signal_group(child, signal),
         };
         sent.map_err(|_| Refusal::Gone)
+    }
+
+    fn intend(&mut self, name: &str, stop: bool) {
+        if let Ok(key) = self.find(name)
+            && let Some(child) = self.children.get_mut(&key)
+        {
+            child.is_stopping = stop;
+        }
     }
 
     fn kill(&mut self, name: &str) -> Result<(), Refusal> {

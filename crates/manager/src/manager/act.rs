@@ -13,7 +13,7 @@ use super::{
     waiters::Waiter,
 };
 use crate::{
-    child::{Action, Event, Phase, State},
+    child::{Action, Event, Phase, State, Then},
     definition::Ready,
     events::{Kind, What},
     identity::Identity,
@@ -37,6 +37,23 @@ impl Manager {
         let actions = entry.child.on(event, Instant::now(), random());
         for action in actions {
             self.act(&name, action);
+        }
+        self.intend(&name);
+    }
+
+    /// Tells the keeper of a stop that a manager after this one has to see through. When all are stopped that is
+    /// this manager's end, and not for the next one.
+    fn intend(&mut self, name: &Name) {
+        let is_ending = self.ending.is_some();
+        let Some(entry) = self.entries.get_mut(name) else { return };
+        let stop = matches!(
+            entry.child.state(),
+            State::Stopping { pid: Some(_), then: Then::Down | Then::Gone, .. }
+        );
+        let is_known = std::mem::replace(&mut entry.is_intended, stop);
+        let is_wanted = if stop { !is_ending } else { entry.child.state().pid().is_some() };
+        if is_known != stop && is_wanted {
+            self.keeper.intend(name.as_str(), stop);
         }
     }
 

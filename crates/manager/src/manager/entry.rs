@@ -29,6 +29,8 @@ pub(super) struct Entry {
     pub(super) is_adopted: bool,
     /// Whether a process may be it that the keeper cannot tell from others just now.
     pub(super) unverified: Option<Unverified>,
+    /// Whether the keeper knows that it is being stopped for good.
+    pub(super) is_intended: bool,
     /// How its leader ended last, as the keeper saw it.
     pub(super) end: Option<End>,
     /// The search for its readiness.
@@ -70,6 +72,7 @@ impl Entry {
             spawn_failure: None,
             is_adopted: false,
             unverified: None,
+            is_intended: false,
             end: None,
             probe: None,
             denied: None,

@@ -162,6 +162,9 @@ impl Manager {
 
     /// One that is being stopped: what was asked to that end may be lost.
     fn ask_again(&mut self, name: &Name) {
+        if self.entries.get(name).is_some_and(|entry| entry.is_intended) {
+            self.keeper.intend(name.as_str(), true);
+        }
         match self.state(name) {
             Some(State::Stopping { phase: Phase::Asked, .. }) => {
                 let Some(definition) = self.definition(name) else { return };
@@ -196,6 +199,10 @@ impl Manager {
         entry.is_adopted = true;
         if child.state == Kept::Starting {
             return self.step(name, Event::AdoptedEarly);
+        }
+        if child.stopping {
+            entry.is_intended = true;
+            return self.step(name, Event::AdoptedStopping { pid });
         }
         // It has told that it is ready, and will not tell again; nobody else can. And who lived for longer than
         // it was given to become ready, was.
