@@ -58,6 +58,34 @@ fn a_stop_outlives_the_manager_that_was_asked_for_it() {
 }
 
 #[test]
+fn a_manager_that_is_about_to_end_is_waited_for() {
+    const SLOW: &str = r#"
+        trap 'echo asked' TERM
+        trap 'kill $!; exit 0' USR2
+        while :; do sleep 1000 & wait; kill $!; done
+    "#;
+    let dae = Dae::start();
+    let slow = pid(&dae.install("Slow", &shell(SLOW, &json!({ "grace": "1h" }))));
+    let manager = dae.pid();
+    let mut down = dae.command(["down"]).spawn().unwrap();
+    dae.eventually("Slow", |it| it["state"] == "stopping");
+    let mut up = dae.command(["--json", "up"]);
+    let up = up.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    // Until it has ended the one before is not killed.
+    eventually("up watches the manager", || {
+        let fds = fs::read_dir(of(up.id(), "fd")).ok()?.flatten();
+        let links = fds.filter_map(|it| fs::read_link(it.path()).ok());
+        links.map(|it| it.display().to_string()).find(|it| it.contains("pidfd"))
+    });
+    tell(slow, Signal::SIGUSR2);
+    assert!(down.wait().unwrap().success());
+    let output = up.wait_with_output().unwrap();
+    assert!(output.status.success(), "{output:?}");
+    assert_ne!(dae.pid(), manager);
+    dae.eventually("Slow", |it| it["state"] == "up");
+}
+
+#[test]
 fn a_killed_daemon_comes_back_with_a_new_pid() {
     let dae = Dae::start();
     let first = dae.install("Sample", &json!({ "program": binary("sample") }));
