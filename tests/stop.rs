@@ -4,7 +4,7 @@ use std::{
     env, fs,
     os::unix::process::CommandExt,
     path::{Path, PathBuf},
-    process::{Child, Stdio},
+    process::{Child, Command, Stdio},
     thread,
     time::Duration,
 };
@@ -17,8 +17,8 @@ use serde_json::{Value, json};
 use tokio::time::Instant;
 
 use crate::harness::{
-    Dae, PATIENCE, binary, environment, eventually, is_running, kill, of, pid, processes, shell,
-    status,
+    Dae, PATIENCE, SmallDisk, binary, environment, eventually, is_running, kill, of, pid,
+    processes, shell, status,
 };
 
 /// A child that does nothing.
@@ -208,6 +208,39 @@ fn cgroups_can_be_turned_off_and_doctor_tells() {
         assert_eq!(told.contains("nothing escapes"), has_cgroup(pid(&sample)), "{told}");
         assert!(!is_off || !has_cgroup(pid(&sample)));
     }
+}
+
+#[test]
+fn doctor_tells_of_a_keeper_that_cannot_do_its_work() {
+    let dae = Dae::start();
+    let said = || {
+        let output = dae.run(["doctor"]);
+        (output.status.success(), String::from_utf8(output.stdout).unwrap())
+    };
+    let (is_well, told) = said();
+    assert!(is_well && told.contains("ok    keeper"), "{told}");
+
+    let keeper = keeper(&dae);
+    let limit = |most: u32| {
+        let mut prlimit = Command::new("prlimit");
+        prlimit.args(["--pid", &keeper.to_string(), &format!("--nofile={most}:4096")]);
+        assert!(prlimit.status().unwrap().success());
+    };
+    limit(3);
+    let (is_well, told) = said();
+    assert!(!is_well && told.contains("FAIL  keeper"), "{told}");
+    assert!(told.contains("that it may have"), "{told}");
+    limit(1024);
+
+    let logs = dae.home().join("state/logs");
+    let Some(disk) = SmallDisk::on(&logs, "64k") else { return };
+    disk.fill();
+    let (is_well, told) = said();
+    assert!(!is_well && told.contains("no room left"), "{told}");
+    disk.make_room();
+    disk.make_read_only();
+    let (is_well, told) = said();
+    assert!(!is_well && told.contains("cannot be written"), "{told}");
 }
 
 #[test]
