@@ -75,6 +75,112 @@ fn a_keeper_that_has_only_adopted_compresses_logs_too() {
 }
 
 #[test]
+fn a_log_that_cannot_be_opened_at_an_adoption_is_tried_again() {
+    let dae = Dae::start();
+    dae.install("Counter", &shell(COUNTER, &json!({ "restart": "never" })));
+    until_logged(&dae, "Counter", |log| log.contains("line 10").then_some(()));
+    let (manager, first) = (dae.pid(), keeper(&dae).unwrap());
+    let (logs, aside) = (dae.home().join("state/logs/Counter"), dae.home().join("aside"));
+    tell(manager, Signal::SIGSTOP);
+    kill(first);
+    eventually("the keeper is dead", || (!is_running(first)).then_some(()));
+    fs::rename(&logs, &aside).unwrap();
+    fs::write(&logs, "no directory").unwrap();
+    tell(manager, Signal::SIGCONT);
+    eventually("another keeper", || keeper(&dae).filter(|pid| *pid != first));
+
+    fs::remove_file(&logs).unwrap();
+    fs::rename(&aside, &logs).unwrap();
+
+    let counted = log(&dae, "Counter").len();
+    until_logged(&dae, "Counter", |log| log.len().checked_sub(counted + 100));
+    tell(pid(&dae.listed("Counter").unwrap()), Signal::SIGUSR2);
+    dae.eventually("Counter", |it| it["note"] == "exit 37");
+    let gaps = counted_by(&dae, "Counter").windows(2).filter(|it| it[1] != it[0] + 1).count();
+    assert!(gaps <= 1, "{}", log(&dae, "Counter"));
+}
+
+#[test]
+fn what_may_stay_is_heard_by_the_next_keeper_too() {
+    const LEAVES: &str = r#"
+        setsid sh -c 'n=0; while :; do n=$((n + 1)); echo "line $n"; sleep 0.02; done' &
+        exec sleep 1000
+    "#;
+    for environment in [&[][..], &[("DAE_CGROUP", "off".as_ref())]] {
+        let dae = Dae::start_by("exec \"$0\" up", environment);
+        let keep = json!({ "leftovers": "keep", "restart": "never" });
+        let leader = pid(&dae.install("Leaves", &shell(LEAVES, &keep)));
+        until_logged(&dae, "Leaves", |log| log.contains("line 1").then_some(()));
+        kill(leader);
+        dae.eventually("Leaves", |it| it["state"] == "failed");
+
+        kill_keeper(&dae);
+
+        let counted = log(&dae, "Leaves").len();
+        until_logged(&dae, "Leaves", |log| log.len().checked_sub(counted + 100));
+    }
+}
+
+#[test]
+fn who_cannot_be_told_from_others_is_left_alone_until_that_is_possible() {
+    let dae = Dae::start();
+    for (name, more) in [
+        ("Idle", json!({})),
+        ("Once", json!({ "enabled": false })),
+        ("Ended", json!({})),
+        ("Stopped", json!({})),
+    ] {
+        dae.install(name, &shell(IDLE, &more));
+    }
+    let [idle, once, ended, stopped] =
+        ["Idle", "Once", "Ended", "Stopped"].map(|name| pid(&dae.listed(name).unwrap()));
+    kill_both(&dae);
+    let mut next = dae.command(["keeper", "--runtime"]);
+    let mut next = next.arg(dae.home().join("run")).spawn().unwrap();
+    let descriptors = of(next.id(), "fd");
+    // Sixteen that it keeps are copies of the first.
+    let pollers = || {
+        let all = fs::read_dir(&descriptors).unwrap().flatten();
+        let is_epoll = |it: &PathBuf| it.to_string_lossy().contains("eventpoll");
+        all.filter_map(|it| fs::read_link(it.path()).ok()).filter(is_epoll).count()
+    };
+    eventually("the keeper waits", || (pollers() == 17).then_some(()));
+    // It has room for its manager, and then for nobody any more.
+    let room = fs::read_dir(&descriptors).unwrap().count() - 16 + 1;
+    limit_descriptors(next.id(), room);
+
+    dae.succeed(["up"]);
+
+    let waits = dae.eventually("Idle", |it| it["state"] == "waiting");
+    assert!(waits["note"].as_str().unwrap().contains("cannot tell"), "{waits}");
+    let rests = dae.listed("Once").unwrap();
+    assert_eq!(rests["state"], "down");
+    assert_eq!(rests["note"], format!("cannot tell whether pid {once} is it"));
+    assert_eq!(dae.ask("stop", &json!(["Stopped"])).unwrap()["daemons"][0]["state"], "down");
+    assert!([idle, once, ended, stopped].iter().all(|pid| is_running(*pid)));
+    kill(ended);
+
+    limit_descriptors(next.id(), 1024);
+
+    for (name, before) in [("Idle", idle), ("Once", once)] {
+        let after = dae.eventually(name, |it| it["state"] == "up");
+        assert_eq!(pid(&after), before);
+        stop(&dae, name);
+        assert!(!is_running(before));
+    }
+    eventually("who was stopped meanwhile ends", || (!is_running(stopped)).then_some(()));
+    dae.eventually("Stopped", |it| it["state"] == "down");
+    dae.eventually("Ended", |it| it["state"] == "up" && it["pid"] != ended);
+    dae.succeed(["down"]);
+    next.wait().unwrap();
+}
+
+fn limit_descriptors(pid: u32, most: usize) {
+    let (pid, limit) = (pid.to_string(), format!("--nofile={most}:4096"));
+    assert!(Command::new("prlimit").args(["--pid", &pid, &limit]).status().unwrap().success());
+}
+
+#[test]
 fn m_8_5_children_of_a_killed_keeper_are_adopted_as_they_are() {
     let dae = Dae::start();
     dae.install("Sample", &json!({ "program": binary("sample") }));
@@ -358,6 +464,31 @@ fn m_8_6_a_stranger_with_the_same_pid_is_neither_signalled_nor_adopted() {
     assert_ne!(number("now "), number("was "), "{said}");
     assert!(said.contains("sleep 999 "), "the pid was not forced: {said}");
     assert_eq!(said.matches("S (sleeping)").count(), 2, "{said}{errors}");
+}
+
+#[test]
+fn a_copy_of_a_home_leaves_the_processes_of_the_original_alone() {
+    let dae = Dae::start();
+    let before = pid(&dae.install("Idle", &shell(IDLE, &json!({}))));
+    let once = pid(&dae.install("Once", &shell(IDLE, &json!({ "enabled": false }))));
+    let copy = Dae::at_rest();
+    let all = dae.home().join(".");
+    assert!(Command::new("cp").arg("-a").arg(all).arg(copy.home()).status().unwrap().success());
+
+    copy.succeed(["up"]);
+
+    let after = copy.eventually("Idle", |it| it["state"] == "up");
+    assert_ne!(pid(&after), before);
+    assert_eq!(copy.listed("Once").unwrap()["state"], "down");
+    copy.succeed(["down"]);
+    for (name, pid) in [("Idle", before), ("Once", once)] {
+        assert!(is_running(pid));
+        assert_eq!(dae.listed(name).unwrap()["pid"], pid);
+    }
+    // The original knows them still.
+    kill_both(&dae);
+    dae.succeed(["up"]);
+    assert_eq!(pid(&dae.eventually("Idle", |it| it["state"] == "up")), before);
 }
 
 #[test]

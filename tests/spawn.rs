@@ -236,6 +236,29 @@ fn m_6_3_a_stranger_on_the_port_is_refused_and_named() {
 }
 
 #[test]
+fn who_says_again_and_again_that_it_listens_is_not_looked_at_each_time() {
+    let dae = Dae::start();
+    let definition = shell(IDLE, &json!({ "ready": "dae", "start_timeout": "20s" }));
+    let mut installing = dae.unix();
+    installing.send(format!("install {}\n", json!(["Liar", definition]))).unwrap();
+    let liar = dae.eventually("Liar", |it| it["state"] == "starting" && it["pid"].is_u64());
+    let secret = environment(pid(&liar)).remove("DAE_SECRET").unwrap();
+    let stranger = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = stranger.local_addr().unwrap().port();
+    let ready = format!("ready {}\n", json!([secret, port]));
+
+    let mut guest = Netcat::tcp(dae.port());
+    guest.send(ready.repeat(200)).unwrap();
+
+    let answers: Vec<String> = (0..200).map(|_| guest.read_line().unwrap()).collect();
+    let of = |code: &str| answers.iter().filter(|it| it.contains(code)).count();
+    let (denied, busy) = (of("\"denied\""), of("\"busy\""));
+    println!("{denied} denied, {busy} busy");
+    assert_eq!(denied + busy, 200, "{answers:?}");
+    assert!(answers[0].contains("\"denied\"") && busy > denied, "{denied} denied, {busy} busy");
+}
+
+#[test]
 fn m_6_3_a_child_with_another_secret_is_never_up() {
     let dae = Dae::start();
     let more = json!({

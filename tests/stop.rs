@@ -4,7 +4,7 @@ use std::{
     env, fs,
     os::unix::process::CommandExt,
     path::{Path, PathBuf},
-    process::{Child, Stdio},
+    process::{Child, Command, Stdio},
     thread,
     time::Duration,
 };
@@ -17,8 +17,8 @@ use serde_json::{Value, json};
 use tokio::time::Instant;
 
 use crate::harness::{
-    Dae, binary, environment, eventually, is_running, kill, of, patiently, pid, processes, shell,
-    status,
+    Dae, SmallDisk, binary, environment, eventually, is_running, kill, of, patiently, pid,
+    processes, shell, status,
 };
 
 /// A child that does nothing.
@@ -72,6 +72,27 @@ fn m_9_1_what_escaped_is_gone_before_its_daemon_is_started_again() {
         assert!(!is_running(escaped));
         assert!(!data(&dae, "Sample").join("met").exists());
     }
+}
+
+#[test]
+fn who_makes_orphans_that_show_nothing_holds_up_only_himself() {
+    const MAKER: &str = r#"env -i setsid /bin/sh -c '
+        echo $$ > "$0/new"; mv "$0/new" "$0/maker"
+        while :; do (env -i sleep 0.1 &); sleep 0.01; done' "$DAE_DATA" & wait"#;
+    let dae = Dae::start_by("exec \"$0\" up", &[("DAE_CGROUP", "off".as_ref())]);
+    dae.install("Maker", &shell(MAKER, &json!({})));
+    let maker = number_in(&dae, "Maker", "maker");
+    let is_orphan = |pid: &u32| status(*pid, "PPid") == Some(keeper(&dae).to_string());
+    eventually("there are some", || {
+        (processes().iter().filter(|pid| is_orphan(pid)).count() > 5).then_some(())
+    });
+    dae.install("Other", &shell(IDLE, &json!({})));
+    for _ in 0..5 {
+        stop(&dae, "Other");
+        dae.ask("start", &json!(["Other"])).unwrap();
+    }
+    // It shows nothing of its daemon, so nobody else will.
+    kill(maker);
 }
 
 #[test]
@@ -190,6 +211,39 @@ fn cgroups_can_be_turned_off_and_doctor_tells() {
 }
 
 #[test]
+fn doctor_tells_of_a_keeper_that_cannot_do_its_work() {
+    let dae = Dae::start();
+    let said = || {
+        let output = dae.run(["doctor"]);
+        (output.status.success(), String::from_utf8(output.stdout).unwrap())
+    };
+    let (is_well, told) = said();
+    assert!(is_well && told.contains("ok    keeper"), "{told}");
+
+    let keeper = keeper(&dae);
+    let limit = |most: u32| {
+        let mut prlimit = Command::new("prlimit");
+        prlimit.args(["--pid", &keeper.to_string(), &format!("--nofile={most}:4096")]);
+        assert!(prlimit.status().unwrap().success());
+    };
+    limit(3);
+    let (is_well, told) = said();
+    assert!(!is_well && told.contains("FAIL  keeper"), "{told}");
+    assert!(told.contains("that it may have"), "{told}");
+    limit(1024);
+
+    let logs = dae.home().join("state/logs");
+    let Some(disk) = SmallDisk::on(&logs, "64k") else { return };
+    disk.fill();
+    let (is_well, told) = said();
+    assert!(!is_well && told.contains("no room left"), "{told}");
+    disk.make_room();
+    disk.make_read_only();
+    let (is_well, told) = said();
+    assert!(!is_well && told.contains("cannot be written"), "{told}");
+}
+
+#[test]
 fn what_may_stay_stays_is_heard_and_ends_with_its_daemon() {
     let script = r#"[ -e "$DAE_DATA/left" ] && exec sleep 1000
         mkfifo "$DAE_DATA/fifo"
@@ -217,6 +271,40 @@ fn what_may_stay_stays_is_heard_and_ends_with_its_daemon() {
         dae.succeed(if end == "down" { vec!["down"] } else { vec!["uninstall", "Sample"] });
         eventually("what is left has ended", || (!is_running(left)).then_some(()));
     }
+}
+
+#[test]
+fn who_is_installed_after_a_purge_has_a_log_of_its_own() {
+    let dae = Dae::start();
+    let logs = dae.home().join("state/logs/Sample");
+    let script = "setsid sh -c 'while :; do echo left; sleep 0.01; done' & exec sleep 1000";
+    let keep = json!({ "leftovers": "keep", "restart": "never" });
+    let leader = pid(&dae.install("Sample", &shell(script, &keep)));
+    let log = || fs::read_to_string(logs.join("current")).unwrap_or_default();
+    eventually("it is heard", || log().contains("left").then_some(()));
+    kill(leader);
+    dae.eventually("Sample", |it| it["state"] == "failed");
+    // So what is left is still there when the next one begins.
+    let keeper = Pid::from_raw(keeper(&dae).cast_signed());
+    signal(keeper, Signal::SIGSTOP).unwrap();
+    dae.ask("uninstall", &json!(["Sample", { "purge": true }])).unwrap();
+    assert!(!logs.exists());
+    thread::scope(|scope| {
+        scope.spawn(|| dae.install("Sample", &shell("echo new; exec sleep 1000", &json!({}))));
+        dae.eventually("Sample", |it| it["state"] == "starting");
+        signal(keeper, Signal::SIGCONT).unwrap();
+    });
+    eventually("it is heard", || log().contains("new").then_some(()));
+    let purged = dae.home().join("state/purged");
+    let is_empty = || fs::read_dir(&purged).is_ok_and(|mut it| it.next().is_none());
+    eventually("all is removed", || is_empty().then_some(()));
+
+    // What a manager that was killed did not come to, the next one does.
+    fs::create_dir(purged.join("Sample-1")).unwrap();
+    fs::write(purged.join("Sample-1/current"), "left").unwrap();
+    dae.kill_manager();
+    dae.succeed(["up"]);
+    eventually("all is removed", || is_empty().then_some(()));
 }
 
 #[test]

@@ -1,14 +1,14 @@
 //! What becomes of daemons when they, their manager or their keeper are killed, and what is left
 //! when everything was told to end.
 
-use std::{fs, path::Path};
+use std::{fs, path::Path, process::Stdio};
 
 use nix::sys::signal::Signal;
 use serde_json::json;
 
 use crate::harness::{
-    Dae, binary, environment, eventually, is_running, kill, listening_ports, pid, processes, shell,
-    tell,
+    Dae, binary, environment, eventually, is_running, kill, listening_ports, of, pid, processes,
+    shell, tell,
 };
 
 /// A child that does nothing.
@@ -20,6 +20,70 @@ const TALKER: &str = r#"
     trap 'exit 37' USR2
     while :; do sleep 1000 & wait; kill $!; done
 "#;
+
+#[test]
+fn a_stop_outlives_the_manager_that_was_asked_for_it() {
+    const STUBBORN: &str = r#"
+        trap 'echo asked' TERM
+        trap 'kill $!; exit 3' USR2
+        echo ready
+        while :; do sleep 1000 & wait; kill $!; done
+    "#;
+    let dae = Dae::start();
+    let before = pid(&dae.install("Sample", &shell(STUBBORN, &json!({ "grace": "1h" }))));
+    let log = dae.home().join("state/logs/Sample/current");
+    let says = |what: &str| {
+        eventually(what, || fs::read_to_string(&log).ok()?.contains(what).then_some(()));
+    };
+    says("ready");
+    let mut guest = dae.unix();
+    guest.send("stop [\"Sample\"]\n").unwrap();
+    says("asked");
+
+    dae.kill_manager();
+    dae.succeed(["up"]);
+
+    let stopping = dae.listed("Sample").unwrap();
+    assert_eq!((&stopping["state"], pid(&stopping)), (&json!("stopping"), before), "{stopping}");
+    dae.kill_manager();
+    tell(before, Signal::SIGUSR2);
+    eventually("it has ended", || (!is_running(before)).then_some(()));
+    dae.succeed(["up"]);
+    dae.eventually("Sample", |it| it["state"] == "down");
+    // Who is started again is meant to run again.
+    let again = pid(&dae.ask("start", &json!(["Sample"])).unwrap()["daemons"][0]);
+    dae.kill_manager();
+    dae.succeed(["up"]);
+    assert_eq!(pid(&dae.eventually("Sample", |it| it["state"] == "up")), again);
+}
+
+#[test]
+fn a_manager_that_is_about_to_end_is_waited_for() {
+    const SLOW: &str = r#"
+        trap 'echo asked' TERM
+        trap 'kill $!; exit 0' USR2
+        while :; do sleep 1000 & wait; kill $!; done
+    "#;
+    let dae = Dae::start();
+    let slow = pid(&dae.install("Slow", &shell(SLOW, &json!({ "grace": "1h" }))));
+    let manager = dae.pid();
+    let mut down = dae.command(["down"]).spawn().unwrap();
+    dae.eventually("Slow", |it| it["state"] == "stopping");
+    let mut up = dae.command(["--json", "up"]);
+    let up = up.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    // Until it has ended the one before is not killed.
+    eventually("up watches the manager", || {
+        let fds = fs::read_dir(of(up.id(), "fd")).ok()?.flatten();
+        let links = fds.filter_map(|it| fs::read_link(it.path()).ok());
+        links.map(|it| it.display().to_string()).find(|it| it.contains("pidfd"))
+    });
+    tell(slow, Signal::SIGUSR2);
+    assert!(down.wait().unwrap().success());
+    let output = up.wait_with_output().unwrap();
+    assert!(output.status.success(), "{output:?}");
+    assert_ne!(dae.pid(), manager);
+    dae.eventually("Slow", |it| it["state"] == "up");
+}
 
 #[test]
 fn a_killed_daemon_comes_back_with_a_new_pid() {

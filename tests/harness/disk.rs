@@ -42,6 +42,13 @@ impl SmallDisk {
         fs::remove_file(self.filler()).unwrap();
     }
 
+    /// Lets nobody write to it any more.
+    pub(crate) fn make_read_only(&self) {
+        let none = None::<&str>;
+        let flags = MsFlags::MS_REMOUNT | MsFlags::MS_RDONLY;
+        mount(none, &self.0, none, flags, none).unwrap();
+    }
+
     fn filler(&self) -> PathBuf {
         self.0.join("filler")
     }

@@ -66,16 +66,12 @@ const fn outcome(state: &'static str, note: &'static str, is_same: Option<bool>)
     Outcome { state, note, is_same }
 }
 
-/// What becomes of a daemon. A manager that was killed has forgotten that it was stopping one: whoever asked
-/// for that got no answer.
+/// What becomes of a daemon. A stop outlives the manager that was asked for it.
 #[rustfmt::skip] // one line a case
-pub(super) fn expected(fault: Fault, moment: Moment, is_stop_forgotten: bool) -> Outcome {
+pub(super) fn expected(fault: Fault, moment: Moment) -> Outcome {
     let ends = matches!(fault, Sigkill | Sigsegv | Exit0 | Exit1 | Escapee);
     match (moment, fault) {
-        (Stopping, _) if !is_stop_forgotten           => outcome("down", "", None),
-        (Stopping, Slow)                              => outcome("starting", "", Some(true)),
-        (Stopping, Port)                              => outcome("up", "", Some(false)),
-        (Stopping, Name)                              => outcome("up", "", Some(true)),
+        (Stopping, _)                                 => outcome("down", "", None),
         (_, Missing)                                  => outcome("failed", "cannot run the program", None),
         (_, Slow)                                     => outcome("waiting", "did not listen within", None),
         (_, Port)                                     => outcome("waiting", "exit 1", None),
@@ -83,7 +79,7 @@ pub(super) fn expected(fault: Fault, moment: Moment, is_stop_forgotten: bool) ->
         (Waiting, _) if ends                          => outcome("waiting", "", None),
         (_, _) if ends                                => outcome("up", "", Some(false)),
         (Starting, _)                                 => outcome("starting", "", Some(true)),
-        (Up | Stopping, _)                            => outcome("up", "", Some(true)),
+        (Up, _)                                       => outcome("up", "", Some(true)),
         (Waiting, _)                                  => outcome("up", "", Some(false)),
     }
 }

@@ -236,10 +236,10 @@ impl Cell {
 
     /// What is wrong with what has become of it.
     fn judge(&self, dae: &Dae, environment: Environment, start: Instant) -> Option<String> {
-        let is_forgotten = environment == Environment::ManagerKilled;
-        let mut outcome = expected(self.fault, self.moment, is_forgotten);
+        let is_killed = environment == Environment::ManagerKilled;
+        let mut outcome = expected(self.fault, self.moment);
         // Its grace was over before the manager was killed: the next one starts it anew.
-        if is_forgotten && self.moment == Moment::Stopping && !self.dir.join("struck").exists() {
+        if is_killed && self.moment == Moment::Stopping && !self.dir.join("struck").exists() {
             outcome = Outcome { note: "", is_same: Some(false), ..outcome };
             outcome.state = if self.fault == Fault::Slow { "starting" } else { "up" };
         }

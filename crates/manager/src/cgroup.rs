@@ -61,6 +61,12 @@ impl Cgroup {
         }
     }
 
+    /// Those in it, but not below.
+    pub fn processes(&self) -> Vec<i32> {
+        let all = fs::read_to_string(self.path.join("cgroup.procs")).unwrap_or_default();
+        all.lines().filter_map(|pid| pid.parse().ok()).collect()
+    }
+
     /// Kills all in it and below, with those that are just being born.
     ///
     /// # Errors

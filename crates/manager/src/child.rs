@@ -232,6 +232,16 @@ pub enum Event {
         /// Whether it has answered; otherwise it is `starting`.
         is_ready: bool,
     },
+    /// As `Adopted`; the manager before has told it to end, and it was not to come again.
+    AdoptedStopping {
+        /// The leader.
+        pid: Pid,
+    },
+    /// A process from before this manager may be it, which cannot be told just now.
+    Unverified {
+        /// The process.
+        pid: Pid,
+    },
     /// The keeper is about to spawn one that was asked for before this manager; `Spawned` or `SpawnFailed` follows.
     AdoptedEarly,
     /// It is ready, and that is verified.

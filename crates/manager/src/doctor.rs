@@ -5,6 +5,7 @@
 
 mod daemons;
 mod files;
+mod keeper;
 mod lock;
 mod registry;
 mod system;
@@ -64,6 +65,7 @@ pub async fn run(paths: &Paths) -> Vec<Check> {
         registry::programs(paths),
         files::stale(paths, pid.is_some()),
         vec![system::descriptors(pid), system::cgroup(pid), system::clock(paths)],
+        manager.as_ref().map(|it| keeper::check(paths, &it.keeper)).unwrap_or_default(),
         manager.map(|it| daemons::check(&it.daemons)).unwrap_or_default(),
     ]
     .concat()
@@ -74,6 +76,8 @@ struct Manager {
     pid: Pid,
     /// `ok`, or what it had to do to load the registry.
     registry: Option<String>,
+    /// What it says of its keeper.
+    keeper: Value,
     /// All daemons, as it lists them.
     daemons: Vec<Value>,
 }
@@ -86,7 +90,9 @@ impl Manager {
         let who: Credential = client.exchange("dae", &json!([])).await.ok()?.parse().ok()?;
         let daemons = client.call("list", &json!([{ "all": true, "own": true }])).await;
         let status: Option<Value> = client.call("status", &json!([])).await.ok();
-        let registry = status.and_then(|it| Some(it["manager"]["registry"].as_str()?.to_owned()));
-        Some(Self { pid: who.pid, registry, daemons: daemons.unwrap_or_default() })
+        let own = status.map(|mut it| it["manager"].take()).unwrap_or_default();
+        let registry = own["registry"].as_str().map(str::to_owned);
+        let keeper = own["keeper"].clone();
+        Some(Self { pid: who.pid, registry, keeper, daemons: daemons.unwrap_or_default() })
     }
 }

@@ -201,6 +201,11 @@ impl Keeper {
         self.tell(Request::Signal { name: name.to_owned(), signal, scope: Scope::Group });
     }
 
+    /// Has it keep in mind, for the next manager, whether a child is being stopped for good.
+    pub fn intend(&self, name: &str, stop: bool) {
+        self.tell(Request::Intend { name: name.to_owned(), stop });
+    }
+
     /// Has it kill a child's whole tree.
     pub fn kill(&self, name: &str) {
         self.tell(Request::Kill { name: name.to_owned() });

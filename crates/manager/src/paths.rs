@@ -138,6 +138,11 @@ impl Paths {
         self.logs().join(name.as_str())
     }
 
+    /// What is about to be removed.
+    pub fn purged(&self) -> PathBuf {
+        self.state.join("purged")
+    }
+
     /// The directory of the history: transitions and commands.
     pub fn events(&self) -> PathBuf {
         self.state.join("events")
@@ -247,6 +252,7 @@ mod tests {
             (paths.lock(), "/h/state/manager.lock"),
             (paths.daemon_logs(&sample), "/h/state/logs/Sample"),
             (paths.events(), "/h/state/events"),
+            (paths.purged(), "/h/state/purged"),
             (paths.identity(&sample), "/h/run/running/Sample.json"),
             (paths.socket(), "/h/run/Dae.sock"),
             (paths.keeper_socket(), "/h/run/.keeper.sock"),

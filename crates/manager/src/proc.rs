@@ -98,6 +98,12 @@ pub(crate) fn is_within_exec(pid: Pid) -> io::Result<bool> {
     Ok(!auxv.is_empty() && auxv.iter().all(|&byte| byte == 0))
 }
 
+/// Whether a process is between an `exec` and its end, so that the environment that it shows is all it has.
+pub(crate) fn has_settled(pid: Pid) -> io::Result<bool> {
+    let auxv = visible(fs::read(format!("/proc/{pid}/auxv")))?.unwrap_or_default();
+    Ok(auxv.iter().any(|&byte| byte != 0))
+}
+
 /// The value of the first `name=` among strings that end in NUL.
 pub fn variable_in<'a>(environ: &'a [u8], name: &str) -> Option<&'a [u8]> {
     environ

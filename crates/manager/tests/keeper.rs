@@ -639,6 +639,60 @@ fn what_a_killed_keeper_left_is_ended_by_its_cgroup_and_leaves_no_directory() {
     assert!(!cgroup.path().parent().unwrap().exists());
 }
 
+#[test]
+fn a_cgroup_that_cannot_be_watched_is_looked_at_all_the_same() {
+    let mut keeper = Keeper::start();
+    let identity = keeper.spawn("Sample", &format!("{ANONYMOUS}; echo ready; exec sleep 1000"));
+    if identity.cgroup.is_none() {
+        return skip("cgroups cannot be used here");
+    }
+    let escaped: i32 =
+        eventually(|| keeper.log("Sample").lines().find_map(|line| line.parse().ok()));
+    keeper.process.kill().unwrap();
+    keeper.process.wait().unwrap();
+    // In a namespace of its own, where nothing can be watched.
+    let plain = keeper_command(keeper.home.path());
+    let mut unshare = Command::new("unshare");
+    unshare.args(["--user", "--map-root-user"]);
+    if !unshare.args(["true"]).status().is_ok_and(|it| it.success()) {
+        return skip("no namespace of users can be made here");
+    }
+    keeper.process = Command::new("unshare")
+        .args(["--user", "--map-root-user", "sh", "-c"])
+        .args(["echo 0 > /proc/sys/user/max_inotify_watches && exec \"$0\" \"$@\""])
+        .arg(plain.get_program())
+        .args(plain.get_args())
+        .spawn()
+        .unwrap();
+    keeper.connect();
+    let log = identity.log.clone().unwrap();
+    keeper.send(&Request::Adopt(Adopt { identity, log, let_go: false, carried: None }));
+    keeper.signal("Sample", 9, Scope::Leader);
+    keeper.exit("Sample");
+    assert!(is_running(escaped));
+    let escaped = rustix::process::Pid::from_raw(escaped).unwrap();
+    rustix::process::kill_process(escaped, Signal::KILL).unwrap();
+    keeper.empty("Sample");
+}
+
+#[test]
+fn a_spawn_that_failed_leaves_no_cgroup_behind() {
+    let mut keeper = Keeper::start();
+    let Some(cgroup) = keeper.spawn("Sample", "sleep 1000").cgroup else {
+        return skip("cgroups cannot be used here");
+    };
+    // Its identity cannot be stored, when there is a process already.
+    fs::create_dir(keeper.runtime().join("running/.Failing.json.new")).unwrap();
+    let order = keeper.order("Failing", "true");
+    assert_eq!(keeper.failure(order), (Step::Identity, libc::EISDIR));
+    let is_left = || {
+        let all = fs::read_dir(cgroup.path().parent().unwrap()).unwrap().flatten();
+        all.filter(|it| it.file_name().to_string_lossy().starts_with("Failing")).count() > 0
+    };
+    eventually(|| (!is_left()).then_some(()));
+    assert!(cgroup.path().exists());
+}
+
 fn skip(why: &str) {
     eprintln!("skipped: {why}");
 }

@@ -85,6 +85,9 @@ impl Step<'_> {
 
             (Down | Failed | Pending | Waiting { .. }, Event::AdoptedEarly)                          => self.adopt_early(),
 
+            (Down | Failed | Pending | Waiting { .. }, Event::AdoptedStopping { pid })               => self.adopt_stopping(pid),
+            (Down | Failed | Pending | Waiting { .. }, Event::Unverified { pid })                    => self.child.note = Some(format!("cannot tell whether pid {pid} is it")),
+
             // Between spawn and ready.
             (Starting { pid: None, .. }, Event::Spawned { pid })                       => self.spawned(pid),
             (Starting { pid: None, .. }, Event::SpawnFailed { step, errno }) if is_lasting(errno) => self.rest(Then::Fail, Some(policy::spawn_note(&step, errno))),
@@ -160,6 +163,13 @@ impl Step<'_> {
     fn adopt_early(&mut self) {
         let timer = self.timer(self.child.definition.start_timeout);
         self.go(Starting { pid: None, timer }, None);
+    }
+
+    /// It has been asked already, and is given its whole grace, since nobody knows how much is left.
+    fn adopt_stopping(&mut self, pid: Pid) {
+        let timer = self.timer(self.child.definition.grace);
+        let to = Stopping { pid: Some(pid), phase: Phase::Asked, then: Then::Down, timer };
+        self.go(to, None);
     }
 
     fn adopt(&mut self, pid: Pid) {

@@ -10,6 +10,7 @@ use rustix::{
     io::retry_on_intr,
     process::{Pid, PidfdFlags, pidfd_open},
 };
+use tokio::io::unix::AsyncFd;
 
 /// A process that cannot be mistaken for a later one with its pid. Readable once it has ended.
 #[derive(Debug)]
@@ -21,6 +22,17 @@ impl Process {
         let pid = i32::try_from(pid).ok().and_then(Pid::from_raw);
         let pid = pid.ok_or(io::ErrorKind::InvalidInput)?;
         Ok(Self(pidfd_open(pid, PidfdFlags::empty())?))
+    }
+
+    /// Waits until it has ended. Cancel safe.
+    pub(super) async fn ended(&self) -> io::Result<()> {
+        #[expect(
+            deprecated,
+            reason = "a pidfd that is owned has the safety that the new one asks for"
+        )]
+        let process = AsyncFd::new(self.0.try_clone()?)?;
+        drop(process.readable().await?);
+        Ok(())
     }
 
     /// Waits until it has ended. Blocks, since a command has nothing else to do meanwhile.

@@ -7,7 +7,7 @@ mod own_log;
 use std::time::Duration;
 
 use common_tcp::{Address, CallError, Credential, Remote, Reply};
-use manager::paths::Paths;
+use manager::{doctor, paths::Paths};
 use serde::{Deserialize, Serialize};
 use serde_json::{json, value::RawValue};
 
@@ -16,6 +16,7 @@ use super::{
     entry::Entry,
     manager::{Manager, read},
     many::{Many, Report},
+    process::Process,
 };
 use crate::{
     cli::Up,
@@ -46,11 +47,19 @@ struct Place {
 pub(super) async fn run(args: Up, console: &mut Console) -> Done {
     let paths = console.paths()?;
     // The parent of a manager in the background has looked.
-    let running = if args.background { None } else { running(&paths).await? };
-    let place = match running {
-        Some(place) => place,
-        None if args.foreground => return foreground::run(&args, paths, console).await,
-        None => background::start(&args, &paths, console).await?,
+    if args.background {
+        return foreground::run(&args, paths, console).await;
+    }
+    let place = loop {
+        if let Some(place) = running(&paths).await? {
+            break place;
+        }
+        if args.foreground {
+            return foreground::run(&args, paths, console).await;
+        }
+        if let Some(place) = background::start(&args, &paths, console).await? {
+            break place;
+        }
     };
     if args.wait { waited(place, console).await } else { told(&place, console) }
 }
@@ -129,22 +138,62 @@ async fn enabled(console: &Console) -> Result<Vec<Entry>, Error> {
     Ok(enabled.collect())
 }
 
-/// The manager that runs, if one does.
+/// The manager that runs, if one does. One that is about to end is waited for, and then none runs.
 async fn running(paths: &Paths) -> Result<Option<Place>, Error> {
-    let manager = match Manager::connect(paths, ANSWER).await {
-        Ok(manager) => manager,
-        Err(Error::Failed(complaint)) if complaint.exit == Exit::NoManager => return Ok(None),
-        Err(error) => return Err(error),
-    };
-    Ok(Some(place(&manager.exchange("dae", &json!([])).await?, paths)?))
+    match present(paths).await {
+        Err(Error::Failed(_)) => {}
+        present => return present,
+    }
+    // It listens no more, or not yet.
+    match doctor::lock_holder(&paths.lock()) {
+        Some(holder) => arriving(paths, holder).await,
+        None => Ok(None),
+    }
 }
 
-/// The manager that somebody else starts just now: it has the lock already, and will listen.
-async fn arriving(paths: &Paths) -> Result<Place, Error> {
+/// The manager that can be asked, unless it is about to end: its end is waited for.
+async fn present(paths: &Paths) -> Result<Option<Place>, Error> {
+    let manager = Manager::connect(paths, ANSWER).await?;
+    let place = place(&manager.exchange("dae", &json!([])).await?, paths)?;
+    let process = Process::open(place.pid).map_err(|it| unwatched(&it))?;
+    let status: Status = read(&manager.ask("status", &json!([])).await?)?;
+    if !status.manager.ending {
+        return Ok(Some(place));
+    }
+    process.wait().map_err(|it| unwatched(&it))?;
+    Ok(None)
+}
+
+/// The manager that somebody else starts just now: it has the lock already, and will listen. Nothing if it ends
+/// instead.
+async fn arriving(paths: &Paths, holder: u32) -> Result<Option<Place>, Error> {
+    // It may have ended by now.
+    let Ok(process) = Process::open(holder) else { return Ok(None) };
     let manager = Remote::new(Address::Unix(paths.socket())).with_deadline(ANSWER);
-    let reply = manager.exchange("dae", &json!([])).await;
+    let none = json!([]);
+    // Both are cancel safe.
+    let reply = tokio::select! {
+        reply = manager.exchange("dae", &none) => reply,
+        ended = process.ended() => return ended.map(|()| None).map_err(|it| unwatched(&it).into()),
+    };
     let reply = reply.map_err(|error: CallError| Complaint::unanswered(&error))?;
-    Ok(place(&reply, paths)?)
+    Ok(Some(place(&reply, paths)?))
+}
+
+fn unwatched(error: &std::io::Error) -> Complaint {
+    Complaint::of("failed", error).when("watch the manager's process")
+}
+
+/// What is read of a manager's status.
+#[derive(Deserialize)]
+struct Status {
+    manager: Own,
+}
+
+#[derive(Deserialize)]
+struct Own {
+    #[serde(default)]
+    ending: bool,
 }
 
 fn place(reply: &Reply, paths: &Paths) -> Result<Place, Complaint> {

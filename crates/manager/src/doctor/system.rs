@@ -50,6 +50,12 @@ fn hard_limit(line: &str) -> Option<u64> {
     if limit == "unlimited" { Some(u64::MAX) } else { limit.parse().ok() }
 }
 
+/// As [`hard_limit`], the one that is in force.
+pub(super) fn soft_limit(line: &str) -> Option<u64> {
+    let limit = line.strip_prefix("Max open files")?.split_ascii_whitespace().next()?;
+    if limit == "unlimited" { Some(u64::MAX) } else { limit.parse().ok() }
+}
+
 /// Which way a whole tree of processes is ended. Without cgroups one kind of process escapes, which is told; it is no failure. The keeper that is started
 /// next is in the cgroup of the manager, or of who would start one.
 pub(super) fn cgroup(manager: Option<Pid>) -> Check {

@@ -4,10 +4,8 @@
 //! of SIGCHLD, and the kernel remembers its status for whoever has a pidfd (Linux 6.15). What its
 //! tree looks like without it is told in `stray`.
 
-use std::fs::{self, Metadata, OpenOptions};
+use std::fs;
 use std::os::fd::{AsFd, OwnedFd};
-use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
-use std::path::PathBuf;
 
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 
@@ -15,12 +13,13 @@ use super::child::{Child, Leader};
 use super::clock::Now;
 use super::handed::Handed;
 use super::link::{Link, LinkError};
-use super::log::Stream;
+use super::log::{Dropped, Stream};
 use super::protocol::{Adopt, Carried, Refusal, Report, State, Status};
 use super::requests::is_name;
 use super::shared_log::SharedLog;
 use super::turn::{Keeper, RECHECK_MS};
-use super::{sources, syscall};
+use super::unopened::Unopened;
+use super::{pipes, sources, syscall};
 use crate::identity::{Fate, Identity, Stat, has_ended};
 
 impl Keeper {
@@ -30,7 +29,8 @@ impl Keeper {
         handed: Option<Handed>,
         now: Now,
     ) -> Result<(), Refusal> {
-        let identity = &adopt.identity;
+        let log = adopt.identity.log.clone().or_else(|| Some(adopt.log.clone()));
+        let identity = &Identity { log, ..adopt.identity.clone() };
         if !is_name(&identity.name) {
             return Err(Refusal::Unknown);
         }
@@ -47,8 +47,7 @@ impl Keeper {
                 return Ok(());
             }
             // Now it may be possible to tell.
-            self.children.remove(&key);
-            self.living -= 1;
+            self.drop_unverified(key);
         }
         let (kept, outputs) = match handed {
             Some(Handed { pidfd, outputs }) => (Some(pidfd), Some(outputs)),
@@ -68,19 +67,21 @@ impl Keeper {
         };
         let outputs = match (outputs, &leader) {
             (Some(outputs), _) => outputs,
-            (None, Leader::Adopted(_)) => reopened(identity),
+            (None, Leader::Adopted(_)) => pipes::of_leader(identity),
             (None, _) => [None, None],
         };
-        // With a log that cannot be opened the child goes on until its pipes are full.
         self.archivist.find_logs(&adopt.log.dir);
         let log = self.log_of(&identity.name);
-        let log = log.or_else(|| SharedLog::resume(&adopt.log, now).ok());
-        let mut child = Child::adopted(identity.clone(), leader, outputs, log);
+        let log = log.map_or_else(|| SharedLog::resume(&adopt.log, Dropped::default(), now), Ok);
+        let log = log.map_err(|why| Unopened::new(&adopt.log, &why, now));
+        let mut child = Child::adopted(identity.clone(), leader, outputs, log, now);
         child.is_let_go = adopt.let_go;
         self.last_key += 1;
         // What cannot be watched now is looked at whenever anything else is.
         let _ = sources::watch_adopted(&self.epoll, self.last_key, &child);
+        self.blocked += usize::from(child.is_blocked());
         self.children.insert(self.last_key, child);
+        self.due.insert(self.last_key);
         self.living += 1;
         if !adopt.let_go && !Identity::path(&self.runtime, &identity.name).exists() {
             // For the keeper after this one; without it the manager still knows.
@@ -89,6 +90,38 @@ impl Keeper {
         self.owed.insert(self.last_key);
         self.look_after(self.last_key, now);
         Ok(())
+    }
+
+    fn drop_unverified(&mut self, key: u64) -> Option<Child> {
+        let child = self.children.remove(&key)?;
+        self.blocked -= usize::from(child.is_blocked());
+        self.living -= 1;
+        Some(child)
+    }
+
+    /// Looks again whether a process is the one of before: it may be shown now, or there may be descriptors now.
+    pub(super) fn verify(&mut self, key: u64, now: Now) {
+        let Some(child) = self.drop_unverified(key) else { return };
+        let Child { identity, is_let_go: let_go, .. } = child;
+        let Some(log) = identity.log.clone() else { return };
+        let name = identity.name.clone();
+        self.reserve.release();
+        // One of another boot is nobody's any more.
+        let _ = self.adopt(&Adopt { identity, log, let_go, carried: None }, None, now);
+        self.reserve.keep(&self.epoll);
+        if !let_go {
+            self.tell_verified(&name);
+        }
+    }
+
+    /// Tells of an adopted child that it is known, if it is.
+    pub(super) fn tell_verified(&mut self, name: &str) {
+        let Ok(key) = self.find(name) else { return };
+        let child = &self.children[&key];
+        if child.is_adopted() && child.state != State::Unverified {
+            let report = Report::Verified(child.listed());
+            self.tell(&report);
+        }
     }
 
     /// Somebody of an adopted tree has ended: its leader, or who was left of it.
@@ -200,31 +233,4 @@ fn status_of_zombie(identity: &Identity) -> Option<i32> {
     // Both are shown to those who may trace it.
     let is_shown = || fs::read(format!("/proc/{}/io", identity.pid)).is_ok();
     stat.status.filter(|&status| is_it && (status != 0 || is_shown()))
-}
-
-/// The read ends of its pipes, made anew from the write ends that it has.
-fn reopened(identity: &Identity) -> [Option<OwnedFd>; 2] {
-    let Some(pipes) = identity.pipes else { return [None, None] };
-    Stream::ALL.map(|stream| reopen(identity.pid, stream, pipes[stream.index()]))
-}
-
-/// The pipe is where it was given, or somewhere else with the leader, or with one of its descendants. That
-/// the pid is no stranger's does not matter: it is the inode that is asked for.
-fn reopen(leader: i32, stream: Stream, inode: u64) -> Option<OwnedFd> {
-    let usual = PathBuf::from(format!("/proc/{leader}/fd/{}", stream.index() + 1));
-    open_pipe(&usual, inode).or_else(|| {
-        let tree = crate::proc::tree(leader.cast_unsigned()).unwrap_or_default();
-        let tables =
-            tree.into_iter().filter_map(|pid| fs::read_dir(format!("/proc/{pid}/fd")).ok());
-        tables.flatten().flatten().find_map(|entry| open_pipe(&entry.path(), inode))
-    })
-}
-
-fn open_pipe(path: &PathBuf, inode: u64) -> Option<OwnedFd> {
-    let is_it = |it: &Metadata| it.file_type().is_fifo() && it.ino() == inode;
-    // Opening whatever it is might wait, or do something.
-    fs::metadata(path).ok().filter(is_it)?;
-    let pipe = OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK).open(path).ok()?;
-    pipe.metadata().ok().filter(is_it)?;
-    Some(pipe.into())
 }

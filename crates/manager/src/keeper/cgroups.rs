@@ -1,11 +1,13 @@
 //! Where the keeper makes the cgroups of its children: a directory of its own below its own cgroup.
 
+use std::cell::Cell;
 use std::fs::{self, File};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use rustix::fs::inotify::{self, CreateFlags, WatchFlags};
+use rustix::io::Errno;
 
 use super::clock::Now;
 use crate::cgroup::{self, Cgroup};
@@ -18,6 +20,10 @@ const ATTEMPTS: u64 = 1_000;
 pub(super) struct Cgroups {
     dir: PathBuf,
     changes: OwnedFd,
+    /// Whether somebody is in a cgroup that could not be watched.
+    is_deaf: Cell<bool>,
+    /// Whether that was said.
+    has_told: Cell<bool>,
 }
 
 impl Cgroups {
@@ -32,8 +38,10 @@ impl Cgroups {
             return None;
         }
         let flags = CreateFlags::CLOEXEC | CreateFlags::NONBLOCK;
-        let cgroups = Self { dir, changes: inotify::init(flags).ok()? };
-        cgroups.tidy();
+        let changes = inotify::init(flags).ok()?;
+        let (is_deaf, has_told) = (Cell::new(false), Cell::new(false));
+        let cgroups = Self { dir, changes, is_deaf, has_told };
+        cgroups.tidy(|_| false);
         // Linux 5.14; before, all could be listed but not killed at once.
         cgroups.dir.join("cgroup.kill").exists().then_some(cgroups)
     }
@@ -56,12 +64,34 @@ impl Cgroups {
         }
     }
 
-    /// Tells by [`changes`](Self::changes) when the last process has left: nothing else does if it
-    /// was not the keeper's child, or if the kernel takes it out only after the keeper has reaped it.
-    /// To be asked once more after this whether it is populated.
-    pub(super) fn watch(&self, cgroup: &Cgroup) {
-        // One that is gone is empty, which is seen by asking.
-        let _ = inotify::add_watch(&self.changes, cgroup.events(), WatchFlags::MODIFY);
+    /// Whether somebody is in it. If so, [`changes`](Self::changes) tells when the last process has left: nothing
+    /// else does if it was not the keeper's child, or if the kernel takes it out only after the keeper has
+    /// reaped it.
+    pub(super) fn is_populated(&self, cgroup: &Cgroup) -> bool {
+        if !cgroup.is_populated() {
+            return false;
+        }
+        let watched = inotify::add_watch(&self.changes, cgroup.events(), WatchFlags::MODIFY);
+        // Asked once more, since the last one may have left before it was watched.
+        let is_populated = cgroup.is_populated();
+        if let (true, Err(error)) = (is_populated, watched) {
+            self.go_deaf(error);
+        }
+        is_populated
+    }
+
+    /// Whether somebody is in one that nothing will tell of, so that it has to be looked at again.
+    pub(super) fn take_deaf(&self) -> bool {
+        self.is_deaf.replace(false)
+    }
+
+    fn go_deaf(&self, why: Errno) {
+        self.is_deaf.set(true);
+        if !self.has_told.replace(true) {
+            eprintln!(
+                "dae: cgroups cannot be watched, so they are looked at from time to time: {why}"
+            );
+        }
     }
 
     /// What to wait on.
@@ -76,20 +106,25 @@ impl Cgroups {
     }
 
     /// Takes away those that nobody is in and that belong to nobody: what a spawn that failed, or a
-    /// keeper that was killed, left behind.
-    pub(super) fn tidy(&self) {
-        for entry in fs::read_dir(&self.dir).into_iter().flatten().flatten() {
-            let cgroup = Cgroup::at(entry.path());
-            if entry.file_type().is_ok_and(|it| it.is_dir()) && !cgroup.is_populated() {
-                cgroup.remove();
+    /// keeper that was killed, left behind. False if somebody is still in one of them, which is then
+    /// watched.
+    pub(super) fn tidy(&self, is_owned: impl Fn(&Path) -> bool) -> bool {
+        let entries = fs::read_dir(&self.dir).into_iter().flatten().flatten();
+        let dirs = entries.filter(|entry| entry.file_type().is_ok_and(|it| it.is_dir()));
+        let mut is_tidy = true;
+        for cgroup in dirs.map(|it| it.path()).filter(|it| !is_owned(it)).map(Cgroup::at) {
+            match self.is_populated(&cgroup) {
+                true => is_tidy = false,
+                false => cgroup.remove(),
             }
         }
+        is_tidy
     }
 }
 
 impl Drop for Cgroups {
     fn drop(&mut self) {
-        self.tidy();
+        self.tidy(|_| false);
         // One that somebody is in stays.
         drop(fs::remove_dir(&self.dir));
     }

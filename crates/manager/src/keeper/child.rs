@@ -14,6 +14,7 @@ use super::protocol::{Listed, Report, State, Status};
 use super::shared_log::SharedLog;
 use super::spawn::Started;
 use super::stray::{Doubt, Stray};
+use super::unopened::Unopened;
 use crate::identity::Identity;
 
 /// How long the pipes of an empty tree are read on. Nobody of the tree can write any more; whoever
@@ -33,6 +34,10 @@ const REST_BYTES: usize = 64 << 10;
 /// it lasts one to two; a pipe of 1 MiB does not fill in that time.
 const REST_MS: u64 = 2;
 
+/// How soon it is looked again at a process that could not be told from others: nothing says that there is a
+/// descriptor to see it by, or leave to.
+const VERIFY_MS: u64 = 500;
+
 /// A child from its spawn until it is forgotten.
 #[derive(Debug)]
 pub(super) struct Child {
@@ -44,14 +49,19 @@ pub(super) struct Child {
     pub(super) sweeps_left: u8,
     /// Whether it has let go of its name: its leader is dead, and what is left of it may stay.
     pub(super) is_let_go: bool,
+    /// Whether a manager has told it to end for good.
+    pub(super) is_stopping: bool,
     spawn_id: u64,
     control: Option<UnixStream>,
     leader: Leader,
     outputs: [Option<OwnedFd>; 2],
+    /// Whether somebody of an adopted tree may have pipes that are not read.
+    lacks_outputs: bool,
     /// Pipes at their end, until nobody waits for them any more: see [`take_closing`](Self::take_closing).
     closing: Vec<OwnedFd>,
     is_paused: bool,
     log: Option<SharedLog>,
+    unopened: Option<Unopened>,
     /// What the log of one that has ended could not be told.
     owed: Dropped,
     /// When it was read last, and until when it is left to fill its pipes.
@@ -60,6 +70,8 @@ pub(super) struct Child {
     is_log_complete: bool,
     tree_empty_at_ms: Option<u64>,
     is_adopted: bool,
+    /// When it is tried again to tell whether it is the process of before.
+    verify_at_ms: Option<u64>,
     /// Who is left of an adopted tree without its leader.
     pub(super) strays: Vec<Stray>,
     /// Who else may be.
@@ -89,50 +101,64 @@ impl Child {
             state: State::Starting,
             sweeps_left: 0,
             is_let_go: false,
+            is_stopping: false,
             spawn_id,
             control: Some(started.control),
             leader: Leader::Unreaped(pid),
             outputs: started.outputs.map(Some),
+            lacks_outputs: false,
             closing: Vec::new(),
             is_paused: false,
             log: Some(log),
+            unopened: None,
             owed: Dropped::default(),
             read_at_ms: 0,
             rests_until_ms: None,
             is_log_complete: false,
             tree_empty_at_ms: None,
             is_adopted: false,
+            verify_at_ms: None,
             strays: Vec::new(),
             doubt: None,
         }
     }
 
-    /// A child of a keeper that is gone. Without a log its output stays in its pipes.
+    /// A child of a keeper that is gone.
     pub(super) fn adopted(
         identity: Identity,
         leader: Leader,
         outputs: [Option<OwnedFd>; 2],
-        log: Option<SharedLog>,
+        log: Result<SharedLog, Unopened>,
+        now: Now,
     ) -> Self {
         let is_verified = matches!(leader, Leader::Adopted(_));
+        let is_known = !matches!(leader, Leader::Unverified(_));
+        let (log, unopened) = match log {
+            Ok(log) => (Some(log), None),
+            Err(unopened) => (None, Some(unopened)),
+        };
         Self {
             identity,
             state: if is_verified { State::Running } else { State::Unverified },
             sweeps_left: 0,
             is_let_go: false,
+            is_stopping: false,
             spawn_id: 0,
             control: None,
             leader,
-            outputs: if log.is_some() { outputs } else { [None, None] },
+            lacks_outputs: outputs.iter().any(Option::is_none),
+            outputs,
             closing: Vec::new(),
             is_paused: false,
             log,
+            unopened,
             owed: Dropped::default(),
             read_at_ms: 0,
             rests_until_ms: None,
             is_log_complete: false,
             tree_empty_at_ms: None,
             is_adopted: true,
+            verify_at_ms: (!is_known).then_some(now.steady_ms + VERIFY_MS),
             strays: Vec::new(),
             doubt: None,
         }
@@ -141,6 +167,11 @@ impl Child {
     /// Whether its parent was a keeper that is gone, so that what it leaves behind does not come to this one.
     pub(super) fn is_adopted(&self) -> bool {
         self.is_adopted
+    }
+
+    /// Whether it is to be looked again at who it is.
+    pub(super) fn is_to_be_verified(&self, now: Now) -> bool {
+        self.verify_at_ms.is_some_and(|at| at <= now.steady_ms)
     }
 
     /// Whether there is somebody to sweep away, or may be. Of an adopted tree without leader all are known.
@@ -180,6 +211,30 @@ impl Child {
         both.filter_map(|(stream, output)| Some((stream, output.as_ref()?)))
     }
 
+    /// Whether some of its pipes were not to be had from its leader.
+    pub(super) fn lacks_outputs(&self) -> bool {
+        self.lacks_outputs
+    }
+
+    /// Whether its pipes are not read just now.
+    pub(super) fn is_paused(&self) -> bool {
+        self.is_paused
+    }
+
+    /// Takes pipes in the place of those that it lacks; tells which.
+    pub(super) fn give_outputs(&mut self, found: [Option<OwnedFd>; 2]) -> Vec<Stream> {
+        self.lacks_outputs = false;
+        let mut given = Vec::new();
+        for (stream, pipe) in Stream::ALL.into_iter().zip(found) {
+            let output = &mut self.outputs[stream.index()];
+            if output.is_none() && pipe.is_some() {
+                *output = pipe;
+                given.push(stream);
+            }
+        }
+        given
+    }
+
     /// What its log has still to be told of output that was dropped.
     pub(super) fn owed(&self) -> &Dropped {
         &self.owed
@@ -214,6 +269,7 @@ impl Child {
             state: self.state.clone(),
             empty: self.is_empty(),
             let_go: self.is_let_go,
+            stopping: self.is_stopping,
         }
     }
 
@@ -290,13 +346,15 @@ impl Child {
 
     /// Reads what is in one pipe, at most as much as fits into the buffer, into the log.
     pub(super) fn capture(&mut self, stream: Stream, buffer: &mut [u8], now: Now) {
+        let is_blocked = self.is_blocked();
         let output = &mut self.outputs[stream.index()];
-        let (Some(pipe), Some(log)) = (&*output, &self.log) else { return };
-        if log.is_blocked() {
-            return;
-        }
+        let Some(pipe) = (*output).as_ref().filter(|_| !is_blocked) else { return };
         let (count, is_ended) = fill(pipe, buffer);
-        log.append(stream, &buffer[..count], now);
+        match (&self.log, &mut self.unopened) {
+            (Some(log), _) => log.append(stream, &buffer[..count], now),
+            (None, Some(unopened)) => unopened.drop_output(stream, &buffer[..count]),
+            (None, None) => {}
+        }
         if is_ended {
             self.closing.extend(output.take());
         } else if count < REST_BYTES && now.steady_ms <= self.read_at_ms + 1 {
@@ -329,7 +387,9 @@ impl Child {
         }
         let is_done = !self.is_blocked() && !self.has_tree() && self.outputs().next().is_none();
         if is_done {
-            self.owed = self.log.take().map(|log| log.finish(now)).unwrap_or_default();
+            let unopened = self.unopened.take().map(Unopened::dropped);
+            let log = self.log.take().map(|log| log.finish(now));
+            self.owed = log.or(unopened).unwrap_or_default();
             self.is_log_complete = true;
         }
         is_done
@@ -349,17 +409,37 @@ impl Child {
     /// Whether its output waits for room on the disk.
     pub(super) fn is_blocked(&self) -> bool {
         self.log.as_ref().is_some_and(SharedLog::is_blocked)
+            || self.unopened.as_ref().is_some_and(Unopened::is_blocked)
+    }
+
+    /// Whether it has no log and is to be given one.
+    pub(super) fn wants_log(&self, now: Now) -> bool {
+        self.unopened.as_ref().is_some_and(|it| it.retry_at_ms() <= now.steady_ms)
+    }
+
+    /// Tries again to open its log, or takes the one that somebody else of its name has.
+    pub(super) fn open_log(&mut self, other: Option<SharedLog>, now: Now) {
+        let Some(unopened) = &mut self.unopened else { return };
+        self.log = other.or_else(|| unopened.open(now));
+        self.unopened = self.unopened.take().filter(|_| self.log.is_none());
     }
 
     /// When [`tend`](Self::tend) is due, in steady milliseconds.
     pub(super) fn due_at_ms(&self) -> Option<u64> {
         let retry = self.log.as_ref().and_then(SharedLog::retry_at_ms);
-        retry.into_iter().chain(self.rests_until_ms).chain(self.drained_at_ms()).min()
+        let open = self.unopened.as_ref().map(Unopened::retry_at_ms);
+        retry
+            .into_iter()
+            .chain(open)
+            .chain(self.verify_at_ms)
+            .chain(self.rests_until_ms)
+            .chain(self.drained_at_ms())
+            .min()
     }
 
     fn drained_at_ms(&self) -> Option<u64> {
-        self.log.as_ref().filter(|log| !log.is_blocked())?;
-        Some(self.tree_empty_at_ms? + DRAIN_MS)
+        let is_read = !self.is_log_complete && !self.is_blocked();
+        self.tree_empty_at_ms.filter(|_| is_read).map(|since| since + DRAIN_MS)
     }
 }
 

@@ -15,8 +15,8 @@ use std::io::{self, ErrorKind, Read, Seek, SeekFrom, Write};
 
 use self::files::Files;
 pub(super) use self::files::{Stamp, stamp};
-pub(super) use self::full::Dropped;
-use self::full::{RETRY_MS, Stuck};
+use self::full::Stuck;
+pub(super) use self::full::{Dropped, RETRY_MS};
 pub use self::index::{FLAG_DROPPED, RECORD_BYTES};
 use self::index::{Index, Piece};
 use super::clock::Now;
@@ -104,8 +104,8 @@ impl Log {
     ///
     /// # Errors
     /// Those of the file system.
-    pub(super) fn resume(settings: &LogSettings, now: Now) -> io::Result<Self> {
-        Self::open_as(settings, Torn::Continued, Dropped::default(), now)
+    pub(super) fn resume(settings: &LogSettings, owed: Dropped, now: Now) -> io::Result<Self> {
+        Self::open_as(settings, Torn::Continued, owed, now)
     }
 
     fn open_as(settings: &LogSettings, torn: Torn, owed: Dropped, now: Now) -> io::Result<Self> {
@@ -197,6 +197,11 @@ impl Log {
         self.dropped.end_lines();
         self.confess(now);
         self.dropped
+    }
+
+    /// Whether it is still where it was opened.
+    pub(super) fn is_in_place(&self) -> bool {
+        self.files.is_current(&self.data)
     }
 
     /// What is still to be told of what was dropped.
@@ -408,7 +413,8 @@ impl Log {
         }
         if is_torn && torn == Torn::Continued {
             let last = self.index.last_stream()?;
-            self.begun[last.index()] = Some(Begun { place: None, is_broken: false });
+            let is_broken = !self.dropped.is_nothing();
+            self.begun[last.index()] = Some(Begun { place: None, is_broken });
         }
         Ok(())
     }

@@ -15,6 +15,7 @@ mod exec;
 pub(crate) mod handed;
 mod link;
 mod log;
+mod pipes;
 pub mod protocol;
 mod requests;
 mod reserve;
@@ -26,6 +27,7 @@ mod stray;
 mod syscall;
 mod tree;
 mod turn;
+mod unopened;
 
 use std::ffi::OsString;
 use std::fs::File;

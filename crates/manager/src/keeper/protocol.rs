@@ -31,6 +31,14 @@ pub enum Request {
         /// To whom of the tree.
         scope: Scope,
     },
+    /// Keeps in mind whether a child is meant to end and not to come again, for a manager that did not ask for
+    /// it. Never answered; one that is not there needs none.
+    Intend {
+        /// Whose child.
+        name: String,
+        /// Whether it is.
+        stop: bool,
+    },
     /// Ends the whole tree by SIGKILL. `empty` tells when that is done. Where no child has the name,
     /// what was let go of it is ended, and nothing told.
     Kill {
@@ -178,6 +186,9 @@ pub enum Report {
         /// The pid that the leader had.
         pid: i32,
     },
+    /// A child that was adopted unverified is now known to be the process of before, or to have ended; also
+    /// told to whoever would spawn another of its name.
+    Verified(Listed),
     /// All children that are not forgotten.
     Children(Vec<Listed>),
     /// The request was not carried out.
@@ -207,6 +218,9 @@ pub struct Listed {
     /// Whether it is only what was left behind, and its name free for another.
     #[serde(default)]
     pub let_go: bool,
+    /// Whether a manager has told it to end, and did not want it to come again.
+    #[serde(default)]
+    pub stopping: bool,
 }
 
 /// How far a child came.
@@ -225,7 +239,7 @@ pub enum State {
         errno: i32,
     },
     /// Adopted without proof that the process with its pid is it. Nothing of it is signalled, and the
-    /// name is not used, until that process has ended.
+    /// name is not used, until that process has ended or it is told: see [`Report::Verified`].
     Unverified,
     /// Its leader is dead.
     Exited {

@@ -50,6 +50,7 @@ impl Keeper {
             Request::Signal { name, signal, scope } => {
                 ("signal", Some(name), self.signal(name, *signal, *scope))
             }
+            Request::Intend { name, stop } => return self.intend(name, *stop),
             Request::Kill { name } => ("kill", Some(name), self.kill(name)),
             Request::Forget { name } => ("forget", Some(name), self.forget(name)),
             Request::Rotate { name } => ("rotate", Some(name), self.rotate(name, now)),
@@ -66,9 +67,12 @@ impl Keeper {
 
     fn spawn(&mut self, order: &Spawn, now: Now) {
         if let Err(SpawnError { step, source }) = self.try_spawn(order, now) {
+            (self.is_untidy, self.is_check_wanted) = (true, true);
             let errno = source.raw_os_error().unwrap_or(libc::EINVAL);
             let name = order.name.clone();
             self.tell(&Report::SpawnFailed { id: order.id, name, step, errno });
+            // Perhaps it was verified while this was asked for.
+            self.tell_verified(&order.name);
         }
     }
 
@@ -103,6 +107,7 @@ impl Keeper {
     /// could not be told.
     fn open_log(&mut self, order: &Spawn, last: Option<u64>, now: Now) -> io::Result<SharedLog> {
         if let Some(log) = self.log_of(&order.name) {
+            log.restore(&order.log, now)?;
             return Ok(log);
         }
         let last = last.and_then(|key| self.children.get_mut(&key));
@@ -137,6 +142,14 @@ impl Keeper {
             Scope::Group => tree::signal_group(child, signal),
         };
         sent.map_err(|_| Refusal::Gone)
+    }
+
+    fn intend(&mut self, name: &str, stop: bool) {
+        if let Ok(key) = self.find(name)
+            && let Some(child) = self.children.get_mut(&key)
+        {
+            child.is_stopping = stop;
+        }
     }
 
     fn kill(&mut self, name: &str) -> Result<(), Refusal> {

@@ -1,8 +1,8 @@
 //! The runtime directory: who has it, and the socket in it.
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
-use std::io::ErrorKind;
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::io::{self, ErrorKind, Write};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::os::unix::net::UnixListener;
 use std::path::Path;
 
@@ -15,6 +15,9 @@ use super::{KeeperError, SOCKET};
 /// Held while a keeper lives. The lock decides, never the file: a socket that a dead keeper left
 /// behind may be replaced by whoever has it.
 const LOCK: &str = ".keeper.lock";
+
+/// Which directory the identities beside it were written in, by device and inode.
+const PLACE: &str = ".place";
 
 /// How many may wait at the door: one manager at a time has business here.
 const BACKLOG: i32 = 128;
@@ -32,10 +35,44 @@ pub(super) fn lock(runtime: &Path) -> Result<File, KeeperError> {
     options.write(true).create(true).truncate(true).mode(0o600).custom_flags(libc::O_NOFOLLOW);
     let file = options.open(&path).map_err(failed(&path))?;
     match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
-        Ok(()) => Ok(file),
+        Ok(()) => {
+            settle(&running).map_err(failed(&running))?;
+            Ok(file)
+        }
         Err(Errno::WOULDBLOCK) => Err(KeeperError::Running { runtime: runtime.to_owned() }),
         Err(errno) => Err(failed(&path)(errno.into())),
     }
+}
+
+/// Sees to it that the identities in a directory are of processes that a keeper in this very directory has
+/// started. In a copy of it (`cp -a`) they are another home's, and nobody else's business.
+fn settle(running: &Path) -> io::Result<()> {
+    let meta = fs::metadata(running)?;
+    let own = format!("{}:{}\n", meta.dev(), meta.ino());
+    let path = running.join(PLACE);
+    match fs::read_to_string(&path) {
+        Ok(place) if place == own => return Ok(()),
+        Ok(_) => remove_identities(running)?,
+        // As it is before the first start, and after that of an older version.
+        Err(error) if error.kind() == ErrorKind::NotFound => {}
+        Err(error) => return Err(error),
+    }
+    let new = running.join(format!("{PLACE}.new"));
+    let mut options = OpenOptions::new();
+    options.write(true).create(true).truncate(true).mode(0o600).custom_flags(libc::O_NOFOLLOW);
+    options.open(&new)?.write_all(own.as_bytes())?;
+    fs::rename(new, path)
+}
+
+fn remove_identities(running: &Path) -> io::Result<()> {
+    for entry in fs::read_dir(running)? {
+        let path = entry?.path();
+        if path.extension().is_some_and(|it| it == "json") {
+            eprintln!("dae: `{}` was copied from another home and is dropped", path.display());
+            fs::remove_file(path)?;
+        }
+    }
+    Ok(())
 }
 
 /// Listens, for who has the lock.

@@ -28,8 +28,20 @@ impl SharedLog {
     ///
     /// # Errors
     /// Those of [`Log::resume`].
-    pub(super) fn resume(settings: &LogSettings, now: Now) -> io::Result<Self> {
-        Log::resume(settings, now).map(Self::new)
+    pub(super) fn resume(settings: &LogSettings, owed: Dropped, now: Now) -> io::Result<Self> {
+        Log::resume(settings, owed, now).map(Self::new)
+    }
+
+    /// Opens it anew if it was removed from where it was opened, for all that write it.
+    ///
+    /// # Errors
+    /// Those of [`Log::open`].
+    pub(super) fn restore(&self, settings: &LogSettings, now: Now) -> io::Result<()> {
+        let mut log = self.0.borrow_mut();
+        if !log.is_in_place() {
+            *log = Log::open(settings, Dropped::default(), now)?;
+        }
+        Ok(())
     }
 
     fn new(log: Log) -> Self {

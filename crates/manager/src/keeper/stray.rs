@@ -28,7 +28,7 @@ const RECHECK_MS: u64 = 20;
 /// One process of such a tree.
 #[derive(Debug)]
 pub(super) struct Stray {
-    pid: i32,
+    pub(super) pid: i32,
     pidfd: OwnedFd,
 }
 
@@ -38,6 +38,11 @@ impl Keeper {
         for child in self.children.values_mut() {
             child.strays.retain(|stray| !has_ended(&stray.pidfd));
         }
+        self.find_strays(now);
+        self.reopen_pipes();
+    }
+
+    fn find_strays(&mut self, now: Now) {
         let is_sought = |child: &Child| {
             child.is_adopted()
                 && child.has_tree()
@@ -64,7 +69,9 @@ impl Keeper {
             let Some(child) = self.children.get_mut(&key) else { continue };
             if !child.strays.is_empty() {
                 child.doubt = None;
-            } else if unwatched.contains(&key) || Doubt::remains(&mut child.doubt, &unclear, now) {
+            } else if unwatched.contains(&key)
+                || Doubt::remains(&mut child.doubt, &unclear, DOUBT_MS, now)
+            {
                 self.recheck_at_ms = Some(now.steady_ms + RECHECK_MS);
             } else {
                 self.tree_emptied(key, now);
@@ -87,21 +94,36 @@ impl Keeper {
 }
 
 /// Who may be of a tree and shows no cookie, being within `exec`. Whoever of the tree lives at the first look is
-/// found by it or stands here, so those who begin an `exec` later do not matter: on a busy machine somebody
-/// always does.
+/// found by it or stands here, so those who begin an `exec` later do not matter, as long as nobody who stands
+/// here has died unseen and left them: on a busy machine somebody always does.
 #[derive(Debug)]
 pub(super) struct Doubt {
     pids: BTreeSet<i32>,
     since_ms: u64,
+    /// Whether one of them may have left others behind.
+    is_open: bool,
 }
 
 impl Doubt {
-    /// Whether a further look is needed.
-    fn remains(doubt: &mut Option<Self>, unclear: &BTreeSet<i32>, now: Now) -> bool {
-        let it =
-            doubt.get_or_insert_with(|| Self { pids: unclear.clone(), since_ms: now.steady_ms });
+    /// Whether a further look is needed, which it is for at most so long.
+    pub(super) fn remains(
+        doubt: &mut Option<Self>,
+        unclear: &BTreeSet<i32>,
+        limit_ms: u64,
+        now: Now,
+    ) -> bool {
+        let (pids, since_ms) = (BTreeSet::new(), now.steady_ms);
+        let it = doubt.get_or_insert(Self { pids, since_ms, is_open: true });
         it.pids.retain(|pid| unclear.contains(pid));
-        !it.pids.is_empty() && now.steady_ms < it.since_ms + DOUBT_MS
+        if std::mem::take(&mut it.is_open) {
+            it.pids.extend(unclear);
+        }
+        !it.pids.is_empty() && now.steady_ms < it.since_ms + limit_ms
+    }
+
+    /// Somebody was reaped without having shown whose it is.
+    pub(super) fn lost(&mut self, pid: i32) {
+        self.is_open |= self.pids.contains(&pid);
     }
 }
 
@@ -178,15 +200,31 @@ mod tests {
     #[test]
     fn only_who_was_within_exec_at_the_first_look_is_waited_for() {
         let at = |ms| Now { unix_ms: 0, steady_ms: ms };
-        let pids = |pids: &[i32]| pids.iter().copied().collect::<BTreeSet<_>>();
+        let remains = |doubt: &mut Option<Doubt>, pids: &[i32], ms| {
+            Doubt::remains(doubt, &pids.iter().copied().collect(), DOUBT_MS, at(ms))
+        };
         let mut doubt = None;
-        assert!(Doubt::remains(&mut doubt, &pids(&[1, 2]), at(5)));
-        assert!(Doubt::remains(&mut doubt, &pids(&[2, 3]), at(25)));
-        assert!(!Doubt::remains(&mut doubt, &pids(&[1, 3]), at(45)), "1 had shown itself before");
-        assert!(!Doubt::remains(&mut None, &pids(&[]), at(5)));
+        assert!(remains(&mut doubt, &[1, 2], 5));
+        assert!(remains(&mut doubt, &[2, 3], 25));
+        assert!(!remains(&mut doubt, &[1, 3], 45), "1 had shown itself before");
+        assert!(!remains(&mut None, &[], 5));
 
         let mut doubt = None;
-        assert!(Doubt::remains(&mut doubt, &pids(&[1]), at(5)));
-        assert!(!Doubt::remains(&mut doubt, &pids(&[1]), at(5 + DOUBT_MS)), "not for ever");
+        assert!(remains(&mut doubt, &[1], 5));
+        assert!(!remains(&mut doubt, &[1], 5 + DOUBT_MS), "not for ever");
+    }
+
+    #[test]
+    fn who_died_unseen_may_have_left_others() {
+        let now = Now { unix_ms: 0, steady_ms: 5 };
+        let remains = |doubt: &mut Option<Doubt>, pids: &[i32]| {
+            Doubt::remains(doubt, &pids.iter().copied().collect(), DOUBT_MS, now)
+        };
+        let mut doubt = None;
+        assert!(remains(&mut doubt, &[1]));
+        doubt.as_mut().unwrap().lost(2);
+        doubt.as_mut().unwrap().lost(1);
+        assert!(remains(&mut doubt, &[3]), "3 may be of 1");
+        assert!(!remains(&mut doubt, &[4]), "and had shown itself");
     }
 }

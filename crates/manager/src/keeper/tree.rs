@@ -24,10 +24,9 @@ use crate::identity::{Identity, Stat};
 /// All children, by a key that is never used again; a later spawn has a higher one.
 pub(super) type Children = BTreeMap<u64, Child>;
 
-/// How long an orphan without an environment keeps trees from being called empty: it may be within
-/// `exec`, or about to die, and shows whose it is in a moment. Most that stay without have emptied
-/// it on purpose, and nobody's end should wait for them.
-const DOUBT_MS: u64 = 200;
+/// How long an orphan that shows no environment just now keeps trees from being called empty: it is
+/// within `exec`, or about to die, and shows whose it is in a moment.
+pub(super) const DOUBT_MS: u64 = 200;
 
 /// More than most environments have; longer ones take another read.
 const ENVIRONMENT_BYTES: usize = 128 << 10;
@@ -40,10 +39,17 @@ pub(super) struct Orphans {
     /// Who was sent SIGKILL, by pid and start, until the tree is empty: the dying show neither
     /// their environment nor, once it is reaped, their parent.
     condemned: HashMap<(i32, u64), u64>,
-    /// Orphans that show no environment, and since when.
-    doubtful: HashMap<i32, u64>,
+    /// Orphans that show no environment just now.
+    doubtful: HashMap<i32, Doubtful>,
     /// The keeper's own helper, which is nobody's orphan.
     own: Option<i32>,
+}
+
+/// An orphan that may be within `exec`.
+#[derive(Debug)]
+struct Doubtful {
+    start_ticks: u64,
+    since_ms: u64,
 }
 
 impl Orphans {
@@ -62,20 +68,25 @@ impl Orphans {
 
     fn attribute(&mut self, pid: i32, children: &Children, now: Now) {
         let Some(stat) = Pid::from_raw(pid).and_then(|pid| Stat::of(pid).ok()) else { return };
-        let environment = environment(pid);
-        if let Some(owner) = self.owner(pid, &stat, &environment, children) {
+        let shown = shown(pid);
+        let environment = shown.as_deref().unwrap_or_default();
+        if let Some(owner) = self.owner(pid, &stat, environment, children) {
             self.owners.insert(pid, owner);
         }
-        if environment.is_empty() && !stat.is_dead() && !self.owners.contains_key(&pid) {
-            self.doubtful.entry(pid).or_insert(now.steady_ms);
+        if shown.is_none() && !stat.is_dead() && !self.owners.contains_key(&pid) {
+            let (start_ticks, since_ms) = (stat.start_ticks, now.steady_ms);
+            self.doubtful.entry(pid).or_insert(Doubtful { start_ticks, since_ms });
         } else {
             self.doubtful.remove(&pid);
         }
     }
 
-    /// Whether an orphan may belong to anybody, because it shows no cookie just now.
-    pub(super) fn is_in_doubt(&self, now: Now) -> bool {
-        self.doubtful.values().any(|since| now.steady_ms < since + DOUBT_MS)
+    /// The orphans that may be this child's, because they show no cookie just now: whoever is older is not.
+    pub(super) fn unclear(&self, child: &Child, now: Now) -> BTreeSet<i32> {
+        let may_be_its = |(_, it): &(&i32, &Doubtful)| {
+            it.start_ticks >= child.identity.start_ticks && now.steady_ms < it.since_ms + DOUBT_MS
+        };
+        self.doubtful.iter().filter(may_be_its).map(|(pid, _)| *pid).collect()
     }
 
     /// A process that the keeper started for itself.
@@ -334,6 +345,17 @@ pub(super) fn environment(pid: i32) -> Vec<u8> {
         environment.reserve(ENVIRONMENT_BYTES);
     }
     environment
+}
+
+/// The environment of a process; `None` if it is not to be seen just now. One that is empty was emptied
+/// on purpose, and nobody's end has to wait for it.
+pub(super) fn shown(pid: i32) -> Option<Vec<u8>> {
+    let seen = environment(pid);
+    if !seen.is_empty() {
+        return Some(seen);
+    }
+    // An `exec` may have ended since, so it is read once more.
+    crate::proc::has_settled(pid.cast_unsigned()).is_ok_and(|it| it).then(|| environment(pid))
 }
 
 /// Whether an environment has this cookie.

@@ -1,6 +1,6 @@
 //! The keeper's one loop: waits, reads, reaps, and does what is due.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixListener;
@@ -22,8 +22,10 @@ use super::log::Stream;
 use super::protocol::{Report, State};
 use super::reserve::Reserve;
 use super::sources::{self, Source};
-use super::tree::{self, Children, Orphans};
+use super::stray::Doubt;
+use super::tree::{self, Children, DOUBT_MS, Orphans};
 use super::{KeeperError, runtime, syscall};
+use crate::cgroup::Cgroup;
 
 /// How much is read of one pipe in a turn: a loud child keeps the output of others waiting for no
 /// longer than writing this takes.
@@ -39,6 +41,9 @@ const IDLE_MS: u64 = 60_000;
 /// How soon trees are looked at again when it could not be told whose an orphan is: no event says
 /// that an `exec` is over.
 pub(super) const RECHECK_MS: u64 = 5;
+
+/// How soon a cgroup is looked at again that cannot be watched.
+const DEAF_MS: u64 = 100;
 
 /// How many events one turn takes.
 const EVENTS: usize = 256;
@@ -58,17 +63,19 @@ pub(super) struct Keeper {
     pub(super) orphans: Orphans,
     pub(super) archivist: Archivist,
     pub(super) cgroups: Option<Cgroups>,
+    /// Whether a spawn has failed that may have left a cgroup behind.
+    pub(super) is_untidy: bool,
     pub(super) last_key: u64,
     /// Whose descriptors the manager is to hold and has not been sent.
     pub(super) owed: BTreeSet<u64>,
     /// Who waits for a moment: for room on the disk, or for the end of its pipes.
     pub(super) due: BTreeSet<u64>,
     /// How many children's output waits for room on the disk.
-    blocked: usize,
+    pub(super) blocked: usize,
     /// How many children are not empty.
     pub(super) living: usize,
     alone_since_ms: Option<u64>,
-    /// When trees are looked at though nobody died: see [`Orphans::is_in_doubt`].
+    /// When trees are looked at though nobody died: see [`Doubt`].
     pub(super) recheck_at_ms: Option<u64>,
     /// Whether a tree may have become empty, or is to be swept: done once for all that happened.
     pub(super) is_check_wanted: bool,
@@ -107,6 +114,7 @@ impl Keeper {
             children: Children::new(),
             orphans: Orphans::default(),
             archivist: Archivist::default(),
+            is_untidy: false,
             last_key: 0,
             owed: BTreeSet::new(),
             due: BTreeSet::new(),
@@ -264,6 +272,8 @@ impl Keeper {
             };
             self.orphans.reaped(pid);
             self.archivist.reaped(pid);
+            let doubts = self.children.values_mut().filter_map(|child| child.doubt.as_mut());
+            doubts.for_each(|doubt| doubt.lost(pid.as_raw_pid()));
             if let Some(key) = key {
                 // It may have spoken before it died; that is told first.
                 self.listen_to(key);
@@ -300,6 +310,11 @@ impl Keeper {
         let killed = |(_, child): &(&u64, &Child)| child.is_swept() && !self.is_dying(child);
         let keys: BTreeSet<u64> =
             self.children.iter().filter(killed).map(|(key, _)| *key).collect();
+        self.tidy_cgroups();
+        if self.cgroups.as_ref().is_some_and(Cgroups::take_deaf) {
+            let at = now.steady_ms + DEAF_MS;
+            self.recheck_at_ms = Some(self.recheck_at_ms.map_or(at, |it| it.min(at)));
+        }
         if keys.is_empty() {
             return;
         }
@@ -319,13 +334,18 @@ impl Keeper {
     /// Whether somebody is in the child's cgroup; who is told so hears when that is over.
     pub(super) fn is_populated(&self, child: &Child) -> bool {
         let Some(cgroup) = &child.identity.cgroup else { return false };
-        if !cgroup.is_populated() {
-            return false;
+        match &self.cgroups {
+            Some(cgroups) => cgroups.is_populated(cgroup),
+            None => cgroup.is_populated(),
         }
-        if let Some(cgroups) = &self.cgroups {
-            cgroups.watch(cgroup);
-        }
-        cgroup.is_populated()
+    }
+
+    /// Removes the cgroups of spawns that have failed, once nobody is in them.
+    fn tidy_cgroups(&mut self) {
+        let Some(cgroups) = self.cgroups.as_ref().filter(|_| self.is_untidy) else { return };
+        let owned = self.children.values().filter_map(|child| child.identity.cgroup.as_ref());
+        let owned: HashSet<&Path> = owned.map(Cgroup::path).collect();
+        self.is_untidy = !cgroups.tidy(|path| owned.contains(path));
     }
 
     fn check_trees(&mut self, now: Now) {
@@ -334,20 +354,30 @@ impl Keeper {
             return;
         }
         let owners = self.orphans.owners(&self.children, now);
-        if self.orphans.is_in_doubt(now) {
-            self.recheck_at_ms = Some(now.steady_ms + RECHECK_MS);
-            return;
-        }
         let is_empty = |(key, child): &(&u64, &Child)| {
             is_open(child)
                 && !owners.contains(key)
                 && !tree::has_group(child)
                 && !self.is_populated(child)
         };
-        let empty: Vec<u64> = self.children.iter().filter(is_empty).map(|(key, _)| *key).collect();
-        for key in empty {
-            self.tree_emptied(key, now);
+        let empty: BTreeSet<u64> =
+            self.children.iter().filter(is_empty).map(|(key, _)| *key).collect();
+        for (_, child) in self.children.iter_mut().filter(|(key, _)| !empty.contains(key)) {
+            child.doubt = child.doubt.take().filter(|_| child.is_adopted());
         }
+        for key in empty {
+            match self.is_in_doubt(key, now) {
+                true => self.recheck_at_ms = Some(now.steady_ms + RECHECK_MS),
+                false => self.tree_emptied(key, now),
+            }
+        }
+    }
+
+    /// Whether somebody may be left of a tree that seems to be empty.
+    fn is_in_doubt(&mut self, key: u64, now: Now) -> bool {
+        let Some(child) = self.children.get_mut(&key) else { return false };
+        let unclear = self.orphans.unclear(child, now);
+        Doubt::remains(&mut child.doubt, &unclear, DOUBT_MS, now)
     }
 
     pub(super) fn tree_emptied(&mut self, key: u64, now: Now) {
@@ -376,8 +406,17 @@ impl Keeper {
 
     fn tend(&mut self, now: Now) {
         for key in std::mem::take(&mut self.due) {
+            if self.children.get(&key).is_some_and(|it| it.is_to_be_verified(now)) {
+                self.verify(key, now);
+                continue;
+            }
+            let name = self.children.get(&key).filter(|it| it.wants_log(now));
+            let other = name.and_then(|it| self.log_of(&it.identity.name));
             let Some(child) = self.children.get_mut(&key) else { continue };
             let was_blocked = child.is_blocked();
+            if child.wants_log(now) {
+                child.open_log(other, now);
+            }
             let has_emptied = child.tend(&mut self.buffer, now);
             sources::close(&self.epoll, child);
             self.blocked += usize::from(child.is_blocked());
@@ -396,7 +435,7 @@ impl Keeper {
     fn emptied(&mut self, key: u64) {
         self.living -= 1;
         if let Some(cgroups) = self.cgroups.as_ref().filter(|_| self.living == 0) {
-            cgroups.tidy();
+            cgroups.tidy(|_| false);
         }
         let child = &self.children[&key];
         if child.is_let_go {

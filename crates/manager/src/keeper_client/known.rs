@@ -39,6 +39,7 @@ impl Known {
         match report {
             Report::Spawned { identity, .. } => self.identify(identity),
             Report::Children(children) => self.list(children),
+            Report::Verified(child) => self.list(std::slice::from_ref(child)),
             _ => {}
         }
     }

@@ -1,4 +1,4 @@
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use common_tcp::Failure;
 use serde_json::{Map, Value, json};
@@ -13,7 +13,7 @@ use super::{
     waiters::Waiter,
 };
 use crate::{
-    child::{Action, Event, Phase, State},
+    child::{Action, Event, Phase, State, Then},
     definition::Ready,
     events::{Kind, What},
     identity::Identity,
@@ -22,6 +22,10 @@ use crate::{
     order::Link,
     scan::{self, Belonging},
 };
+
+/// How soon the kernel is asked again about a daemon that said that it listens, and did not: that takes a look
+/// at all its processes, and it could say so without end.
+const AGAIN: Duration = Duration::from_millis(100);
 
 impl Manager {
     /// Takes a daemon one step further and performs what its table says.
@@ -33,6 +37,23 @@ impl Manager {
         let actions = entry.child.on(event, Instant::now(), random());
         for action in actions {
             self.act(&name, action);
+        }
+        self.intend(&name);
+    }
+
+    /// Tells the keeper of a stop that a manager after this one has to see through. When all are stopped that is
+    /// this manager's end, and not for the next one.
+    fn intend(&mut self, name: &Name) {
+        let is_ending = self.ending.is_some();
+        let Some(entry) = self.entries.get_mut(name) else { return };
+        let stop = matches!(
+            entry.child.state(),
+            State::Stopping { pid: Some(_), then: Then::Down | Then::Gone, .. }
+        );
+        let is_known = std::mem::replace(&mut entry.is_intended, stop);
+        let is_wanted = if stop { !is_ending } else { entry.child.state().pid().is_some() };
+        if is_known != stop && is_wanted {
+            self.keeper.intend(name.as_str(), stop);
         }
     }
 
@@ -117,6 +138,7 @@ impl Manager {
         entry.is_adopted = false;
         entry.spawn_failure = None;
         entry.announced = None;
+        entry.denied = None;
         entry.end.iter_mut().for_each(End::retire);
         let told = planned.and_then(|spawn| {
             entry.notify = notify.transpose()?;
@@ -294,6 +316,7 @@ impl Manager {
                 }
             }
             Report::Empty { name, pid } => self.emptied(&name, pid),
+            Report::Verified(child) => self.verified(&child),
             Report::Refused { request, name, reason } => {
                 tracing::debug!(request, name, ?reason, "the keeper refused");
             }
@@ -307,6 +330,7 @@ impl Manager {
         let pid = identity.pid as u32;
         if let Some(entry) = self.entries.get_mut(&name) {
             entry.identity = Some(identity);
+            entry.unverified = None;
         }
         self.step(&name, Event::Spawned { pid });
         let announced = self.entries.get_mut(&name).and_then(|entry| entry.announced.take());
@@ -342,6 +366,19 @@ impl Manager {
     }
 
     fn check_ready(&mut self, name: &Name, pid: u32, port: u16) -> Result<Value, Failure> {
+        let name = name.clone();
+        if self.entries.get(&name).and_then(|it| it.denied).is_some_and(|at| at.elapsed() < AGAIN) {
+            let message = format!("`{name}` was just looked at and did not listen where it said");
+            return Err(listing::about("busy", &name, message).with("hint", "say it again soon"));
+        }
+        let ready = self.look_whether_ready(&name, pid, port);
+        if let Some(entry) = self.entries.get_mut(&name) {
+            entry.denied = ready.is_err().then(Instant::now);
+        }
+        ready
+    }
+
+    fn look_whether_ready(&mut self, name: &Name, pid: u32, port: u16) -> Result<Value, Failure> {
         let name = name.clone();
         let tree = crate::proc::tree(pid)?;
         match scan::belongs_to(port, &tree)? {

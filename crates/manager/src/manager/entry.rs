@@ -1,6 +1,6 @@
 use std::collections::VecDeque;
 
-use tokio::{net::UnixDatagram, task::AbortHandle};
+use tokio::{net::UnixDatagram, task::AbortHandle, time::Instant};
 
 use super::{ended::End, request::Answer};
 use crate::{
@@ -27,12 +27,25 @@ pub(super) struct Entry {
     pub(super) spawn_failure: Option<(String, i32)>,
     /// Whether its process is one that a manager before this one has spawned.
     pub(super) is_adopted: bool,
+    /// Whether a process may be it that the keeper cannot tell from others just now.
+    pub(super) unverified: Option<Unverified>,
+    /// Whether the keeper knows that it is being stopped for good.
+    pub(super) is_intended: bool,
     /// How its leader ended last, as the keeper saw it.
     pub(super) end: Option<End>,
     /// The search for its readiness.
     pub(super) probe: Option<AbortHandle>,
+    /// When it was found last not to listen where it said; until it is up.
+    pub(super) denied: Option<Instant>,
     /// A port that it told before the keeper told that it runs, and who waits for the answer to that.
     pub(super) announced: Option<(u16, Answer)>,
+}
+
+/// A process that may be a daemon's, and may be a stranger.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Unverified {
+    /// Whether a stop was asked for since, which it has to obey once it is known.
+    pub(super) is_unwanted: bool,
 }
 
 /// A transition that has been.
@@ -58,8 +71,11 @@ impl Entry {
             notify: None,
             spawn_failure: None,
             is_adopted: false,
+            unverified: None,
+            is_intended: false,
             end: None,
             probe: None,
+            denied: None,
             announced: None,
         }
     }

@@ -6,7 +6,11 @@ use std::{
 };
 
 use rustix::process::{Pid, PidfdFlags, geteuid, pidfd_open};
-use tokio::{io::unix::AsyncFd, sync::mpsc, task::spawn_blocking};
+use tokio::{
+    io::unix::AsyncFd,
+    sync::mpsc,
+    task::{self, spawn_blocking},
+};
 
 use super::{
     Event,
@@ -27,8 +31,9 @@ pub(super) const PERIOD: Duration = Duration::from_secs(15);
 pub(super) struct Foreigners {
     /// Nobody looks, and nobody is known.
     is_off: bool,
-    /// Absent while a look has it.
-    cache: Option<Cache>,
+    cache: Cache,
+    /// The look that is on its way, with a copy of the cache: it may come to nothing.
+    looking: Option<task::Id>,
     known: Vec<Foreign>,
     watched: HashSet<u32>,
     gone: Vec<u32>,
@@ -48,7 +53,8 @@ impl Foreigners {
     pub(super) fn new(config: Config) -> Self {
         Self {
             is_off: config.scan == Scan::Off,
-            cache: Some(Cache::new(geteuid().as_raw(), config.scan_ignore)),
+            cache: Cache::new(geteuid().as_raw(), config.scan_ignore),
+            looking: None,
             known: vec![],
             watched: HashSet::new(),
             gone: vec![],
@@ -59,11 +65,26 @@ impl Foreigners {
     /// A look to run, unless one is on its way.
     pub(super) fn look(&mut self, answer: Option<Answer>, ours: Vec<u32>) -> Option<Look> {
         self.answers.extend(answer);
-        let mut cache = self.cache.take()?;
-        for pid in self.gone.drain(..) {
-            cache.gone(pid);
+        if self.looking.is_some() {
+            return None;
         }
-        Some(Look { cache, ours, is_off: self.is_off, outcome: Ok(()) })
+        Some(Look { cache: self.cache.clone(), ours, is_off: self.is_off, outcome: Ok(()) })
+    }
+
+    /// A look has begun.
+    pub(super) fn looks(&mut self, task: task::Id) {
+        self.looking = Some(task);
+    }
+
+    /// A task has panicked. If it was the look, it is over, and nothing is known but what was before; says who is
+    /// to be told so.
+    pub(super) fn panicked(&mut self, task: task::Id) -> Vec<Answer> {
+        if self.looking != Some(task) {
+            return vec![];
+        }
+        self.looking = None;
+        self.gone.clear();
+        std::mem::take(&mut self.answers)
     }
 
     /// Takes a look back; says who is answered by it, and whose end is to be watched.
@@ -71,9 +92,11 @@ impl Foreigners {
         if let Err(error) = look.outcome {
             tracing::warn!(%error, "cannot look for foreign daemons");
         }
-        self.known = look.cache.list().into_iter().cloned().collect();
-        self.known.retain(|it| !self.gone.contains(&it.process.pid));
-        self.cache = Some(look.cache);
+        (self.cache, self.looking) = (look.cache, None);
+        for pid in self.gone.drain(..) {
+            self.cache.gone(pid);
+        }
+        self.known = self.cache.list().into_iter().cloned().collect();
         let pids = self.known.iter().map(|it| it.process.pid);
         let new: Vec<u32> = pids.filter(|&pid| self.watched.insert(pid)).collect();
         (std::mem::take(&mut self.answers), new)
@@ -83,10 +106,9 @@ impl Foreigners {
     pub(super) fn ended(&mut self, pid: u32) {
         self.watched.remove(&pid);
         self.known.retain(|it| it.process.pid != pid);
-        match &mut self.cache {
-            Some(cache) => cache.gone(pid),
-            None => self.gone.push(pid),
-        }
+        self.cache.gone(pid);
+        // The look does not know it yet.
+        self.gone.extend(self.looking.map(|_| pid));
     }
 
     /// All of them as they stand in listings.
@@ -175,4 +197,31 @@ pub(super) async fn watch(pid: u32, mailbox: mpsc::Sender<Event>) {
 fn pidfd(pid: u32) -> Option<OwnedFd> {
     let pid = Pid::from_raw(i32::try_from(pid).ok()?)?;
     pidfd_open(pid, PidfdFlags::empty()).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_look_that_panics_costs_neither_the_next_one_nor_what_is_known() {
+        let mut foreigners = Foreigners::new(Config::default());
+        let look = foreigners.look(None, vec![]).unwrap();
+        let mut tasks = task::JoinSet::new();
+        let task = tasks.spawn(async move {
+            let _taken = look;
+            panic!("as a broken look would");
+        });
+        foreigners.looks(task.id());
+        let (answer, told) = Answer::new();
+        assert!(foreigners.look(Some(answer), vec![]).is_none(), "one is on its way");
+
+        let error = tasks.join_next().await.unwrap().unwrap_err();
+        for answer in foreigners.panicked(error.id()) {
+            answer.send(Ok(1.into()));
+        }
+
+        assert_eq!(told.await.unwrap().unwrap(), 1);
+        assert!(foreigners.look(None, vec![]).is_some());
+    }
 }

@@ -149,6 +149,7 @@ impl Manager {
         json!({
             "v": 1,
             "manager": {
+                "ending": self.ending.is_some(),
                 "pid": std::process::id(),
                 "port": self.port,
                 "unix": self.paths.socket(),

@@ -11,6 +11,7 @@ mod entry;
 mod foreign;
 mod listing;
 mod plan;
+mod purge;
 mod readiness;
 mod reconcile;
 mod request;
@@ -28,9 +29,10 @@ use std::{
     sync::Arc,
 };
 
+use common_tcp::Failure;
 use tokio::{
     sync::mpsc,
-    task::{JoinSet, yield_now},
+    task::{JoinError, JoinSet, yield_now},
     time::{Instant, interval_at},
 };
 
@@ -195,6 +197,7 @@ impl Manager {
     /// Starts what is enabled, and what the keeper still holds goes on.
     pub fn begin(&mut self, start_enabled: bool) {
         self.note("the manager has started", None);
+        self.remove_purged();
         if let Some(problem) = listing::recovered(&self.registry) {
             self.note(&format!("the registry was broken: {problem}"), None);
         }
@@ -231,7 +234,7 @@ impl Manager {
                 (name, timer) = self.timers.elapsed() => self.elapsed(&name, timer),
                 _ = scan.tick() => self.look(None),
                 () = ending::patience_ends(self.ending.as_ref()) => self.hurry(),
-                Some(_) = self.tasks.join_next() => {}
+                Some(joined) = self.tasks.join_next() => self.joined(joined),
             }
         }
         self.end().await;
@@ -324,11 +327,20 @@ impl Manager {
         let ours = self.own_pids();
         if let Some(look) = self.foreigners.look(answer, ours) {
             let mailbox = self.mailbox.clone();
-            self.tasks.spawn(async move {
+            let task = self.tasks.spawn(async move {
                 let looked = look.run().await;
                 // Without a manager nobody wants to know.
                 drop(mailbox.send(Event::Scanned(looked)).await);
             });
+            self.foreigners.looks(task.id());
+        }
+    }
+
+    /// A task is over. One that panicked has said so on stderr, and owes somebody an answer.
+    fn joined(&mut self, joined: Result<(), JoinError>) {
+        let Some(error) = joined.err().filter(JoinError::is_panic) else { return };
+        for answer in self.foreigners.panicked(error.id()) {
+            answer.send(Err(Failure::internal("a look for foreign daemons has panicked")));
         }
     }
 

@@ -9,6 +9,7 @@ use std::collections::BTreeSet;
 use super::{
     Manager,
     ended::{self, End},
+    entry::Unverified,
     plan,
 };
 use crate::{
@@ -85,7 +86,7 @@ impl Manager {
                 return has_ended;
             }
             // It cannot be told whether that is it: the keeper refuses to start another.
-            (None, Kept::Unverified) => {}
+            (None, Kept::Unverified) => self.cannot_tell(name, child.identity.pid.cast_unsigned()),
             (None, Kept::Failed { .. }) => self.keeper.forget(name.as_str()),
             (None, Kept::Exited { .. }) if self.has_begun => self.let_go(name, state, child),
             (None, _) if !is_spawning(state) => {
@@ -100,6 +101,41 @@ impl Manager {
             }
         }
         false
+    }
+
+    /// It is left alone until the keeper can tell.
+    fn cannot_tell(&mut self, name: &Name, pid: u32) {
+        if let Some(entry) = self.entries.get_mut(name) {
+            entry.unverified.get_or_insert(Unverified { is_unwanted: false });
+        }
+        self.note(
+            &format!("`{name}`: cannot tell whether pid {pid} is it, so it is left alone"),
+            None,
+        );
+        self.step(name, Event::Unverified { pid });
+    }
+
+    /// Now the keeper can tell. Who has just asked it for another spawn is told again.
+    pub(super) fn verified(&mut self, child: &Listed) {
+        let known = Name::new(&child.name).ok();
+        let state = known.as_ref().and_then(|name| self.state(name));
+        let (Some(name), Some(state)) = (known, state) else {
+            self.keeper.kill(&child.name);
+            return self.keeper.forget(&child.name);
+        };
+        let unverified = self.entries.get_mut(&name).and_then(|it| it.unverified.take());
+        if is_spawning(state) || state.pid().is_some() {
+            if let Some(entry) = self.entries.get_mut(&name) {
+                entry.unverified = unverified;
+            }
+            return;
+        }
+        if self.reconcile_one(&name, child) {
+            self.tell_end(&name, child);
+        }
+        if unverified.is_some_and(|it| it.is_unwanted) {
+            self.step(&name, Event::Stop);
+        }
     }
 
     /// One that has been dealt with, and whose end was to be forgotten.
@@ -126,6 +162,9 @@ impl Manager {
 
     /// One that is being stopped: what was asked to that end may be lost.
     fn ask_again(&mut self, name: &Name) {
+        if self.entries.get(name).is_some_and(|entry| entry.is_intended) {
+            self.keeper.intend(name.as_str(), true);
+        }
         match self.state(name) {
             Some(State::Stopping { phase: Phase::Asked, .. }) => {
                 let Some(definition) = self.definition(name) else { return };
@@ -160,6 +199,10 @@ impl Manager {
         entry.is_adopted = true;
         if child.state == Kept::Starting {
             return self.step(name, Event::AdoptedEarly);
+        }
+        if child.stopping {
+            entry.is_intended = true;
+            return self.step(name, Event::AdoptedStopping { pid });
         }
         // It has told that it is ready, and will not tell again; nobody else can. And who lived for longer than
         // it was given to become ready, was.

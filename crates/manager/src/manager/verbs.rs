@@ -1,4 +1,4 @@
-use std::{collections::BTreeSet, fs, sync::Arc};
+use std::{collections::BTreeSet, sync::Arc};
 
 use common_tcp::Failure;
 use serde_json::{Map, Value, json, value::to_raw_value};
@@ -235,6 +235,9 @@ impl Manager {
     /// Tells the child, and has the guest wait until it is so.
     fn ask(&mut self, name: &Name, event: Event, target: Target, answer: Answer) {
         let is_restart = event == Event::Restart;
+        if let Some(unverified) = self.entries.get_mut(name).and_then(|it| it.unverified.as_mut()) {
+            unverified.is_unwanted = event == Event::Stop;
+        }
         let waiter = Waiter { target, is_patient: false, answer };
         // What is so already is answered now; a restart of what is up only begins.
         if let Some(state) = self.state(name)
@@ -259,16 +262,6 @@ impl Manager {
             self.purged.insert(name.clone());
         }
         self.step(name, Event::Remove);
-    }
-
-    /// Removes what a daemon has left: its logs.
-    pub(super) fn purge(&mut self, name: &Name) {
-        let logs = self.paths.daemon_logs(name);
-        if let Err(error) = fs::remove_dir_all(&logs)
-            && error.kind() != std::io::ErrorKind::NotFound
-        {
-            tracing::warn!(%error, logs = %logs.display(), "cannot remove logs");
-        }
     }
 
     fn enable(&mut self, name: &Name, enabled: bool, now: bool, answer: Answer) {

@@ -23,14 +23,14 @@ pub struct Foreign {
 }
 
 /// Every socket of our user that was looked at and still listens.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Clone)]
 pub struct Cache {
     uid: u32,
     ignored: HashSet<u16>,
     known: HashMap<Inode, Known>,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 enum Known {
     /// Ours, nobody's, or no daemon: never to be asked again.
     Settled,

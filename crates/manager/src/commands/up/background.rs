@@ -33,14 +33,21 @@ const LAST_LINES: usize = 10;
 /// At most so much of its log is read for them.
 const TAIL_BYTES: u64 = 16 * 1024;
 
-pub(super) async fn start(args: &Up, paths: &Paths, console: &Console) -> Result<Place, Error> {
+/// Nothing if another manager was about to end, and has: then it is to be tried again.
+pub(super) async fn start(
+    args: &Up,
+    paths: &Paths,
+    console: &Console,
+) -> Result<Option<Place>, Error> {
     paths.create().map_err(|error| no_place(&error))?;
     let log = Log::open(paths).map_err(|it| failed("storage", &it))?;
     let mut child = spawn(args, console, &log).map_err(|it| failed("failed", &it))?;
     match announced(&mut child, console.timeout) {
         Ok(Some(line)) => Ok(serde_json::from_str(&line).map_err(|it| failed("unexpected", &it))?),
-        Ok(None) if doctor::lock_holder(&paths.lock()).is_some() => arriving(paths).await,
-        Ok(None) => Err(log.complaint("failed", "it ended before it listened").into()),
+        Ok(None) => match doctor::lock_holder(&paths.lock()) {
+            Some(holder) => arriving(paths, holder).await,
+            None => Err(log.complaint("failed", "it ended before it listened").into()),
+        },
         Err(error) if error.kind() == io::ErrorKind::TimedOut => {
             Err(log.complaint("timeout", "it does not listen yet").into())
         }

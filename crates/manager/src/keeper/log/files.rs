@@ -1,9 +1,9 @@
 //! The files of one log: `current` with its index, and the pairs that rotation renamed.
 
 use std::collections::VecDeque;
-use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::fs::{self, DirBuilder, File, Metadata, OpenOptions};
 use std::io;
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 /// When a file was rotated: Unix milliseconds, and a number within one.
@@ -35,6 +35,14 @@ impl Files {
     pub(super) fn current(&self) -> io::Result<(File, File)> {
         let [data, index] = self.current_paths();
         Ok((open_append(&data)?, open_append(&index)?))
+    }
+
+    /// Whether this is `current`, and not one that was removed or replaced with its directory.
+    pub(super) fn is_current(&self, data: &File) -> bool {
+        let inode = |it: Metadata| (it.dev(), it.ino());
+        let [current, _] = self.current_paths();
+        let there = fs::metadata(current).map(inode).ok();
+        there.is_some() && there == data.metadata().map(inode).ok()
     }
 
     /// Gives the current files their final names and opens new ones; on failure all is as before.

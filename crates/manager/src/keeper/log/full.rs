@@ -6,7 +6,7 @@ use std::mem::take;
 use super::Stream;
 
 /// How often a full disk is tried: nothing tells when there is room again.
-pub(super) const RETRY_MS: u64 = 200;
+pub(in crate::keeper) const RETRY_MS: u64 = 200;
 
 /// What a child wrote and waits for.
 #[derive(Debug)]
@@ -29,7 +29,7 @@ pub(in crate::keeper) struct Dropped {
 
 impl Dropped {
     /// Whether nothing is lost that has not been told.
-    pub(super) fn is_nothing(&self) -> bool {
+    pub(in crate::keeper) fn is_nothing(&self) -> bool {
         self.bytes == 0
     }
 
@@ -39,7 +39,7 @@ impl Dropped {
     }
 
     /// Counts what is lost.
-    pub(super) fn add(&mut self, stream: Stream, bytes: &[u8]) {
+    pub(in crate::keeper) fn add(&mut self, stream: Stream, bytes: &[u8]) {
         let Some(last) = bytes.last() else { return };
         self.bytes += bytes.len() as u64;
         self.lines += bytes.iter().filter(|&&byte| byte == b'\n').count() as u64;
@@ -52,7 +52,7 @@ impl Dropped {
     }
 
     /// Keeps in mind why, for the line that tells.
-    pub(super) fn blame(&mut self, error: &io::Error) {
+    pub(in crate::keeper) fn blame(&mut self, error: &io::Error) {
         self.why = error.raw_os_error();
     }
 

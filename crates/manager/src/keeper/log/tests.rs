@@ -163,7 +163,7 @@ fn a_line_whose_writer_lives_is_continued() {
     open(&dir, 9).append(Stream::Err, b"one\nha", at(1));
     let (max_bytes, keep, patience_ms) = (MAX_BYTES, 9, PATIENCE_MS);
     let settings = LogSettings { dir: dir.path().to_owned(), max_bytes, keep, patience_ms };
-    let mut log = Log::resume(&settings, at(2)).unwrap();
+    let mut log = Log::resume(&settings, Dropped::default(), at(2)).unwrap();
     // No rotation within a line, either.
     log.rotate(at(2));
     log.append(Stream::Err, b"lf\n", at(2));
