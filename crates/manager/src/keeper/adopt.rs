@@ -61,7 +61,7 @@ impl Keeper {
             Fate::OtherBoot => {
                 match adopt.let_go {
                     true => drop(fs::remove_file(self.let_go_path(identity))),
-                    false => self.remove_identity(&identity.name),
+                    false => Identity::forget(&self.runtime, &identity.name),
                 }
                 return Err(Refusal::Gone);
             }
@@ -82,8 +82,8 @@ impl Keeper {
         let _ = sources::watch_adopted(&self.epoll, self.last_key, &child);
         self.children.insert(self.last_key, child);
         self.living += 1;
-        if !adopt.let_go && !Identity::path(&self.runtime, &identity.name).exists() {
-            // For the keeper after this one; without it the manager still knows.
+        if !adopt.let_go {
+            // For the keeper after this one, if it is not there; without it the manager still knows.
             drop(identity.store(&self.runtime));
         }
         self.owed.insert(self.last_key);

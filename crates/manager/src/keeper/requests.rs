@@ -142,7 +142,10 @@ impl Keeper {
     fn kill(&mut self, name: &str) -> Result<(), Refusal> {
         let keys = match self.find(name) {
             Ok(key) => vec![key],
-            Err(_) => self.let_go(|child| child.identity.name == name),
+            Err(_) => {
+                self.remove_identity(name);
+                self.let_go(|child| child.identity.name == name)
+            }
         };
         if keys.is_empty() {
             return Err(Refusal::Unknown);
@@ -183,7 +186,7 @@ impl Keeper {
             }
             _ => {
                 self.children.remove(&key);
-                self.remove_identity(name);
+                Identity::forget(&self.runtime, name);
             }
         }
         Ok(())
@@ -231,9 +234,11 @@ impl Keeper {
         }
     }
 
-    /// What is left over is told from a live child by its content, so a failure is no harm.
-    pub(super) fn remove_identity(&self, name: &str) {
-        drop(fs::remove_file(Identity::path(&self.runtime, name)));
+    /// Takes the file of a name away that nobody has.
+    fn remove_identity(&self, name: &str) {
+        if is_name(name) {
+            drop(fs::remove_file(Identity::path(&self.runtime, name)));
+        }
     }
 }
 

@@ -24,6 +24,7 @@ use super::reserve::Reserve;
 use super::sources::{self, Source};
 use super::tree::{self, Children, Orphans};
 use super::{KeeperError, runtime, syscall};
+use crate::identity::Identity;
 
 /// How much is read of one pipe in a turn: a loud child keeps the output of others waiting for no
 /// longer than writing this takes.
@@ -403,7 +404,7 @@ impl Keeper {
             return self.drop_let_go(key);
         }
         if let State::Failed { .. } = child.state {
-            self.remove_identity(&child.identity.name);
+            Identity::forget(&self.runtime, &child.identity.name);
         }
         let report = child.emptied();
         self.tell(&report);
