@@ -9,6 +9,7 @@ use std::io::{self, Write};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -118,7 +119,7 @@ impl Identity {
             name: name.to_owned(),
             pid: pid.as_raw_pid(),
             start_ticks: Stat::of(pid).map_err(failed)?.start_ticks,
-            boot_id: boot_id().map_err(failed)?,
+            boot_id: boot_id().map_err(failed)?.to_owned(),
             inode: inode(&pidfd),
             secret: secret.to_owned(),
             spawned_at_ms: now_ms,
@@ -300,8 +301,14 @@ fn write_line(path: &Path, create: bool, line: &[u8]) -> io::Result<()> {
     options.open(path)?.write_all(line)
 }
 
-fn boot_id() -> io::Result<String> {
-    fs::read_to_string("/proc/sys/kernel/random/boot_id").map(|text| text.trim().to_owned())
+/// It stays what it is for as long as a process can.
+fn boot_id() -> io::Result<&'static str> {
+    static BOOT_ID: OnceLock<String> = OnceLock::new();
+    if let Some(known) = BOOT_ID.get() {
+        return Ok(known);
+    }
+    let text = fs::read_to_string("/proc/sys/kernel/random/boot_id")?;
+    Ok(BOOT_ID.get_or_init(|| text.trim().to_owned()))
 }
 
 /// Before Linux 6.9 all pidfds share one anonymous inode, which identifies nothing.

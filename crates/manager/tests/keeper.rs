@@ -274,12 +274,10 @@ fn descendants(pid: u32) -> Vec<Identity> {
     let mut found: Vec<Identity> = Vec::new();
     let mut parents = vec![pid];
     while let Some(parent) = parents.pop() {
-        let list = fs::read_to_string(format!("/proc/{parent}/task/{parent}/children"));
-        for pid in list.unwrap_or_default().split_ascii_whitespace() {
-            let pid: i32 = pid.parse().unwrap();
-            let Some(raw) = rustix::process::Pid::from_raw(pid) else { continue };
+        for pid in manager::proc::children(parent).unwrap().unwrap_or_default() {
+            let Some(raw) = rustix::process::Pid::from_raw(pid.cast_signed()) else { continue };
             found.extend(Identity::read("", raw, "", 0));
-            parents.push(pid.cast_unsigned());
+            parents.push(pid);
         }
     }
     found

@@ -88,6 +88,8 @@ impl Keeper {
         }
         self.owed.insert(self.last_key);
         self.look_after(self.last_key, now);
+        // A look reads all processes, and more adoptions follow: after the last one it is enough.
+        self.recheck_at_ms = Some(now.steady_ms + RECHECK_MS);
         Ok(())
     }
 

@@ -85,8 +85,8 @@ impl Keeper {
         }
         let log = self.open_log(order, before, now).map_err(SpawnError::at(Step::Log))?;
         self.archivist.find_logs(&order.log.dir);
-        let mut started =
-            spawn::start(order, &self.runtime, self.nofile, self.cgroups.as_ref(), now)?;
+        let Self { runtime, nofile, cgroups, forker, .. } = &*self;
+        let mut started = spawn::start(order, runtime, *nofile, cgroups.as_ref(), forker, now)?;
         self.last_key += 1;
         // What cannot be watched must not run.
         sources::watch_started(&self.epoll, self.last_key, &started)

@@ -17,6 +17,7 @@ use super::archivist::Archivist;
 use super::cgroups::Cgroups;
 use super::child::Child;
 use super::clock::Now;
+use super::forker::Forker;
 use super::link::{Link, LinkError};
 use super::log::Stream;
 use super::protocol::{Report, State};
@@ -59,6 +60,7 @@ pub(super) struct Keeper {
     pub(super) orphans: Orphans,
     pub(super) archivist: Archivist,
     pub(super) cgroups: Option<Cgroups>,
+    pub(super) forker: Forker,
     pub(super) last_key: u64,
     /// Whose descriptors the manager is to hold and has not been sent.
     pub(super) owed: BTreeSet<u64>,
@@ -114,6 +116,7 @@ impl Keeper {
             blocked: 0,
             living: 0,
             cgroups,
+            forker: Forker::start()?,
             recheck_at_ms: None,
             is_check_wanted: false,
             alone_since_ms: Some(Now::read().steady_ms),
@@ -156,8 +159,8 @@ impl Keeper {
     /// Of many requests that come at once the last one is waited for: all may be about trees.
     fn is_check_due(&self, now: Now) -> bool {
         let has_request = self.link.as_ref().is_some_and(Link::has_request);
-        let is_due = self.is_check_wanted && !has_request;
-        is_due || self.recheck_at_ms.is_some_and(|at| at <= now.steady_ms)
+        let is_due = self.recheck_at_ms.is_some_and(|at| at <= now.steady_ms);
+        !has_request && (self.is_check_wanted || is_due)
     }
 
     fn has_ended(&self) -> bool {
