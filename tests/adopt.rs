@@ -386,6 +386,23 @@ fn m_8_7_after_another_boot_nothing_is_adopted_and_nobody_signalled() {
     before.into_iter().for_each(kill);
 }
 
+#[test]
+fn what_tells_of_a_child_stays_for_the_next_one_and_goes_with_the_daemon() {
+    let dae = Dae::start();
+    dae.install("Idle", &shell(IDLE, &json!({})));
+    let file = dae.home().join("run/running/Idle.json");
+    let is_told_of = || fs::read(&file).is_ok_and(|it| it.starts_with(b"{"));
+    assert!(is_told_of());
+
+    dae.succeed(["stop", "Idle"]);
+    eventually("it tells of nobody", || (file.exists() && !is_told_of()).then_some(()));
+    dae.succeed(["start", "Idle"]);
+    assert!(is_told_of());
+
+    dae.succeed(["uninstall", "Idle"]);
+    eventually("it is gone", || (!file.exists()).then_some(()));
+}
+
 /// Kills manager and keeper, neither of which can start the other again.
 fn kill_both(dae: &Dae) {
     let (manager, keeper) = (dae.pid(), keeper(dae).unwrap());

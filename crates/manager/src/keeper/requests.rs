@@ -46,7 +46,7 @@ impl Keeper {
                 ("adopt", Some(&adopt.identity.name), self.adopt(adopt, handed, now))
             }
             Request::Spawn(order) => return self.spawn(order, now),
-            Request::List {} => return self.list(),
+            Request::List {} => return self.list(now),
             Request::Signal { name, signal, scope } => {
                 ("signal", Some(name), self.signal(name, *signal, *scope))
             }
@@ -120,7 +120,13 @@ impl Keeper {
         all.filter_map(Child::log).next().cloned()
     }
 
-    fn list(&mut self) {
+    fn list(&mut self, now: Now) {
+        // Who was adopted dead is listed as what it is, so that the manager does not ask to have a
+        // thousand trees ended that are empty.
+        if self.recheck_at_ms.is_some() {
+            self.sweep_and_check(now);
+            self.tend(now);
+        }
         let living = self.children.iter().filter(|(_, child)| child.is_led());
         self.owed = living.map(|(key, _)| *key).collect();
         self.tell(&Report::Children(self.children.values().map(Child::listed).collect()));

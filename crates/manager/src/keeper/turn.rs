@@ -295,7 +295,7 @@ impl Keeper {
 
     /// Goes on killing, and sees which trees are empty. Nothing else empties one: its last process
     /// is always a child of the keeper, so its end is a SIGCHLD, or its cgroup says so.
-    fn sweep_and_check(&mut self, now: Now) {
+    pub(super) fn sweep_and_check(&mut self, now: Now) {
         self.reserve.release();
         self.is_check_wanted = false;
         self.recheck_at_ms = None;
@@ -378,7 +378,7 @@ impl Keeper {
         }
     }
 
-    fn tend(&mut self, now: Now) {
+    pub(super) fn tend(&mut self, now: Now) {
         for key in std::mem::take(&mut self.due) {
             let Some(child) = self.children.get_mut(&key) else { continue };
             let was_blocked = child.is_blocked();
