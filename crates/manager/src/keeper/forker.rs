@@ -26,6 +26,9 @@ const STACK_BYTES: usize = 64 << 10;
 #[derive(Debug)]
 pub(super) struct Forker {
     socket: UnixStream,
+    /// The thread's end as it is in the keeper's table, where the thread cannot close it.
+    #[expect(dead_code, reason = "is closed when this is dropped")]
+    other: Arc<UnixStream>,
     /// Absent once it is to end.
     plans: Option<SyncSender<Plan>>,
     forked: Receiver<Result<Forked, Errno>>,
@@ -47,7 +50,6 @@ impl Forker {
     /// Without room for a thread, or before Linux 5.9.
     pub(super) fn start() -> io::Result<Self> {
         let (socket, other) = UnixStream::pair()?;
-        // Of both, since the thread can only close it in its own table.
         let other = Arc::new(other);
         let its_own = Arc::clone(&other);
         let (plans, orders) = sync_channel(1);
@@ -62,8 +64,7 @@ impl Forker {
             }
         })?;
         ready.recv().map_err(io::Error::other)??;
-        drop(other);
-        Ok(Self { socket, plans: Some(plans), forked, thread: Some(thread) })
+        Ok(Self { socket, other, plans: Some(plans), forked, thread: Some(thread) })
     }
 
     /// Makes a process that performs the plan: in the cgroup if there is one, and elsewhere if it
