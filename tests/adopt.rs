@@ -511,10 +511,27 @@ fn m_8_7_after_another_boot_nothing_is_adopted_and_nobody_signalled() {
     let again = dae.eventually("Idle", |it| it["state"] == "up");
     assert_ne!(pid(&again), before[0]);
     assert_eq!(dae.listed("Once").unwrap()["state"], "down");
-    assert!(!running.join("Once.json").exists());
+    assert!(fs::read(running.join("Once.json")).unwrap().starts_with(b"\n"), "it tells of nobody");
     assert!(before.iter().all(|pid| is_running(*pid)));
     // In another boot they would not be there.
     before.into_iter().for_each(kill);
+}
+
+#[test]
+fn what_tells_of_a_child_stays_for_the_next_one_and_goes_with_the_daemon() {
+    let dae = Dae::start();
+    dae.install("Idle", &shell(IDLE, &json!({})));
+    let file = dae.home().join("run/running/Idle.json");
+    let is_told_of = || fs::read(&file).is_ok_and(|it| it.starts_with(b"{"));
+    assert!(is_told_of());
+
+    dae.succeed(["stop", "Idle"]);
+    eventually("it tells of nobody", || (file.exists() && !is_told_of()).then_some(()));
+    dae.succeed(["start", "Idle"]);
+    assert!(is_told_of());
+
+    dae.succeed(["uninstall", "Idle"]);
+    eventually("it is gone", || (!file.exists()).then_some(()));
 }
 
 /// Kills manager and keeper, neither of which can start the other again.

@@ -437,7 +437,12 @@ fn keeper(dae: &Dae) -> u32 {
 
 /// All children of a process, zombies too.
 fn children(pid: u32) -> Vec<u32> {
-    let list = fs::read_to_string(of(pid, &format!("task/{pid}/children"))).unwrap();
+    let threads = fs::read_dir(of(pid, "task")).unwrap();
+    let lists = threads.map(|it| fs::read_to_string(it.unwrap().path().join("children")).unwrap());
+    lists.flat_map(|list| numbers(&list)).collect()
+}
+
+fn numbers(list: &str) -> Vec<u32> {
     list.split_ascii_whitespace().map(|it| it.parse().unwrap()).collect()
 }
 

@@ -4,11 +4,12 @@
 //! start, the boot and the inode of its pidfd it is one process for ever, so that a manager which
 //! comes back can tell its daemon from a stranger.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, OpenOptions};
 use std::io::{self, Write};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -90,6 +91,12 @@ pub enum LoadError {
         /// Why.
         source: io::Error,
     },
+    /// The file is kept for the next one of its name, and tells of nobody.
+    #[error("`{}` tells of nobody", path.display())]
+    Forgotten {
+        /// The file.
+        path: PathBuf,
+    },
     /// The file holds something else.
     #[error("`{}` is not an identity", path.display())]
     Content {
@@ -112,7 +119,7 @@ impl Identity {
             name: name.to_owned(),
             pid: pid.as_raw_pid(),
             start_ticks: Stat::of(pid).map_err(failed)?.start_ticks,
-            boot_id: boot_id().map_err(failed)?,
+            boot_id: boot_id().map_err(failed)?.to_owned(),
             inode: inode(&pidfd),
             secret: secret.to_owned(),
             spawned_at_ms: now_ms,
@@ -127,18 +134,26 @@ impl Identity {
         runtime.join("running").join(format!("{name}.json"))
     }
 
-    /// Writes the file anew, mode 0600, so that a reader sees the old or the new one whole.
+    /// Writes it into the file of its name, mode 0600, in one call. Should it be torn all the same, it is
+    /// no identity, or that of a process that has not been let go and ends.
+    ///
+    /// The file is neither replaced nor cut, since making one costs more than the rest of a spawn where
+    /// many have just been removed. So what follows the line is of an earlier one.
     ///
     /// # Errors
-    /// [`StoreError`], and the old file stays.
+    /// [`StoreError`]
     pub fn store(&self, runtime: &Path) -> Result<(), StoreError> {
         let path = Self::path(runtime, &self.name);
-        let new = path.with_file_name(format!(".{}.json.new", self.name));
-        let bytes = serde_json::to_vec(self).expect("strings and numbers always serialise");
-        create_private(&new)
-            .and_then(|mut file| file.write_all(&bytes))
-            .and_then(|()| fs::rename(&new, &path))
-            .map_err(|source| StoreError { path, source })
+        let mut line = serde_json::to_vec(self).expect("strings and numbers always serialise");
+        line.push(b'\n');
+        write_line(&path, true, &line).map_err(|source| StoreError { path, source })
+    }
+
+    /// Makes the file of a name tell of nobody. It stays for the next one of that name; without one
+    /// there is nothing to do.
+    pub fn forget(runtime: &Path, name: &str) {
+        // What is left over is told from a live process by its content, so a failure is no harm.
+        drop(write_line(&Self::path(runtime, name), false, b"\n"));
     }
 
     /// Reads a file that [`store`](Self::store) wrote.
@@ -146,10 +161,17 @@ impl Identity {
     /// # Errors
     /// [`LoadError`]
     pub fn load(path: &Path) -> Result<Self, LoadError> {
-        let bytes =
-            fs::read(path).map_err(|source| LoadError::Read { path: path.to_owned(), source })?;
-        serde_json::from_slice(&bytes)
-            .map_err(|source| LoadError::Content { path: path.to_owned(), source })
+        let path = path.to_owned();
+        let bytes = match fs::read(&path) {
+            Ok(bytes) => bytes,
+            Err(source) => return Err(LoadError::Read { path, source }),
+        };
+        match bytes.split(|&byte| byte == b'\n').next() {
+            None | Some([]) => Err(LoadError::Forgotten { path }),
+            Some(line) => {
+                serde_json::from_slice(line).map_err(|source| LoadError::Content { path, source })
+            }
+        }
     }
 
     /// Whether this very process still runs; a zombie does not.
@@ -272,18 +294,21 @@ impl Stat {
     }
 }
 
-fn create_private(path: &Path) -> io::Result<File> {
-    OpenOptions::new()
-        .write(true)
-        .create(true)
-        .truncate(true)
-        .mode(0o600)
-        .custom_flags(libc::O_NOFOLLOW)
-        .open(path)
+/// Writes over the beginning of a file.
+fn write_line(path: &Path, create: bool, line: &[u8]) -> io::Result<()> {
+    let mut options = OpenOptions::new();
+    options.write(true).create(create).mode(0o600).custom_flags(libc::O_NOFOLLOW);
+    options.open(path)?.write_all(line)
 }
 
-fn boot_id() -> io::Result<String> {
-    fs::read_to_string("/proc/sys/kernel/random/boot_id").map(|text| text.trim().to_owned())
+/// It stays what it is for as long as a process can.
+fn boot_id() -> io::Result<&'static str> {
+    static BOOT_ID: OnceLock<String> = OnceLock::new();
+    if let Some(known) = BOOT_ID.get() {
+        return Ok(known);
+    }
+    let text = fs::read_to_string("/proc/sys/kernel/random/boot_id")?;
+    Ok(BOOT_ID.get_or_init(|| text.trim().to_owned()))
 }
 
 /// Before Linux 6.9 all pidfds share one anonymous inode, which identifies nothing.
@@ -359,6 +384,24 @@ mod tests {
         fs::create_dir(runtime.path().join("running")).unwrap();
         own().store(runtime.path()).unwrap();
         assert_eq!(Identity::load(&Identity::path(runtime.path(), "Sample")).unwrap(), own());
+    }
+
+    #[test]
+    fn nothing_of_an_earlier_one_is_loaded() {
+        let runtime = tempfile::tempdir().unwrap();
+        fs::create_dir(runtime.path().join("running")).unwrap();
+        let load = || Identity::load(&Identity::path(runtime.path(), "Sample"));
+        Identity::forget(runtime.path(), "Sample");
+        assert!(matches!(load(), Err(LoadError::Read { .. })), "nobody has made the file");
+
+        let longer = Identity { secret: "a longer secret".to_owned(), ..own() };
+        longer.store(runtime.path()).unwrap();
+        own().store(runtime.path()).unwrap();
+        assert_eq!(load().unwrap(), own());
+        Identity::forget(runtime.path(), "Sample");
+        assert!(matches!(load(), Err(LoadError::Forgotten { .. })));
+        longer.store(runtime.path()).unwrap();
+        assert_eq!(load().unwrap(), longer);
     }
 
     #[test]

@@ -10,7 +10,7 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, SystemTime};
 
 use manager::cgroup::{self, Cgroup};
-use manager::identity::Identity;
+use manager::identity::{Identity, LoadError};
 use manager::keeper::protocol::{
     Adopt, Listed, LogSettings, Refusal, Report, Request, Scope, Spawn, State, Status, Step,
 };
@@ -274,12 +274,10 @@ fn descendants(pid: u32) -> Vec<Identity> {
     let mut found: Vec<Identity> = Vec::new();
     let mut parents = vec![pid];
     while let Some(parent) = parents.pop() {
-        let list = fs::read_to_string(format!("/proc/{parent}/task/{parent}/children"));
-        for pid in list.unwrap_or_default().split_ascii_whitespace() {
-            let pid: i32 = pid.parse().unwrap();
-            let Some(raw) = rustix::process::Pid::from_raw(pid) else { continue };
+        for pid in manager::proc::children(parent).unwrap().unwrap_or_default() {
+            let Some(raw) = rustix::process::Pid::from_raw(pid.cast_signed()) else { continue };
             found.extend(Identity::read("", raw, "", 0));
-            parents.push(pid.cast_unsigned());
+            parents.push(pid);
         }
     }
     found
@@ -357,7 +355,8 @@ fn a_start_that_fails_names_step_and_errno_and_leaves_nothing() {
     let name = keeper.failure(with(&|it| it.name = "../Sample".into()));
     assert_eq!(name, (Step::Name, libc::EINVAL));
 
-    assert!(!Identity::path(&keeper.runtime(), "Sample").exists());
+    let identity = Identity::load(&Identity::path(&keeper.runtime(), "Sample"));
+    assert!(matches!(identity, Err(LoadError::Forgotten { .. })));
     assert!(descendants(keeper.process.id()).is_empty());
     keeper.spawn("Sample", "");
 }
@@ -455,7 +454,10 @@ fn the_identity_is_stored_before_the_program_runs() {
     assert!(!identity.is_alive());
     keeper.send(&Request::Forget { name: "Sample".to_owned() });
     assert_eq!(keeper.list(), []);
-    assert!(!path.exists());
+    assert!(matches!(Identity::load(&path), Err(LoadError::Forgotten { .. })));
+    keeper.send(&Request::Kill { name: "Sample".to_owned() });
+    keeper.list();
+    assert!(!path.exists(), "nobody has the name any more");
 }
 
 #[test]

@@ -9,7 +9,11 @@ use std::{
 use nix::unistd::geteuid;
 
 use super::Check;
-use crate::{identity::Identity, paths::Paths, token::is_token};
+use crate::{
+    identity::{Identity, LoadError},
+    paths::Paths,
+    token::is_token,
+};
 
 /// Every directory belongs to the user, and nobody else may write it. The one of the sockets is closed altogether.
 pub(super) fn directories(paths: &Paths) -> Vec<Check> {
@@ -66,6 +70,7 @@ fn ended(identity: &Path) -> Option<Check> {
     let file = identity.display();
     let detail = match Identity::load(identity) {
         Ok(it) if it.is_alive() => return None,
+        Err(LoadError::Forgotten { .. }) => return None,
         Ok(it) => format!("`{file}`: pid {} of `{}` has ended", it.pid, it.name),
         Err(error) => error.to_string(),
     };

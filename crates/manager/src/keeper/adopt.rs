@@ -60,7 +60,7 @@ impl Keeper {
             Fate::OtherBoot => {
                 match adopt.let_go {
                     true => drop(fs::remove_file(self.let_go_path(identity))),
-                    false => self.remove_identity(&identity.name),
+                    false => Identity::forget(&self.runtime, &identity.name),
                 }
                 return Err(Refusal::Gone);
             }
@@ -83,12 +83,14 @@ impl Keeper {
         self.children.insert(self.last_key, child);
         self.due.insert(self.last_key);
         self.living += 1;
-        if !adopt.let_go && !Identity::path(&self.runtime, &identity.name).exists() {
-            // For the keeper after this one; without it the manager still knows.
+        if !adopt.let_go {
+            // For the keeper after this one, if it is not there; without it the manager still knows.
             drop(identity.store(&self.runtime));
         }
         self.owed.insert(self.last_key);
         self.look_after(self.last_key, now);
+        // A look reads all processes, and more adoptions follow: after the last one it is enough.
+        self.recheck_at_ms = Some(now.steady_ms + RECHECK_MS);
         Ok(())
     }
 

@@ -17,8 +17,8 @@ use rustix::net::{
 
 use super::protocol::Carried;
 
-/// A pidfd and two pipes.
-const MOST: usize = 3;
+/// A control socket, two pipes and a cgroup; with a line it is a pidfd and two pipes.
+const MOST: usize = 4;
 
 /// How many groups may wait for their lines. A line is taken before more is read, so that an honest
 /// peer never has more than one on its way.
@@ -62,6 +62,11 @@ impl Groups {
         };
         let outputs = [output(carried.out)?, output(carried.err)?];
         group.next().is_none().then_some(Handed { pidfd, outputs })
+    }
+
+    /// A group that came without a line that says what it is; empty if it did not arrive whole.
+    pub(crate) fn take_all(&mut self) -> Option<Vec<OwnedFd>> {
+        self.0.pop_front()
     }
 }
 

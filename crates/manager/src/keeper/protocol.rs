@@ -40,12 +40,12 @@ pub enum Request {
         stop: bool,
     },
     /// Ends the whole tree by SIGKILL. `empty` tells when that is done. Where no child has the name,
-    /// what was let go of it is ended, and nothing told.
+    /// what was let go of it is ended, and nothing told; its identity file goes too.
     Kill {
         /// Whose tree.
         name: String,
     },
-    /// Drops what is known of a dead child, its identity file too. If anything of its tree lives, it
+    /// Drops what is known of a dead child; its identity file tells of nobody then. If anything of its tree lives, it
     /// is let go of its name: it is kept and its output captured, but nothing told of it.
     Forget {
         /// Whose.

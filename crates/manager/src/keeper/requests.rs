@@ -46,7 +46,7 @@ impl Keeper {
                 ("adopt", Some(&adopt.identity.name), self.adopt(adopt, handed, now))
             }
             Request::Spawn(order) => return self.spawn(order, now),
-            Request::List {} => return self.list(),
+            Request::List {} => return self.list(now),
             Request::Signal { name, signal, scope } => {
                 ("signal", Some(name), self.signal(name, *signal, *scope))
             }
@@ -89,8 +89,8 @@ impl Keeper {
         }
         let log = self.open_log(order, before, now).map_err(SpawnError::at(Step::Log))?;
         self.archivist.find_logs(&order.log.dir);
-        let mut started =
-            spawn::start(order, &self.runtime, self.nofile, self.cgroups.as_ref(), now)?;
+        let Self { runtime, nofile, cgroups, forker, .. } = &*self;
+        let mut started = spawn::start(order, runtime, *nofile, cgroups.as_ref(), forker, now)?;
         self.last_key += 1;
         // What cannot be watched must not run.
         sources::watch_started(&self.epoll, self.last_key, &started)
@@ -125,7 +125,13 @@ impl Keeper {
         all.filter_map(Child::log).next().cloned()
     }
 
-    fn list(&mut self) {
+    fn list(&mut self, now: Now) {
+        // Who was adopted dead is listed as what it is, so that the manager does not ask to have a
+        // thousand trees ended that are empty.
+        if self.recheck_at_ms.is_some() {
+            self.sweep_and_check(now);
+            self.tend(now);
+        }
         let living = self.children.iter().filter(|(_, child)| child.is_led());
         self.owed = living.map(|(key, _)| *key).collect();
         self.tell(&Report::Children(self.children.values().map(Child::listed).collect()));
@@ -155,7 +161,10 @@ impl Keeper {
     fn kill(&mut self, name: &str) -> Result<(), Refusal> {
         let keys = match self.find(name) {
             Ok(key) => vec![key],
-            Err(_) => self.let_go(|child| child.identity.name == name),
+            Err(_) => {
+                self.remove_identity(name);
+                self.let_go(|child| child.identity.name == name)
+            }
         };
         if keys.is_empty() {
             return Err(Refusal::Unknown);
@@ -196,7 +205,7 @@ impl Keeper {
             }
             _ => {
                 self.children.remove(&key);
-                self.remove_identity(name);
+                Identity::forget(&self.runtime, name);
             }
         }
         Ok(())
@@ -244,9 +253,11 @@ impl Keeper {
         }
     }
 
-    /// What is left over is told from a live child by its content, so a failure is no harm.
-    pub(super) fn remove_identity(&self, name: &str) {
-        drop(fs::remove_file(Identity::path(&self.runtime, name)));
+    /// Takes the file of a name away that nobody has.
+    fn remove_identity(&self, name: &str) {
+        if is_name(name) {
+            drop(fs::remove_file(Identity::path(&self.runtime, name)));
+        }
     }
 }
 

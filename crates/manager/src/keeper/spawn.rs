@@ -14,8 +14,8 @@ use rustix::process::Pid;
 use super::cgroups::Cgroups;
 use super::clock::Now;
 use super::exec::{Ends, Plan};
+use super::forker::Forker;
 use super::protocol::{Spawn, Step};
-use super::syscall;
 use crate::cgroup::Cgroup;
 use crate::identity::{Identity, StoreError};
 
@@ -69,6 +69,7 @@ pub(super) fn start(
     runtime: &Path,
     nofile: u64,
     cgroups: Option<&Cgroups>,
+    forker: &Forker,
     now: Now,
 ) -> Result<Started, SpawnError> {
     let plan = Plan::new(order, nofile).map_err(SpawnError::at(Step::Spawn))?;
@@ -78,8 +79,7 @@ pub(super) fn start(
     control.set_nonblocking(true).map_err(SpawnError::at(Step::Pipe))?;
     let ends = Ends { control: control_end.into(), outputs: [out_end, err_end] };
     let cgroup = cgroups.and_then(|it| it.make(&order.name, now));
-    let (pid, cgroup) =
-        fork(cgroup, || plan.perform(&ends)).map_err(SpawnError::at(Step::Spawn))?;
+    let (pid, cgroup) = fork(forker, plan, &ends, cgroup).map_err(SpawnError::at(Step::Spawn))?;
     // An early return drops `control`, and without its go the child ends.
     let mut identity = Identity::read(&order.name, pid, &order.secret, now.unix_ms)
         .map_err(|error| SpawnError::at(Step::Identity)(error.source))?;
@@ -92,15 +92,20 @@ pub(super) fn start(
     Ok(Started { identity, control, outputs: [out, err] })
 }
 
-/// Forks into a cgroup if there is one, and elsewhere if it cannot be entered.
-fn fork(cgroup: Option<(Cgroup, File)>, step: impl Fn()) -> Result<(Pid, Option<Cgroup>), Errno> {
-    if let Some((cgroup, dir)) = cgroup {
-        if let Ok(pid) = syscall::fork(Some(dir.as_fd()), &step) {
-            return Ok((pid, Some(cgroup)));
-        }
+/// Forks into a cgroup if there is one, and takes it away if it cannot be entered.
+fn fork(
+    forker: &Forker,
+    plan: Plan,
+    ends: &Ends,
+    cgroup: Option<(Cgroup, File)>,
+) -> Result<(Pid, Option<Cgroup>), Errno> {
+    let (cgroup, dir) = cgroup.unzip();
+    let forked = forker.fork(plan, ends, dir.as_ref().map(AsFd::as_fd));
+    let is_in_cgroup = forked.as_ref().is_ok_and(|it| it.is_in_cgroup);
+    if let Some(cgroup) = cgroup.as_ref().filter(|_| !is_in_cgroup) {
         cgroup.remove();
     }
-    Ok((syscall::fork(None, step)?, None))
+    Ok((forked?.pid, cgroup.filter(|_| is_in_cgroup)))
 }
 
 /// The end to read, which never blocks, and the one to write.

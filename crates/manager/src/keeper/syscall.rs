@@ -94,7 +94,7 @@ pub(super) fn default_signals() {
 /// # Errors
 /// ENOSYS before Linux 5.9.
 pub(super) fn close_inherited() -> Result<(), Errno> {
-    close_range(FIRST, libc::c_uint::MAX)
+    close_range(FIRST, libc::c_uint::MAX, Table::Shared)
 }
 
 /// Closes every descriptor above stderr but one, for a process that will use no other.
@@ -102,20 +102,41 @@ pub(super) fn close_inherited() -> Result<(), Errno> {
 /// # Errors
 /// ENOSYS before Linux 5.9.
 pub(super) fn close_others(kept: BorrowedFd<'_>) -> Result<(), Errno> {
-    let kept = kept.as_raw_fd().cast_unsigned();
-    if kept > FIRST {
-        close_range(FIRST, kept - 1)?;
-    }
-    close_range(kept.max(FIRST - 1) + 1, libc::c_uint::MAX)
+    close_but(kept, Table::Shared)
+}
+
+/// Gives the calling thread a table of descriptors of its own, with nothing above stderr but one.
+///
+/// # Errors
+/// ENOSYS before Linux 5.9.
+pub(super) fn leave_table(kept: BorrowedFd<'_>) -> Result<(), Errno> {
+    close_but(kept, Table::Own)
 }
 
 /// The first descriptor above stderr.
 const FIRST: libc::c_uint = 3;
 
-fn close_range(first: libc::c_uint, last: libc::c_uint) -> Result<(), Errno> {
-    // SAFETY: takes no memory. The callers promise that nothing in this process uses these
-    // descriptors from now on.
-    outcome(unsafe { libc::syscall(libc::SYS_close_range, first, last, 0) })
+/// In which table descriptors are closed.
+#[derive(Clone, Copy)]
+enum Table {
+    /// The one that there is.
+    Shared = 0,
+    /// A copy, which is the thread's from then on.
+    Own = 1 << 1,
+}
+
+fn close_but(kept: BorrowedFd<'_>, table: Table) -> Result<(), Errno> {
+    let kept = kept.as_raw_fd().cast_unsigned();
+    if kept > FIRST {
+        close_range(FIRST, kept - 1, table)?;
+    }
+    close_range(kept.max(FIRST - 1) + 1, libc::c_uint::MAX, table)
+}
+
+fn close_range(first: libc::c_uint, last: libc::c_uint, table: Table) -> Result<(), Errno> {
+    // SAFETY: takes no memory. The callers promise that nothing that has this table from now on uses
+    // these descriptors.
+    outcome(unsafe { libc::syscall(libc::SYS_close_range, first, last, table as libc::c_uint) })
 }
 
 /// Runs `step` in a process that is a copy of this one, and ends it when `step` returns.
@@ -187,6 +208,9 @@ pub(super) struct Strings {
     strings: Vec<CString>,
     pointers: Vec<*const c_char>,
 }
+
+// SAFETY: the pointers are into what goes along, and nothing is written through them.
+unsafe impl Send for Strings {}
 
 impl Strings {
     /// Copies them.

@@ -10,6 +10,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fs::{self, File};
 use std::os::unix::fs::MetadataExt;
+use std::path::Path;
 
 use rustix::buffer::spare_capacity;
 use rustix::io::Errno;
@@ -371,12 +372,15 @@ pub(super) fn is_own_user(pid: i32) -> bool {
     fs::metadata(format!("/proc/{pid}")).is_ok_and(|meta| meta.uid() == own)
 }
 
-/// The children of the keeper. It has one thread and reaps alone, so the kernel's list cannot lose
-/// an entry while it is read.
+/// The children of the keeper. It forks only when it waits for that, and reaps alone, so the
+/// kernel's lists cannot lose an entry while they are read.
 fn own_children() -> Vec<Pid> {
-    match fs::read_to_string("/proc/thread-self/children") {
-        Ok(list) => list.split_ascii_whitespace().filter_map(parse).collect(),
-        Err(_) => own_children_by_parent(),
+    let own = crate::proc::children(std::process::id()).ok().flatten();
+    match own {
+        Some(own) if Path::new("/proc/thread-self/children").exists() => {
+            own.into_iter().filter_map(|pid| Pid::from_raw(pid.cast_signed())).collect()
+        }
+        _ => own_children_by_parent(),
     }
 }
 

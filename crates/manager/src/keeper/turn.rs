@@ -17,6 +17,7 @@ use super::archivist::Archivist;
 use super::cgroups::Cgroups;
 use super::child::Child;
 use super::clock::Now;
+use super::forker::Forker;
 use super::link::{Link, LinkError};
 use super::log::Stream;
 use super::protocol::{Report, State};
@@ -26,6 +27,7 @@ use super::stray::Doubt;
 use super::tree::{self, Children, DOUBT_MS, Orphans};
 use super::{KeeperError, runtime, syscall};
 use crate::cgroup::Cgroup;
+use crate::identity::Identity;
 
 /// How much is read of one pipe in a turn: a loud child keeps the output of others waiting for no
 /// longer than writing this takes.
@@ -65,6 +67,7 @@ pub(super) struct Keeper {
     pub(super) cgroups: Option<Cgroups>,
     /// Whether a spawn has failed that may have left a cgroup behind.
     pub(super) is_untidy: bool,
+    pub(super) forker: Forker,
     pub(super) last_key: u64,
     /// Whose descriptors the manager is to hold and has not been sent.
     pub(super) owed: BTreeSet<u64>,
@@ -121,6 +124,7 @@ impl Keeper {
             blocked: 0,
             living: 0,
             cgroups,
+            forker: Forker::start()?,
             recheck_at_ms: None,
             is_check_wanted: false,
             alone_since_ms: Some(Now::read().steady_ms),
@@ -163,8 +167,8 @@ impl Keeper {
     /// Of many requests that come at once the last one is waited for: all may be about trees.
     fn is_check_due(&self, now: Now) -> bool {
         let has_request = self.link.as_ref().is_some_and(Link::has_request);
-        let is_due = self.is_check_wanted && !has_request;
-        is_due || self.recheck_at_ms.is_some_and(|at| at <= now.steady_ms)
+        let is_due = self.recheck_at_ms.is_some_and(|at| at <= now.steady_ms);
+        !has_request && (self.is_check_wanted || is_due)
     }
 
     fn has_ended(&self) -> bool {
@@ -301,7 +305,7 @@ impl Keeper {
 
     /// Goes on killing, and sees which trees are empty. Nothing else empties one: its last process
     /// is always a child of the keeper, so its end is a SIGCHLD, or its cgroup says so.
-    fn sweep_and_check(&mut self, now: Now) {
+    pub(super) fn sweep_and_check(&mut self, now: Now) {
         self.reserve.release();
         self.is_check_wanted = false;
         self.recheck_at_ms = None;
@@ -404,7 +408,7 @@ impl Keeper {
         }
     }
 
-    fn tend(&mut self, now: Now) {
+    pub(super) fn tend(&mut self, now: Now) {
         for key in std::mem::take(&mut self.due) {
             if self.children.get(&key).is_some_and(|it| it.is_to_be_verified(now)) {
                 self.verify(key, now);
@@ -442,7 +446,7 @@ impl Keeper {
             return self.drop_let_go(key);
         }
         if let State::Failed { .. } = child.state {
-            self.remove_identity(&child.identity.name);
+            Identity::forget(&self.runtime, &child.identity.name);
         }
         let report = child.emptied();
         self.tell(&report);

@@ -266,7 +266,12 @@ impl Manager {
                 self.step(&name, Event::Empty { pid: pid.cast_unsigned() });
             }
             (_, Some(state)) if is_spawning(state) => {}
-            _ => self.keeper.forget(name),
+            (_, Some(_)) => self.keeper.forget(name),
+            (_, None) => {
+                self.keeper.forget(name);
+                // Its file too, since nobody will have the name.
+                self.keeper.kill(name);
+            }
         }
     }
 

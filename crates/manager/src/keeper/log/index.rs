@@ -70,8 +70,10 @@ impl Index {
             bytes -= RECORD_BYTES;
             end = self.piece_end(bytes)?;
         }
-        self.bytes = bytes;
-        self.cut_to_length()?;
+        if bytes < self.bytes {
+            self.bytes = bytes;
+            self.cut_to_length()?;
+        }
         Ok(end)
     }
 
