@@ -684,7 +684,7 @@ fn a_spawn_that_failed_leaves_no_cgroup_behind() {
         return skip("cgroups cannot be used here");
     };
     // Its identity cannot be stored, when there is a process already.
-    fs::create_dir(keeper.runtime().join("running/.Failing.json.new")).unwrap();
+    fs::create_dir(keeper.runtime().join("running/Failing.json")).unwrap();
     let order = keeper.order("Failing", "true");
     assert_eq!(keeper.failure(order), (Step::Identity, libc::EISDIR));
     let is_left = || {
