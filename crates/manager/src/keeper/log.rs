@@ -14,7 +14,7 @@ use std::fs::File;
 use std::io::{self, ErrorKind, Read, Seek, SeekFrom, Write};
 
 use self::files::Files;
-pub(super) use self::files::{Stamp, stamp};
+pub(crate) use self::files::{Stamp, stamp};
 pub(super) use self::full::Dropped;
 use self::full::{RETRY_MS, Stuck};
 pub use self::index::{FLAG_DROPPED, RECORD_BYTES};

@@ -142,6 +142,18 @@ fn a_clock_that_was_set_back_does_not_reorder_files() {
 }
 
 #[test]
+fn a_name_that_somebody_made_up_neither_stops_rotation_nor_counts() {
+    let dir = tempfile::tempdir().unwrap();
+    for name in ["@5-4294967295.log", "@+6-0.log", "@07-0.log"] {
+        fs::write(dir.path().join(name), "").unwrap();
+    }
+    let mut log = open(&dir, 9);
+    log.append(Stream::Out, b"line\n", at(3));
+    log.rotate(at(3));
+    assert_eq!(rotated(dir.path()).unwrap(), [(5, u32::MAX), (6, 0)]);
+}
+
+#[test]
 fn what_a_crash_tore_is_mended() {
     let dir = tempfile::tempdir().unwrap();
     open(&dir, 9).append(Stream::Err, b"one\n", at(1));
