@@ -93,6 +93,11 @@ impl Packed {
         Ok(count)
     }
 
+    /// The length of the original, if its last member were full.
+    pub(super) fn end(&self) -> u64 {
+        self.places.len() as u64 * MEMBER_BYTES as u64
+    }
+
     fn member(&self, number: usize) -> io::Result<Vec<u8>> {
         let Some(&[begin, end]) = self.places.get(number..).and_then(|it| it.first_chunk()) else {
             return Ok(vec![]);

@@ -161,7 +161,8 @@ impl Segment {
             if let Some(at) = bytes.iter().rposition(|&it| it == b'\n') {
                 return Ok(u32::try_from(start - record.offset + at as u64).ok());
             }
-            end = start;
+            // A damaged index may tell of gigabytes that are not there.
+            end = if bytes.is_empty() { start.min(self.data.end()?) } else { start };
         }
         Ok(None)
     }
