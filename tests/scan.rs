@@ -24,7 +24,7 @@ use tokio::{
     time::Instant,
 };
 
-use crate::harness::{Dae, Daemon, PATIENCE, eventually, status};
+use crate::harness::{Dae, Daemon, PATIENCE, eventually, memory_kib, processor_ms};
 
 /// Between two looks of the manager; and what a look over everything may take here at most. The page says 3 s.
 const PERIOD: Duration = Duration::from_secs(15);
@@ -255,7 +255,7 @@ fn m_13_4_an_idle_look_at_a_thousand_sockets_is_cheap() {
             .collect();
         let dae = Dae::at_rest();
         dae.succeed(["up"]);
-        let pid = dae.ask("status", &json!([])).unwrap()["manager"]["pid"].as_u64().unwrap();
+        let pid = dae.pid();
         dae.ask("scan", &json!([])).unwrap();
         let before = processor_ms(pid);
         const LOOKS: u64 = 100;
@@ -279,16 +279,4 @@ fn m_13_4_an_idle_look_at_a_thousand_sockets_is_cheap() {
 fn allow_files(wanted: u64) {
     let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE).unwrap();
     setrlimit(Resource::RLIMIT_NOFILE, soft.max(wanted).min(hard), hard).unwrap();
-}
-
-fn memory_kib(pid: u32) -> u64 {
-    let text = status(pid, "VmRSS").unwrap();
-    text.trim_end_matches(" kB").parse().unwrap()
-}
-
-/// Processor time of a process; the kernel counts in hundredths of a second.
-fn processor_ms(pid: u64) -> u64 {
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
-    let fields: Vec<&str> = stat.rsplit_once(") ").unwrap().1.split(' ').collect();
-    (fields[11].parse::<u64>().unwrap() + fields[12].parse::<u64>().unwrap()) * 10
 }

@@ -12,7 +12,9 @@ use std::{
 use nix::unistd::geteuid;
 use serde_json::json;
 
-use crate::harness::{Dae, Netcat, binary, eventually, finish, open_to_all, pid, status};
+use crate::harness::{
+    Dae, Netcat, binary, eventually, finish, memory_kib, open_to_all, pid, soft_nofile,
+};
 
 /// `command` as the user `nobody`, if we may become that one.
 fn as_nobody(program: &Path, args: &[&str]) -> Option<Output> {
@@ -293,8 +295,7 @@ fn guests_that_fill_the_house_do_not_keep_the_owner_from_installing() {
     let listed = dae.install("Sample", &json!({ "program": binary("sample") }));
     assert_eq!(listed["state"], "up");
     dae.succeed(["restart", "Sample"]);
-    let limit = fs::read_to_string(format!("/proc/{}/limits", dae.pid())).unwrap();
-    assert!(limit.lines().any(|it| it.starts_with("Max open files") && it.contains(" 256 ")));
+    assert_eq!(soft_nofile(dae.pid()), "256");
     drop(crowd);
 }
 
@@ -319,11 +320,6 @@ fn a_program_that_others_can_change_is_warned_of() {
     let doctor = dae.run(["doctor"]);
     let said = String::from_utf8_lossy(&doctor.stdout);
     assert!(!said.contains("can be changed by other users"), "{said}");
-}
-
-fn memory_kib(pid: u32) -> u64 {
-    let text = status(pid, "VmRSS").unwrap();
-    text.trim_end_matches(" kB").parse().unwrap()
 }
 
 /// The files below `folder` in which `text` stands.

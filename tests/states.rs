@@ -8,7 +8,9 @@ use std::{fs, time::Duration};
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
-use crate::harness::{Dae, binary, eventually, is_running, kill, of, pid, processes, shell};
+use crate::harness::{
+    Dae, binary, eventually, group_and_session, is_running, kill, pid, processes, shell,
+};
 
 /// A child that does nothing.
 const IDLE: &str = "exec sleep 1000";
@@ -559,11 +561,6 @@ fn is(state: &str) -> impl Fn(&Value) -> bool {
 
 /// The living processes of the group that `leader` leads or led.
 fn group(leader: u32) -> Vec<u32> {
-    let of_group = |pid: &u32| {
-        let line = fs::read_to_string(of(*pid, "stat")).unwrap_or_default();
-        let mut fields =
-            line.rsplit_once(')').map(|it| it.1.split_whitespace()).into_iter().flatten();
-        fields.nth(2).is_some_and(|it| it == leader.to_string())
-    };
+    let of_group = |pid: &u32| group_and_session(*pid).is_some_and(|it| it.0 == leader);
     processes().into_iter().filter(of_group).filter(|pid| is_running(*pid)).collect()
 }

@@ -10,15 +10,15 @@ use std::{
 };
 
 use nix::{
-    sys::signal::{Signal, kill as signal},
+    sys::signal::{self, Signal},
     unistd::Pid,
 };
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
 use crate::harness::{
-    Dae, PATIENCE, binary, environment, eventually, is_running, kill, of, pid, processes, shell,
-    status,
+    Dae, PATIENCE, binary, children, environment, eventually, is_running, kill, of, pid, processes,
+    shell, status, tell,
 };
 
 /// A child that does nothing.
@@ -115,7 +115,7 @@ fn m_9_4_of_ten_thousand_short_lives_no_zombie_is_left() {
     for dae in both() {
         let sample = dae.install("Sample", &shell(script, &json!({})));
         eventually("all have lived", || data(&dae, "Sample").join("done").exists().then_some(()));
-        let keeper = keeper(&dae);
+        let keeper = dae.keeper();
         eventually("only the leader is left", || {
             (children(keeper) == [pid(&sample)]).then_some(())
         });
@@ -130,7 +130,9 @@ fn m_9_7_what_was_asked_last_wins_over_crashes_and_over_each_other() {
         dae.install("Sample", &shell(IDLE, &quick));
         for round in 0..rounds(25) {
             let up = dae.eventually("Sample", |it| it["state"] == "up");
-            let crash = thread::spawn(move || signal(raw(pid(&up)), Signal::SIGKILL).ok());
+            // The stop may be over before.
+            let leader = Pid::from_raw(pid(&up).cast_signed());
+            let crash = thread::spawn(move || signal::kill(leader, Signal::SIGKILL).ok());
             stop(&dae, "Sample");
             crash.join().unwrap();
             assert_eq!(dae.listed("Sample").unwrap()["state"], "down", "round {round}");
@@ -141,7 +143,7 @@ fn m_9_7_what_was_asked_last_wins_over_crashes_and_over_each_other() {
             dae.eventually("Sample", |it| it["state"] == "up");
         }
         stop(&dae, "Sample");
-        assert_eq!(children(keeper(&dae)), [0; 0], "nothing is left of all that");
+        assert_eq!(children(dae.keeper()), [0; 0], "nothing is left of all that");
     }
 }
 
@@ -238,10 +240,10 @@ fn a_second_signal_spares_the_grace() {
         let stubborn = dae.install("Stubborn", &shell(STUBBORN, &json!({ "grace": "1h" })));
         let manager = dae.pid();
         let [first, second] = signals;
-        signal(raw(manager), first).unwrap();
+        tell(manager, first);
         // Two of a kind that wait at once would be one.
         dae.eventually("Stubborn", |it| it["state"] == "stopping");
-        signal(raw(manager), second).unwrap();
+        tell(manager, second);
         eventually("nothing is left", || dae.processes().is_empty().then_some(()));
         assert!(!is_running(pid(&stubborn)));
     }
@@ -252,7 +254,7 @@ fn sigquit_writes_the_state_into_the_log_and_ends_nothing() {
     let dae = Dae::start();
     let sample = dae.install("Sample", &shell(IDLE, &json!({})));
     let manager = dae.pid();
-    signal(raw(manager), Signal::SIGQUIT).unwrap();
+    tell(manager, Signal::SIGQUIT);
     let log = dae.home().join("state/logs/Dae/manager.log");
     let dumped = format!("pid: {}", pid(&sample));
     let text = eventually("the state is in the log", || {
@@ -270,7 +272,7 @@ fn a_signal_in_the_first_moments_leaves_nothing_behind() {
     for step in 0..20 {
         let mut manager = Foreground::start(&dae);
         thread::sleep(Duration::from_millis(3 * step));
-        signal(raw(manager.0.id()), Signal::SIGTERM).unwrap();
+        tell(manager.0.id(), Signal::SIGTERM);
         manager.0.wait().unwrap();
         eventually("nothing is left", || dae.processes().is_empty().then_some(()));
     }
@@ -289,7 +291,7 @@ fn a_manager_that_a_daemon_started_does_not_end_with_it() {
     let manager = inner.pid();
     stop(&outer, "Sample");
     assert_eq!(inner.pid(), manager);
-    assert!(is_running(keeper(&inner)));
+    assert!(is_running(inner.keeper()));
 }
 
 /// A manager whose keeper uses cgroups, where the machine has them, and one whose keeper does not.
@@ -324,10 +326,6 @@ fn number_in(dae: &Dae, name: &str, file: &str) -> u32 {
     eventually(file, || fs::read_to_string(&path).ok()?.trim().parse().ok())
 }
 
-fn raw(pid: u32) -> Pid {
-    Pid::from_raw(pid.cast_signed())
-}
-
 fn has_cgroup(pid: u32) -> bool {
     fs::read_to_string(of(pid, "cgroup")).unwrap().contains("/dae-")
 }
@@ -339,17 +337,6 @@ fn of_spawn(secret: &str) -> Vec<u32> {
             .is_ok_and(|it| it.windows(secret.len()).any(|it| it == secret.as_bytes()))
     };
     processes().into_iter().filter(carries).filter(|pid| is_running(*pid)).collect()
-}
-
-fn keeper(dae: &Dae) -> u32 {
-    let status = dae.ask("status", &json!([])).unwrap();
-    pid(&status["manager"]["keeper"])
-}
-
-/// All children of a process, zombies too.
-fn children(pid: u32) -> Vec<u32> {
-    let list = fs::read_to_string(of(pid, &format!("task/{pid}/children"))).unwrap();
-    list.split_ascii_whitespace().map(|it| it.parse().unwrap()).collect()
 }
 
 fn is_zombie(pid: u32) -> bool {

@@ -1,14 +1,13 @@
 //! What becomes of daemons when they, their manager or their keeper are killed, and what is left
 //! when everything was told to end.
 
-use std::{fs, path::Path};
+use std::fs;
 
 use nix::sys::signal::Signal;
 use serde_json::json;
 
 use crate::harness::{
-    Dae, binary, environment, eventually, is_running, kill, listening_ports, pid, processes, shell,
-    tell,
+    Dae, binary, children, eventually, is_running, kill, listening_ports, living, pid, shell, tell,
 };
 
 /// A child that does nothing.
@@ -74,7 +73,7 @@ fn what_happens_without_a_manager_is_known_to_the_next() {
     let ending = pid(&dae.install("Ending", &shell(TALKER, &never)));
     // Its traps are set once it waits for its first child.
     for pid in [talker, ending] {
-        eventually("the shell waits", || (children(pid) > 0).then_some(()));
+        eventually("the shell waits", || (!children(pid).is_empty()).then_some(()));
     }
     let manager = dae.pid();
     kill(manager);
@@ -124,20 +123,4 @@ fn nothing_of_a_home_is_left_after_down() {
     let left = dae.processes();
     assert!(left.is_empty(), "{left:?}");
     assert!(!before.into_iter().chain([escaped]).any(is_running));
-}
-
-/// The living processes that some spawn of the daemon `name` of this home has started.
-fn living(home: &Path, name: &str) -> Vec<u32> {
-    let is_its = |pid: &u32| {
-        let environment = environment(*pid);
-        let of_home = environment.get("DAE_DATA").is_some_and(|it| Path::new(it).starts_with(home));
-        of_home && environment.get("DAE_NAME").is_some_and(|it| it == name)
-    };
-    processes().into_iter().filter(|pid| is_running(*pid)).filter(is_its).collect()
-}
-
-/// How many processes `pid` is the parent of.
-fn children(pid: u32) -> usize {
-    let of_it = |it: &u32| crate::harness::status(*it, "PPid") == Some(pid.to_string());
-    processes().iter().filter(|it| of_it(it)).count()
 }

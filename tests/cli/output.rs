@@ -5,14 +5,11 @@ use std::{
     process::{ChildStdout, Stdio},
 };
 
-use nix::{
-    sys::signal::{Signal, kill as tell},
-    unistd::Pid,
-};
+use nix::sys::signal::Signal;
 use serde_json::json;
 
 use super::{Follower, IDLE, Running, document};
-use crate::harness::{Dae, eventually, kill, pid, shell};
+use crate::harness::{Dae, eventually, kill, pid, shell, tell};
 
 /// A child that prints when it is told to.
 const TALKER: &str = r#"
@@ -87,7 +84,7 @@ fn who_follows_logs_sees_a_restart_and_the_end_of_the_manager() {
     let second = pid(&dae.eventually("Talker", |it| it["pid"].is_u64() && it["pid"] != first));
     follower.until(&format!("Talker out hello {second}"));
     dae.kill_manager();
-    tell(Pid::from_raw(second.cast_signed()), Signal::SIGUSR1).unwrap();
+    tell(second, Signal::SIGUSR1);
 
     follower.until(&format!("Talker out told {second}"));
 }

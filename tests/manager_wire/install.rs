@@ -2,14 +2,11 @@
 
 use std::fs;
 
-use nix::{
-    sys::signal::{Signal, kill},
-    unistd::Pid,
-};
+use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 
 use super::{is_alive, listed, only, sleeper};
-use crate::harness::{Dae, eventually, pid, shell, status};
+use crate::harness::{Dae, eventually, pid, shell, status, tell};
 
 #[test]
 fn install_says_what_is_wrong_with_a_definition() {
@@ -151,7 +148,6 @@ fn nothing_is_installed_while_the_manager_ends() {
 
     assert_eq!(dae.listed("Late"), None);
     // The second signal is that of a person without patience.
-    let manager = Pid::from_raw(dae.pid().cast_signed());
-    kill(manager, Signal::SIGTERM).unwrap();
+    tell(dae.pid(), Signal::SIGTERM);
     assert!(ending.read_line().unwrap().starts_with("down "));
 }

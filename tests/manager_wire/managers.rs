@@ -1,13 +1,9 @@
 //! From one manager to the next.
 
-use nix::{
-    sys::signal::{Signal, kill},
-    unistd::Pid,
-};
 use serde_json::{Value, json};
 
 use super::{is_alive, listed, only, sleeper};
-use crate::harness::{Dae, binary, eventually};
+use crate::harness::{Dae, binary, eventually, kill};
 
 #[test]
 fn only_what_is_enabled_starts_with_the_manager() {
@@ -79,7 +75,7 @@ fn a_killed_manager_is_followed_by_one_that_takes_over() {
 
     dae.kill_manager();
     let victim = before.iter().find(|(name, _)| name == "Victim").unwrap().1.clone();
-    kill(Pid::from_raw(victim.as_i64().unwrap() as i32), Signal::SIGKILL).unwrap();
+    kill(victim.as_u64().unwrap().try_into().unwrap());
     dae.succeed(["up"]);
 
     let mut client = dae.client();
