@@ -13,8 +13,8 @@ use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 
 use crate::harness::{
-    Dae, binary, eventually, finish, is_running, kill, living, of, pid, processes, shell, status,
-    tell,
+    Dae, IDLE, binary, eventually, finish, is_running, kill, living, of, pid, processes, shell,
+    status, tell,
 };
 
 /// A child that counts into its log, and ends with 37 when it is told to.
@@ -23,9 +23,6 @@ const COUNTER: &str = r#"
     n=0
     while :; do n=$((n + 1)); echo "line $n"; sleep 0.01 & wait $!; done
 "#;
-
-/// A child that does nothing.
-const IDLE: &str = "exec sleep 1000";
 
 /// A child that does nothing, with a child in a session of its own that does not end by SIGTERM.
 const FAMILY: &str = r#"

@@ -62,7 +62,7 @@ fn m_14_1_another_user_may_look_and_nothing_else() {
     assert_eq!(dae.listed("Sample").unwrap()["state"], "up");
 }
 
-/// How many lines are sent; the page says 10^7.
+/// How many lines are sent. 10^7 are meant, by `DAE_TEST_LINES`; every day there is no time for so many.
 fn lines_to_send() -> usize {
     env::var("DAE_TEST_LINES").ok().map_or(100_000, |it| it.parse().unwrap())
 }

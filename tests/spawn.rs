@@ -15,15 +15,12 @@ use serde_json::{Value, json};
 use tokio::time::Instant;
 
 use crate::harness::{
-    Dae, Netcat, binary, environment, group_and_session, of, pid, processes, program, shell,
+    Dae, IDLE, Netcat, binary, environment, group_and_session, of, pid, processes, program, shell,
     soft_nofile, status,
 };
 
-/// A failing `install` is an answer, not a wait. The page says 50 ms; a busy machine has more.
+/// A failing `install` is an answer, not a wait. 50 ms are meant; a busy machine has more.
 const QUICK: Duration = Duration::from_secs(5);
-
-/// A child that does nothing, and does not start another process for that.
-const IDLE: &str = "exec sleep 1000";
 
 #[test]
 fn m_6_1_a_child_sees_the_documented_environment_and_no_more() {

@@ -17,15 +17,9 @@ use serde_json::{Value, json};
 use tokio::time::Instant;
 
 use crate::harness::{
-    Dae, PATIENCE, binary, children, environment, eventually, is_running, kill, of, pid, processes,
-    shell, status, tell,
+    Dae, IDLE, PATIENCE, STUBBORN, binary, children, environment, eventually, is_running, kill, of,
+    pid, processes, shell, status, tell,
 };
-
-/// A child that does nothing.
-const IDLE: &str = "exec sleep 1000";
-
-/// A child that no polite word ends.
-const STUBBORN: &str = r#"trap "" TERM; while :; do sleep 1000; done"#;
 
 /// What a daemon has its grandchild do: leave the session, ignore SIGTERM, close all descriptors,
 /// be nobody's child. `CLEAR` may take its environment away.

@@ -7,11 +7,9 @@ use nix::sys::signal::Signal;
 use serde_json::json;
 
 use crate::harness::{
-    Dae, binary, children, eventually, is_running, kill, listening_ports, living, pid, shell, tell,
+    Dae, IDLE, binary, children, eventually, is_running, kill, listening_ports, living, pid, shell,
+    tell,
 };
-
-/// A child that does nothing.
-const IDLE: &str = "exec sleep 1000";
 
 /// A child that prints, or ends with 37, when it is told to.
 const TALKER: &str = r#"

@@ -10,8 +10,8 @@ use std::{
 
 use serde_json::json;
 
-use super::{IDLE, check_complaint, document, error, text, with_three};
-use crate::harness::{Dae, finish, pid, shell};
+use super::{check_complaint, document, error, text, with_three};
+use crate::harness::{Dae, IDLE, finish, pid, shell};
 
 #[test]
 fn a_relative_program_is_meant_from_where_it_is_typed() {

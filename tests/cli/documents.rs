@@ -2,8 +2,8 @@
 
 use serde_json::json;
 
-use super::{Follower, IDLE, document, error, text, with_three};
-use crate::harness::{Dae, shell};
+use super::{Follower, document, error, text, with_three};
+use crate::harness::{Dae, IDLE, shell};
 
 #[test]
 fn m_4_2_with_nothing_installed_programs_get_documents_and_the_exit_code() {

@@ -16,9 +16,6 @@ use serde_json::{Value, json};
 
 use crate::harness::{Dae, PATIENCE, binary, shell};
 
-/// A child that does nothing.
-const IDLE: &str = "exec sleep 1000";
-
 /// A manager with `Sample` and `Idle`, which are up, and `Failing`, which has failed.
 fn with_three() -> Dae {
     let dae = Dae::start();

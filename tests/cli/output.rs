@@ -8,8 +8,8 @@ use std::{
 use nix::sys::signal::Signal;
 use serde_json::json;
 
-use super::{Follower, IDLE, Running, document};
-use crate::harness::{Dae, eventually, kill, pid, shell, tell};
+use super::{Follower, Running, document};
+use crate::harness::{Dae, IDLE, eventually, kill, pid, shell, tell};
 
 /// A child that prints when it is told to.
 const TALKER: &str = r#"

@@ -5,8 +5,8 @@ use std::{sync::mpsc, thread, time::Duration};
 use serde_json::json;
 use tokio::time::Instant;
 
-use super::{Follower, IDLE, check_complaint, document, error, text, with_three};
-use crate::harness::{Dae, Netcat, binary, is_running, kill, pid, shell};
+use super::{Follower, check_complaint, document, error, text, with_three};
+use crate::harness::{Dae, IDLE, Netcat, binary, is_running, kill, pid, shell};
 
 #[test]
 fn m_4_5_the_list_answers_while_100_daemons_start() {

@@ -22,4 +22,4 @@ pub(crate) use kernel::{
     memory_kib, of, processes, processor_ms, soft_nofile, status, tell,
 };
 pub(crate) use netcat::Netcat;
-pub(crate) use program::{pid, program, shell};
+pub(crate) use program::{IDLE, STUBBORN, pid, program, shell};
