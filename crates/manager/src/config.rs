@@ -5,6 +5,8 @@ use std::{collections::HashSet, fs, io, path::Path};
 use serde::Deserialize;
 
 /// The settings of the manager.
+use crate::definition::printable;
+
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
@@ -49,10 +51,10 @@ impl Config {
         }
     }
 
-    fn parse(text: &str) -> Result<Self, ConfigError> {
+    pub(crate) fn parse(text: &str) -> Result<Self, ConfigError> {
         toml_edit::de::from_str(text).map_err(|error| {
-            // The message alone: it is one line, where the whole error shows the file.
-            ConfigError::Wrong(error.message().to_owned())
+            // The message alone, which is one line: the whole error shows the file.
+            ConfigError::Wrong(printable(error.message()))
         })
     }
 }
@@ -81,6 +83,7 @@ mod tests {
             ("scan_ignore = [70000]", "70000"),
             ("scan_ignore", ""),
         ] {
+            ("scan = \"\"\"o\nff\"\"\"", "o\\nff"),
             let error = Config::parse(text).unwrap_err().to_string();
             assert!(error.contains(told) && !error.contains('\n'), "{text}: {error}");
         }

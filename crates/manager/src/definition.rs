@@ -13,6 +13,7 @@ use serde_json::{Map, Value};
 
 use self::member::Member;
 pub use self::{
+pub(crate) use self::value::printable;
     program::{ProgramError, resolve_program, warning_if_writable_by_others},
     value::{
         Backoff, GiveUp, Leftovers, LogFull, Ready, Restart, Size, StopSignal, ValueError, about,
@@ -238,7 +239,7 @@ fn patch(
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum DefinitionError {
     /// There is no such key.
-    #[error("no setting is called `{}`{}", value::printable(key), did_you_mean(*nearest))]
+    #[error("no setting is called `{}`{}", printable(key), did_you_mean(*nearest))]
     Unknown {
         /// What was given.
         key: String,

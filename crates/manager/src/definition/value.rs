@@ -23,7 +23,7 @@ impl ValueError {
 }
 
 /// `text` without what a terminal would obey.
-pub(super) fn printable(text: &str) -> String {
+pub(crate) fn printable(text: &str) -> String {
     let escaped =
         |it: char| if it.is_control() { it.escape_default().to_string() } else { it.into() };
     text.chars().map(escaped).collect()
