@@ -154,7 +154,7 @@ fn unified(cgroups: &[u8]) -> Option<&[u8]> {
 
 /// Finds the directory of `line` below the mount of type cgroup2, which on hybrid hosts is not
 /// `/sys/fs/cgroup` itself. What is mounted may be a part of the hierarchy.
-fn directory(mountinfo: &[u8], line: &[u8]) -> Option<PathBuf> {
+pub(crate) fn directory(mountinfo: &[u8], line: &[u8]) -> Option<PathBuf> {
     mountinfo.split(|&byte| byte == b'\n').find_map(|mount| {
         let fields: Vec<_> = mount.split(|&byte| byte == b' ').collect();
         let end = fields.iter().position(|&field| field == b"-")?;

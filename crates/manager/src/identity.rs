@@ -257,7 +257,7 @@ impl Stat {
     }
 
     /// The program's name, field 2, may hold blanks and parentheses: the last one ends it.
-    fn parse(text: &[u8]) -> Option<Self> {
+    pub(crate) fn parse(text: &[u8]) -> Option<Self> {
         let name_end = text.iter().rposition(|&byte| byte == b')')?;
         let rest = str::from_utf8(text.get(name_end + 1..)?).ok()?;
         let mut fields = rest.split_ascii_whitespace();

@@ -16,6 +16,9 @@ pub mod definition;
 pub mod doctor;
 pub mod events;
 pub mod identity;
+#[cfg(fuzzing)]
+#[doc(hidden)]
+pub mod fuzz;
 pub mod keeper;
 pub mod keeper_client;
 pub mod logs;

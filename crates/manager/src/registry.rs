@@ -23,7 +23,8 @@ use std::{
 
 pub use self::document::Problem;
 use self::{
-    document::{Document, Entry},
+pub(crate) use self::document::Document;
+    document::Entry,
     replace::{Replacement, beside},
 };
 use crate::{definition::Definition, name::Name};

@@ -33,6 +33,8 @@ use tokio::{
     time::{Instant, interval_at},
 };
 
+#[cfg(fuzzing)]
+pub(crate) use self::plan::parse_env;
 pub use self::request::{Answer, Asked, Request, Target, Verb};
 use self::{
     ending::Ending, entry::Entry, foreign::Foreigners, slots::Slots, timers::Timers,

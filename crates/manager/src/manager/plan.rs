@@ -168,9 +168,9 @@ fn read_regular(path: &Path) -> io::Result<Vec<u8>> {
     }
 }
 
-/// Lines `NAME=value`; blank ones and those with `#` are skipped, quotes around a value are taken off.
-/// Fails with the number of the line that is something else.
-fn parse_env(text: &str) -> Result<BTreeMap<String, String>, usize> {
+/// Lines `NAME=value`; blank ones and those with `#` are skipped, quotes around a value are taken
+/// off. Fails with the number of the line that is something else.
+pub(crate) fn parse_env(text: &str) -> Result<BTreeMap<String, String>, usize> {
     let mut all = BTreeMap::new();
     for (number, line) in text.lines().enumerate() {
         let line = line.trim();

@@ -73,13 +73,13 @@ fn request(family: AddressFamily, port: u16) -> [u8; 72] {
 }
 
 #[derive(Debug, PartialEq, Eq)]
-enum Progress {
+pub(crate) enum Progress {
     More,
     Done,
 }
 
 /// Takes the listeners out of one answer.
-fn read(mut answer: &[u8], found: &mut Vec<Listener>) -> io::Result<Progress> {
+pub(crate) fn read(mut answer: &[u8], found: &mut Vec<Listener>) -> io::Result<Progress> {
     while let Some(length) = u32_at(answer, 0).and_then(|it| usize::try_from(it).ok()) {
         let Some(message) = answer.get(..length).filter(|it| it.len() >= HEADER) else {
             return Err(io::ErrorKind::InvalidData.into());

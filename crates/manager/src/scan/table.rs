@@ -75,7 +75,7 @@ fn read() -> io::Result<Vec<Listener>> {
 }
 
 /// Reads `/proc/net/tcp` or `tcp6`; lines that are not of its form are left out.
-fn parse(table: &[u8]) -> Vec<Listener> {
+pub(crate) fn parse(table: &[u8]) -> Vec<Listener> {
     table.split(|&byte| byte == b'\n').filter_map(row).collect()
 }
 
