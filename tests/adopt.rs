@@ -142,8 +142,8 @@ fn m_8_5_who_ends_between_two_keepers_is_told_with_its_code_and_its_last_lines()
     assert!(log(&dae, "Counter").ends_with("at last\n"));
 }
 
-/// What a keeper has read and not yet written dies with it, which is a matter of microseconds. So each death may
-/// cost each child one gap, and nothing else: no line twice, none out of order.
+/// What a keeper has read and not yet written dies with it, which is a matter of microseconds. So
+/// each death may cost each child one gap, and nothing else: no line twice, none out of order.
 #[test]
 fn m_8_5_a_keeper_may_be_killed_again_and_again() {
     const KILLS: usize = 20;
@@ -398,7 +398,8 @@ fn remembers() -> bool {
     (next(), next()) >= (6, 15)
 }
 
-/// Stops a daemon. On a machine with so much to do that it seems to be unkillable, that takes longer.
+/// Stops a daemon. On a machine with so much to do that it seems to be unkillable, that takes
+/// longer.
 fn stop(dae: &Dae, name: &str) {
     drop(dae.ask("stop", &json!([name])));
     dae.eventually(name, |it| it["state"] == "down");

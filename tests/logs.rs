@@ -30,8 +30,8 @@ fn m_10_1_a_million_lines_are_there_once_and_in_order_over_rotations() {
     assert!(rotated >= LINES * NARROW / (2 << 20), "{rotated} rotations");
 }
 
-/// There is no `upgrade` yet, over which it is to hold as well. Past a million, lines come in bursts,
-/// so that there are not too many to read.
+/// There is no `upgrade` yet, over which it is to hold as well. Past a million, lines come in
+/// bursts, so that there are not too many to read.
 #[test]
 fn m_10_2_a_million_lines_are_there_though_the_manager_is_killed_ten_times() {
     let dae = Dae::start();

@@ -1,4 +1,5 @@
-//! Daemons that the manager did not start: found by the kernel's tables, asked once, and left alone.
+//! Daemons that the manager did not start: found by the kernel's tables, asked once, and left
+//! alone.
 
 use std::{
     collections::BTreeMap,
@@ -102,7 +103,8 @@ enum Manner {
 const CROWD: [(Manner, usize); 4] =
     [(Manner::Answers, 899), (Manner::Silent, 50), (Manner::Garbage, 50), (Manner::Endless, 1)];
 
-/// Has `test` run where no other manager of this machine sees its sockets; false if this user may not.
+/// Has `test` run where no other manager of this machine sees its sockets; false if this user may
+/// not.
 fn alone(test: impl FnOnce() + Send + 'static) -> bool {
     let run = thread::spawn(|| {
         let up = || Command::new("ip").args(["link", "set", "lo", "up"]).status();
@@ -244,8 +246,8 @@ fn of_nobody(program: &std::path::Path) -> Option<std::process::Child> {
     Some(child)
 }
 
-/// What looking costs when nothing is new. A bench: 0.1 % of a core at 1,000 sockets is meant, and a
-/// machine with much else to do is given more.
+/// What looking costs when nothing is new. A bench: 0.1 % of a core at 1,000 sockets is meant, and
+/// a machine with much else to do is given more.
 #[test]
 fn m_13_4_an_idle_look_at_a_thousand_sockets_is_cheap() {
     let measured = alone(|| {

@@ -1,4 +1,5 @@
-//! What strangers can't do: other users of the host, hostile bytes, many connections; and who may read our files.
+//! What strangers can't do: other users of the host, hostile bytes, many connections; and who may
+//! read our files.
 
 use std::{
     collections::BTreeMap,
@@ -62,7 +63,8 @@ fn m_14_1_another_user_may_look_and_nothing_else() {
     assert_eq!(dae.listed("Sample").unwrap()["state"], "up");
 }
 
-/// How many lines are sent. 10^7 are meant, by `DAE_TEST_LINES`; every day there is no time for so many.
+/// How many lines are sent. 10^7 are meant, by `DAE_TEST_LINES`; every day there is no time for so
+/// many.
 fn lines_to_send() -> usize {
     env::var("DAE_TEST_LINES").ok().map_or(100_000, |it| it.parse().unwrap())
 }
@@ -216,7 +218,8 @@ fn m_14_3_no_file_is_ever_open_to_others() {
     }
 }
 
-/// Starts a manager under strace and with a umask that forbids nothing; false where that does not work.
+/// Starts a manager under strace and with a umask that forbids nothing; false where that does not
+/// work.
 fn traced(dae: &Dae, trace: &Path) -> bool {
     let works =
         Command::new("strace").args(["-o", "/dev/null", "true"]).stderr(Stdio::null()).status();

@@ -141,8 +141,8 @@ fn m_9_7_what_was_asked_last_wins_over_crashes_and_over_each_other() {
     }
 }
 
-/// The freezer of cgroup v1 is as good as a disk that does not answer: its processes are in state D,
-/// and SIGKILL waits until they are let go.
+/// The freezer of cgroup v1 is as good as a disk that does not answer: its processes are in state
+/// D, and SIGKILL waits until they are let go.
 #[test]
 fn m_9_8_a_daemon_that_cannot_be_killed_holds_up_nobody_else() {
     for dae in both() {

@@ -105,8 +105,8 @@ pub(crate) fn status(pid: u32, key: &str) -> Option<String> {
     Some(line.trim().to_owned())
 }
 
-/// What `/proc/PID/stat` says of `pid` behind its name, which may hold anything; field 3 of proc_pid_stat(5) is the
-/// first. Empty when there is no such process.
+/// What `/proc/PID/stat` says of `pid` behind its name, which may hold anything; field 3 of
+/// proc_pid_stat(5) is the first. Empty when there is no such process.
 fn stat(pid: u32) -> Vec<String> {
     let line = fs::read_to_string(of(pid, "stat")).unwrap_or_default();
     let fields = line.rsplit_once(')').map_or("", |it| it.1);

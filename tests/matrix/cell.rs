@@ -41,7 +41,8 @@ pub(super) enum Moment {
     Up,
     /// It has been told to end, and has not yet.
     Stopping,
-    /// It has failed once; the next start goes wrong. Nothing runs then that could go wrong otherwise.
+    /// It has failed once; the next start goes wrong. Nothing runs then that could go wrong
+    /// otherwise.
     Waiting,
 }
 
@@ -66,8 +67,8 @@ const fn outcome(state: &'static str, note: &'static str, is_same: Option<bool>)
     Outcome { state, note, is_same }
 }
 
-/// What becomes of a daemon. A manager that was killed has forgotten that it was stopping one: whoever asked
-/// for that got no answer.
+/// What becomes of a daemon. A manager that was killed has forgotten that it was stopping one:
+/// whoever asked for that got no answer.
 #[rustfmt::skip] // one line a case
 pub(super) fn expected(fault: Fault, moment: Moment, is_stop_forgotten: bool) -> Outcome {
     let ends = matches!(fault, Sigkill | Sigsegv | Exit0 | Exit1 | Escapee);

@@ -19,7 +19,8 @@ impl Counts {
         Self { manager: descriptors(dae.pid()), keeper: descriptors(dae.keeper()) }
     }
 
-    /// What is more than it was, once nothing runs any more: descriptors, children of the keeper, zombies.
+    /// What is more than it was, once nothing runs any more: descriptors, children of the keeper,
+    /// zombies.
     pub(super) fn grown(&self, dae: &Dae) -> Option<String> {
         within_patience(Instant::now(), || {
             let now = Self::of(dae);
@@ -43,8 +44,8 @@ impl Counts {
     }
 }
 
-/// What is listed of a daemon, if the kernel agrees: who has a process has a living one, and who has none has
-/// nothing that runs.
+/// What is listed of a daemon, if the kernel agrees: who has a process has a living one, and who
+/// has none has nothing that runs.
 pub(super) fn truth(dae: &Dae, name: &str) -> Result<Value, String> {
     let listed = dae.listed(name).unwrap();
     let processes = all_of(dae, name);
@@ -72,7 +73,8 @@ pub(super) fn living(pid: u32) -> Option<u32> {
     is_running(pid).then_some(pid)
 }
 
-/// Looks until nothing is wrong; at last, when so much time has gone by since `start`, says what is.
+/// Looks until nothing is wrong; at last, when so much time has gone by since `start`, says what
+/// is.
 pub(super) fn within_patience(
     start: Instant,
     mut look: impl FnMut() -> Result<(), String>,

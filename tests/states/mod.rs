@@ -37,7 +37,8 @@ fn history(dae: &Dae, name: &str) -> Vec<Past> {
 /// The states that `name` has come into, oldest first.
 fn ways(dae: &Dae, name: &str) -> Vec<String> {
     let mut ways: Vec<String> = history(dae, name).into_iter().map(|it| it.to).collect();
-    // From `stopping` to `stopping` is a changed note: the tree takes long, as on a machine that is loaded.
+    // From `stopping` to `stopping` is a changed note: the tree takes long, as on a machine that is
+    // loaded.
     ways.dedup();
     ways
 }

@@ -26,7 +26,8 @@ use crate::{
 #[derive(Debug)]
 pub struct Decoder {
     bytes: Vec<u8>,
-    /// Where the packet that is being read begins in `bytes`; while skipping, where what is unseen does.
+    /// Where the packet that is being read begins in `bytes`; while skipping, where what is unseen
+    /// does.
     start: usize,
     /// Where reading goes on.
     at: usize,
@@ -97,8 +98,8 @@ impl Decoder {
         }
     }
 
-    /// A decoder of replies, more tolerant: a name may be any run of visible ASCII, and bytes that are
-    /// not UTF-8 are read as Latin-1, which is what the original programs write.
+    /// A decoder of replies, more tolerant: a name may be any run of visible ASCII, and bytes that
+    /// are not UTF-8 are read as Latin-1, which is what the original programs write.
     #[must_use]
     pub fn of_client(limits: &Limits) -> Self {
         Self { of_client: true, ..Self::new(limits) }
@@ -126,8 +127,8 @@ impl Decoder {
         self.bytes.capacity()
     }
 
-    /// Discards the rest of the line, for a packet whose arguments turned out to be no JSON; `next` hands
-    /// `why` out where the line ends. To be called before the packet after it is asked for.
+    /// Discards the rest of the line, for a packet whose arguments turned out to be no JSON; `next`
+    /// hands `why` out where the line ends. To be called before the packet after it is asked for.
     pub fn discard_line(&mut self, why: Unreadable) {
         self.start = self.at;
         self.state = State::skip(why, 0);
@@ -202,10 +203,12 @@ impl Decoder {
         usual
     }
 
-    /// The usual packet, `name [args]`, if the whole of it is there. Anything else is left to the states.
+    /// The usual packet, `name [args]`, if the whole of it is there. Anything else is left to the
+    /// states.
     fn step_usual(&mut self) -> Option<Step> {
         let bytes = &self.bytes[self.start..];
-        // No further than a name reaches, or each of many short lines would look through all of them.
+        // No further than a name reaches, or each of many short lines would look through all of
+        // them.
         let name = &bytes[..bytes.len().min(NAME_BYTES + TAG_BYTES + 2)];
         let name_bytes = name.iter().position(|&byte| byte == b' ')?;
         if bytes.get(name_bytes + 1) != Some(&b'[') || self.check_name(name_bytes).is_err() {
@@ -473,8 +476,8 @@ impl Decoder {
     }
 }
 
-/// What an idle decoder keeps of its buffer: enough for a usual request, so that it is not allocated anew
-/// for each, and little enough to be held for thousands of idle guests.
+/// What an idle decoder keeps of its buffer: enough for a usual request, so that it is not
+/// allocated anew for each, and little enough to be held for thousands of idle guests.
 const KEPT_BYTES: usize = 256;
 
 impl State {

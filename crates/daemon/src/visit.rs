@@ -19,7 +19,8 @@ use crate::{
 
 /// One guest's connection from its first byte to its last: reads, routes, and alone writes.
 ///
-/// Everything that one read brought is answered before anything is written, and then it is one write.
+/// Everything that one read brought is answered before anything is written, and then it is one
+/// write.
 pub(crate) struct Visit<'a, S> {
     router: &'a Router<S>,
     ending: &'a Ending,
@@ -35,7 +36,8 @@ pub(crate) struct Visit<'a, S> {
     stage: Stage,
     /// Runs while a packet is unfinished.
     unfinished: Option<Pin<Box<Sleep>>>,
-    /// Runs while commands are held up by results that are not read; began when so much was written.
+    /// Runs while commands are held up by results that are not read; began when so much was
+    /// written.
     held_up: Option<(u64, Pin<Box<Sleep>>)>,
 }
 
@@ -89,15 +91,16 @@ impl<'a, S: 'static> Visit<'a, S> {
         }
     }
 
-    /// Serves the guest until the connection is over; what the kernel says of that interests nobody.
+    /// Serves the guest until the connection is over; what the kernel says of that interests
+    /// nobody.
     pub(crate) async fn run(mut self) {
         if poll_fn(|cx| self.poll(cx)).await.is_ok() {
             drop(timeout(LINGER, self.part()).await);
         }
     }
 
-    /// Ends our direction and reads on until the guest's ends: to close with unread bytes would destroy
-    /// replies that are still on their way.
+    /// Ends our direction and reads on until the guest's ends: to close with unread bytes would
+    /// destroy replies that are still on their way.
     async fn part(&mut self) -> io::Result<()> {
         self.connection.finish().await?;
         while poll_fn(|cx| self.connection.poll_discard(cx)).await? > 0 {}
@@ -158,8 +161,8 @@ impl<'a, S: 'static> Visit<'a, S> {
         }
     }
 
-    /// Where nothing is read: whether nobody is there any more to answer. What was begun and does more than to
-    /// wait is carried out all the same.
+    /// Where nothing is read: whether nobody is there any more to answer. What was begun and does
+    /// more than to wait is carried out all the same.
     fn poll_lost(&mut self, wrote_all: bool, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         if !wrote_all {
             std::task::ready!(self.poll_held_up(cx));
@@ -173,7 +176,8 @@ impl<'a, S: 'static> Visit<'a, S> {
         Poll::Ready(Err(io::ErrorKind::ConnectionAborted.into()))
     }
 
-    /// Results that are not read hold up the commands behind them, which may hold up others: not for ever.
+    /// Results that are not read hold up the commands behind them, which may hold up others: not
+    /// for ever.
     fn poll_held_up(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         if self.may_run() || self.running.is_empty() {
             self.held_up = None;
@@ -303,7 +307,8 @@ impl<'a, S: 'static> Visit<'a, S> {
         }
     }
 
-    /// Sees which of the commands that wait are done, and appends their replies; false if some were not looked at.
+    /// Sees which of the commands that wait are done, and appends their replies; false if some were
+    /// not looked at.
     fn poll_running(&mut self, cx: &mut Context<'_>) -> bool {
         let mut index = 0;
         while index < self.running.len() && self.may_run() {

@@ -1,12 +1,13 @@
-//! What the user has set for the manager in `config.toml`. All of it may be absent, and so may the file.
+//! What the user has set for the manager in `config.toml`. All of it may be absent, and so may the
+//! file.
 
 use std::{collections::HashSet, fs, io, path::Path};
 
 use serde::Deserialize;
 
-/// The settings of the manager.
 use crate::definition::printable;
 
+/// The settings of the manager.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
@@ -82,8 +83,8 @@ mod tests {
             ("scann = \"off\"", "scann"),
             ("scan_ignore = [70000]", "70000"),
             ("scan_ignore", ""),
-        ] {
             ("scan = \"\"\"o\nff\"\"\"", "o\\nff"),
+        ] {
             let error = Config::parse(text).unwrap_err().to_string();
             assert!(error.contains(told) && !error.contains('\n'), "{text}: {error}");
         }

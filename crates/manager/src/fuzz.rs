@@ -1,4 +1,5 @@
-//! The door for fuzz targets (`crates/manager/fuzz`): readers of foreign bytes that are nobody else's to call.
+//! The door for fuzz targets (`crates/manager/fuzz`): readers of foreign bytes that are nobody
+//! else's to call.
 
 use std::{collections::BTreeMap, io, path::PathBuf};
 
@@ -13,7 +14,8 @@ use crate::{
     scan::{self, Credential, Listener, Reply},
 };
 
-/// What a port answers to `dae`: `None` while a credential may still come of it, and then whether one did.
+/// What a port answers to `dae`: `None` while a credential may still come of it, and then whether
+/// one did.
 pub fn reply(heard: &[u8]) -> Option<Option<Credential>> {
     match Reply::read(heard) {
         Reply::Partial => None,

@@ -170,8 +170,8 @@ impl Identity {
         if let Fate::Runs(pidfd) = self.fate(None) { Some(pidfd) } else { None }
     }
 
-    /// Finds out what has become of it. A pidfd that was kept since then needs no more proof than that it is
-    /// of this process.
+    /// Finds out what has become of it. A pidfd that was kept since then needs no more proof than
+    /// that it is of this process.
     pub fn fate(&self, kept: Option<OwnedFd>) -> Fate {
         // The inode of a pidfd is of this boot alone.
         if self.inode.is_some()

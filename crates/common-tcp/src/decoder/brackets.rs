@@ -17,7 +17,8 @@ pub(super) enum Bracket {
 }
 
 impl Brackets {
-    /// Follows `bytes` up to the one that ends the arguments or breaks them; says how many that took.
+    /// Follows `bytes` up to the one that ends the arguments or breaks them; says how many that
+    /// took.
     pub(super) fn scan(&mut self, bytes: &[u8], limit: u32) -> Option<(usize, Bracket)> {
         let mut index = 0;
         while let Some(&byte) = bytes.get(index) {

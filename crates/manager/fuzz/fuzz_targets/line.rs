@@ -1,4 +1,5 @@
-//! What manager and keeper say to each other, and what a copy of the keeper says before it is a child.
+//! What manager and keeper say to each other, and what a copy of the keeper says before it is a
+//! child.
 
 #![no_main]
 

@@ -1,4 +1,5 @@
-//! A log directory. The first byte tells how many records its index has; what follows them is the data.
+//! A log directory. The first byte tells how many records its index has; what follows them is the
+//! data.
 
 #![no_main]
 

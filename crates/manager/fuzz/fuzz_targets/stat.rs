@@ -1,4 +1,5 @@
-//! `/proc/PID/stat`, as both of its readers understand it; `mountinfo` and `cgroup`, split at a NUL.
+//! `/proc/PID/stat`, as both of its readers understand it; `mountinfo` and `cgroup`, split at a
+//! NUL.
 
 #![no_main]
 

@@ -25,7 +25,8 @@ pub fn json_survives<T: Serialize + DeserializeOwned + PartialEq + fmt::Debug>(i
     survives(input, read, |it| serde_json::to_vec(it).expect("strings and numbers are JSON"));
 }
 
-/// A folder of this process, where each input is put into the same files; gone at the end, unless that is a crash.
+/// A folder of this process, where each input is put into the same files; gone at the end, unless
+/// that is a crash.
 pub struct Folder(PathBuf);
 
 impl Folder {

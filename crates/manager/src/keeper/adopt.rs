@@ -1,8 +1,8 @@
 //! Taking over the children of a keeper that is gone, and handing on what makes that possible.
 //!
-//! Such a child belongs to somebody else by now (init, as a rule): its pidfd tells its death instead
-//! of SIGCHLD, and the kernel remembers its status for whoever has a pidfd (Linux 6.15). What its
-//! tree looks like without it is told in `stray`.
+//! Such a child belongs to somebody else by now (init, as a rule): its pidfd tells its death
+//! instead of SIGCHLD, and the kernel remembers its status for whoever has a pidfd (Linux 6.15).
+//! What its tree looks like without it is told in `stray`.
 
 use std::fs::{self, Metadata, OpenOptions};
 use std::os::fd::{AsFd, OwnedFd};
@@ -208,8 +208,8 @@ fn reopened(identity: &Identity) -> [Option<OwnedFd>; 2] {
     Stream::ALL.map(|stream| reopen(identity.pid, stream, pipes[stream.index()]))
 }
 
-/// The pipe is where it was given, or somewhere else with the leader, or with one of its descendants. That
-/// the pid is no stranger's does not matter: it is the inode that is asked for.
+/// The pipe is where it was given, or somewhere else with the leader, or with one of its
+/// descendants. That the pid is no stranger's does not matter: it is the inode that is asked for.
 fn reopen(leader: i32, stream: Stream, inode: u64) -> Option<OwnedFd> {
     let usual = PathBuf::from(format!("/proc/{leader}/fd/{}", stream.index() + 1));
     open_pipe(&usual, inode).or_else(|| {

@@ -21,8 +21,8 @@ pub(super) struct Cgroups {
 }
 
 impl Cgroups {
-    /// Finds out whether cgroups can be used, by doing so; takes away what an earlier keeper of this
-    /// runtime directory left empty.
+    /// Finds out whether cgroups can be used, by doing so; takes away what an earlier keeper of
+    /// this runtime directory left empty.
     pub(super) fn open(runtime: &Path) -> Option<Self> {
         let meta = fs::metadata(runtime).ok()?;
         let name = format!("{}{}-{}", cgroup::PREFIX, meta.dev(), meta.ino());
@@ -57,8 +57,8 @@ impl Cgroups {
     }
 
     /// Tells by [`changes`](Self::changes) when the last process has left: nothing else does if it
-    /// was not the keeper's child, or if the kernel takes it out only after the keeper has reaped it.
-    /// To be asked once more after this whether it is populated.
+    /// was not the keeper's child, or if the kernel takes it out only after the keeper has reaped
+    /// it. To be asked once more after this whether it is populated.
     pub(super) fn watch(&self, cgroup: &Cgroup) {
         // One that is gone is empty, which is seen by asking.
         let _ = inotify::add_watch(&self.changes, cgroup.events(), WatchFlags::MODIFY);

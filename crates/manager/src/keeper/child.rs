@@ -28,9 +28,9 @@ const LOUD_BYTES: usize = 4096;
 const REST_BYTES: usize = 64 << 10;
 
 /// How long such a child fills its pipes before it is read again. Woken for every few lines, the
-/// keeper takes the writer's own time: writes of 100 bytes came at 85 MB/s and cost 4.5 s of processor
-/// a GB; with a rest of a millisecond it is 195 MB/s and 0.5 s. Counted in whole milliseconds, so that
-/// it lasts one to two; a pipe of 1 MiB does not fill in that time.
+/// keeper takes the writer's own time: writes of 100 bytes came at 85 MB/s and cost 4.5 s of
+/// processor a GB; with a rest of a millisecond it is 195 MB/s and 0.5 s. Counted in whole
+/// milliseconds, so that it lasts one to two; a pipe of 1 MiB does not fill in that time.
 const REST_MS: u64 = 2;
 
 /// A child from its spawn until it is forgotten.
@@ -48,7 +48,8 @@ pub(super) struct Child {
     control: Option<UnixStream>,
     leader: Leader,
     outputs: [Option<OwnedFd>; 2],
-    /// Pipes at their end, until nobody waits for them any more: see [`take_closing`](Self::take_closing).
+    /// Pipes at their end, until nobody waits for them any more: see
+    /// [`take_closing`](Self::take_closing).
     closing: Vec<OwnedFd>,
     is_paused: bool,
     log: Option<SharedLog>,
@@ -138,12 +139,14 @@ impl Child {
         }
     }
 
-    /// Whether its parent was a keeper that is gone, so that what it leaves behind does not come to this one.
+    /// Whether its parent was a keeper that is gone, so that what it leaves behind does not come to
+    /// this one.
     pub(super) fn is_adopted(&self) -> bool {
         self.is_adopted
     }
 
-    /// Whether there is somebody to sweep away, or may be. Of an adopted tree without leader all are known.
+    /// Whether there is somebody to sweep away, or may be. Of an adopted tree without leader all
+    /// are known.
     pub(super) fn is_swept(&self) -> bool {
         let may_live = self.is_led() || !self.is_adopted || !self.strays.is_empty();
         self.sweeps_left > 0 && may_live
@@ -195,8 +198,8 @@ impl Child {
         self.log.as_ref().is_some_and(SharedLog::take_raw)
     }
 
-    /// Pipes that are to be closed, after nobody waits for them any more. Closing them is not enough for that:
-    /// the manager has them too.
+    /// Pipes that are to be closed, after nobody waits for them any more. Closing them is not
+    /// enough for that: the manager has them too.
     pub(super) fn take_closing(&mut self) -> Vec<OwnedFd> {
         std::mem::take(&mut self.closing)
     }
@@ -262,7 +265,8 @@ impl Child {
         Report::Exited { name, pid, status, at_ms }
     }
 
-    /// Its leader, which was adopted, is dead. Only what was seen to be it stands for its group from now on.
+    /// Its leader, which was adopted, is dead. Only what was seen to be it stands for its group
+    /// from now on.
     pub(super) fn bereave(&mut self) {
         self.leader = match std::mem::replace(&mut self.leader, Leader::Reaped(None)) {
             Leader::Adopted(pidfd) => Leader::Reaped(Some(pidfd)),

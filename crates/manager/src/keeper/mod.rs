@@ -3,7 +3,8 @@
 //! It is a process of its own so that none of this ends with the manager: exit codes, output and
 //! the children themselves survive it. For that it stays small and dull: one thread, one loop, no
 //! runtime. It obeys and reports (see [`protocol`]), and knows no policy: what is restarted, when,
-//! and whether, is not its business. It must not know the registry, the network or the command line.
+//! and whether, is not its business. It must not know the registry, the network or the command
+//! line.
 
 mod adopt;
 pub mod archive;
@@ -40,9 +41,9 @@ use rustix::process::{Resource, Rlimit};
 use self::cgroups::Cgroups;
 pub use self::log::{FLAG_DROPPED, RECORD_BYTES};
 use self::turn::Keeper;
-
 #[cfg(fuzzing)]
 pub(crate) use self::{exec::parse_failure, log::stamp};
+
 /// The hidden subcommand that gets here: `dae keeper --runtime DIR [--cgroup off]`.
 pub const SUBCOMMAND: &str = "keeper";
 

@@ -19,8 +19,9 @@ pub const LINE_LIMIT_BYTES: usize = 4 << 20;
 pub enum Request {
     /// Starts a child. Answered by `spawned` or `spawn-failed`, each with the same id.
     Spawn(Spawn),
-    /// Takes over a child of a keeper that is gone. One that it has already it keeps as it is; of one
-    /// that is not the same process any more it signals nobody. `children` tells what came of it.
+    /// Takes over a child of a keeper that is gone. One that it has already it keeps as it is; of
+    /// one that is not the same process any more it signals nobody. `children` tells what came of
+    /// it.
     Adopt(Adopt),
     /// Sends one signal. Answered only if it cannot be sent.
     Signal {
@@ -31,14 +32,14 @@ pub enum Request {
         /// To whom of the tree.
         scope: Scope,
     },
-    /// Ends the whole tree by SIGKILL. `empty` tells when that is done. Where no child has the name,
-    /// what was let go of it is ended, and nothing told.
+    /// Ends the whole tree by SIGKILL. `empty` tells when that is done. Where no child has the
+    /// name, what was let go of it is ended, and nothing told.
     Kill {
         /// Whose tree.
         name: String,
     },
-    /// Drops what is known of a dead child, its identity file too. If anything of its tree lives, it
-    /// is let go of its name: it is kept and its output captured, but nothing told of it.
+    /// Drops what is known of a dead child, its identity file too. If anything of its tree lives,
+    /// it is let go of its name: it is kept and its output captured, but nothing told of it.
     Forget {
         /// Whose.
         name: String,
@@ -50,7 +51,8 @@ pub enum Request {
         /// Whose log.
         name: String,
     },
-    /// Ends the keeper, if no child lives. Answered by `ending`, once all that was let go is killed.
+    /// Ends the keeper, if no child lives. Answered by `ending`, once all that was let go is
+    /// killed.
     End {},
 }
 
@@ -139,8 +141,8 @@ pub enum Report {
         /// Which process it is.
         identity: Identity,
     },
-    /// Descriptors for whoever outlives this keeper, once for each living child: after its spawn, and
-    /// after a `list`.
+    /// Descriptors for whoever outlives this keeper, once for each living child: after its spawn,
+    /// and after a `list`.
     Held {
         /// Whose.
         name: String,
@@ -224,8 +226,8 @@ pub enum State {
         /// Why.
         errno: i32,
     },
-    /// Adopted without proof that the process with its pid is it. Nothing of it is signalled, and the
-    /// name is not used, until that process has ended.
+    /// Adopted without proof that the process with its pid is it. Nothing of it is signalled, and
+    /// the name is not used, until that process has ended.
     Unverified,
     /// Its leader is dead.
     Exited {

@@ -1,8 +1,8 @@
 //! Compressed files of which any part can be read.
 //!
 //! Gzip in members of 32 KiB, each with its length in its header as BGZF has it (SAM specification,
-//! 4.1), and an empty one at the end. `zless`, `zgrep` and Promtail read such a file as they read any
-//! other.
+//! 4.1), and an empty one at the end. `zless`, `zgrep` and Promtail read such a file as they read
+//! any other.
 
 use std::{
     fs::File,

@@ -21,7 +21,8 @@ pub(super) struct Entry {
     pub(super) since_ms: u64,
     /// The last transitions, oldest first.
     pub(super) past: VecDeque<Past>,
-    /// Where it will tell that it is ready, from before it is spawned until the search for that begins.
+    /// Where it will tell that it is ready, from before it is spawned until the search for that
+    /// begins.
     pub(super) notify: Option<UnixDatagram>,
     /// Which step of its last spawn failed, in words, and what the kernel said.
     pub(super) spawn_failure: Option<(String, i32)>,
@@ -31,7 +32,8 @@ pub(super) struct Entry {
     pub(super) end: Option<End>,
     /// The search for its readiness.
     pub(super) probe: Option<AbortHandle>,
-    /// A port that it told before the keeper told that it runs, and who waits for the answer to that.
+    /// A port that it told before the keeper told that it runs, and who waits for the answer to
+    /// that.
     pub(super) announced: Option<(u16, Answer)>,
 }
 

@@ -1,4 +1,5 @@
-//! Between the TOML document and definitions. What is not known here stays in the document as it is.
+//! Between the TOML document and definitions. What is not known here stays in the document as it
+//! is.
 
 use std::{collections::BTreeMap, fmt, sync::Arc};
 
@@ -42,8 +43,8 @@ pub enum Problem {
     Entry { name: Name, source: DefinitionError },
 }
 
-/// A registry as text: what stands before the daemons, and a text for each of them. So a change costs the parsing
-/// and printing of one entry, however many there are.
+/// A registry as text: what stands before the daemons, and a text for each of them. So a change
+/// costs the parsing and printing of one entry, however many there are.
 #[derive(Clone, Debug)]
 pub(crate) struct Document {
     head: Arc<str>,

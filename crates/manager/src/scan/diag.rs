@@ -42,7 +42,8 @@ pub(super) fn listeners(port: Option<u16>) -> io::Result<Vec<Listener>> {
     for family in [AddressFamily::INET, AddressFamily::INET6] {
         send(&socket, &request(family, port.unwrap_or(0)), SendFlags::empty())?;
         loop {
-            // The kernel has its next answer ready before it hands out this one: nothing to wait for.
+            // The kernel has its next answer ready before it hands out this one: nothing to wait
+            // for.
             let (_, size) = recv(&socket, &mut *buffer, RecvFlags::DONTWAIT)?;
             if read(&buffer[..size.min(ANSWER)], &mut found)? == Progress::Done {
                 break;

@@ -297,8 +297,9 @@ proptest! {
         let (kept, [lines, bytes]) = kept_and_dropped(&dir);
         let len = |both: &[Vec<u8>; 2]| both.iter().map(Vec::len).sum::<usize>();
         let ended = |both: &[Vec<u8>; 2]| both.iter().flatten().filter(|&&it| it == b'\n').count();
-        // Where half a line had to stay, a newline stands for what is lost of it. A line counts when it
-        // ends, so one that is told of before, and then never ends, is counted in bytes only.
+        // Where half a line had to stay, a newline stands for what is lost of it. A line counts
+        // when it ends, so one that is told of before, and then never ends, is counted in bytes
+        // only.
         let added = len(&kept) + bytes - len(&printed);
         prop_assert!(added <= lines + 2);
         prop_assert!(ended(&kept) + lines >= ended(&printed) + added);
