@@ -9,15 +9,12 @@ use std::{
     process::Command,
 };
 
-use nix::{
-    sys::signal::{self, Signal},
-    unistd::Pid,
-};
+use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 
 use crate::harness::{
-    Dae, binary, environment, eventually, finish, is_running, kill, of, pid, processes, shell,
-    status,
+    Dae, IDLE, binary, eventually, finish, is_running, kill, living, of, pid, processes, shell,
+    status, tell,
 };
 
 /// A child that counts into its log, and ends with 37 when it is told to.
@@ -26,9 +23,6 @@ const COUNTER: &str = r#"
     n=0
     while :; do n=$((n + 1)); echo "line $n"; sleep 0.01 & wait $!; done
 "#;
-
-/// A child that does nothing.
-const IDLE: &str = "exec sleep 1000";
 
 /// A child that does nothing, with a child in a session of its own that does not end by SIGTERM.
 const FAMILY: &str = r#"
@@ -44,7 +38,7 @@ fn who_is_busy_when_its_manager_is_replaced_is_left_to_its_work() {
     // It has to be older than it was given to become ready.
     let began = tokio::time::Instant::now();
     eventually("it is old", || (began.elapsed().as_secs() >= 3).then_some(()));
-    crate::harness::tell(before, Signal::SIGSTOP);
+    tell(before, Signal::SIGSTOP);
 
     dae.kill_manager();
     dae.succeed(["up"]);
@@ -52,7 +46,7 @@ fn who_is_busy_when_its_manager_is_replaced_is_left_to_its_work() {
     let after = dae.eventually("Sample", |it| it["state"] != "starting");
     assert_eq!((&after["state"], pid(&after)), (&json!("up"), before), "{after}");
     assert!(after["note"].as_str().unwrap().contains("does not answer"), "{after}");
-    crate::harness::tell(before, Signal::SIGCONT);
+    tell(before, Signal::SIGCONT);
     assert!(is_running(before));
     stop(&dae, "Sample");
 }
@@ -214,7 +208,7 @@ fn m_8_5_children_of_a_killed_keeper_are_adopted_as_they_are() {
     // Who is stopped leaves nobody.
     dae.eventually("Family", |it| it["state"] == "up");
     stop(&dae, "Family");
-    assert_eq!(living(&dae, "Family"), BTreeSet::new());
+    assert_eq!(living(dae.home(), "Family"), BTreeSet::new());
 }
 
 #[test]
@@ -228,7 +222,7 @@ fn m_8_5_who_ends_between_two_keepers_is_told_with_its_code_and_its_last_lines()
         &shell("trap 'exit 0' USR2; while :; do sleep 1000 & wait; kill $!; done", &never),
     ));
     until_logged(&dae, "Counter", |log| log.contains("line 10").then_some(()));
-    eventually("the shell waits", || (living(&dae, "Done").len() > 1).then_some(()));
+    eventually("the shell waits", || (living(dae.home(), "Done").len() > 1).then_some(()));
     let (manager, first) = (dae.pid(), keeper(&dae).unwrap());
 
     // Nobody can start another keeper now.
@@ -254,8 +248,8 @@ fn m_8_5_who_ends_between_two_keepers_is_told_with_its_code_and_its_last_lines()
     assert!(log(&dae, "Counter").ends_with("at last\n"));
 }
 
-/// What a keeper has read and not yet written dies with it, which is a matter of microseconds. So each death may
-/// cost each child one gap, and nothing else: no line twice, none out of order.
+/// What a keeper has read and not yet written dies with it, which is a matter of microseconds. So
+/// each death may cost each child one gap, and nothing else: no line twice, none out of order.
 #[test]
 fn m_8_5_a_keeper_may_be_killed_again_and_again() {
     const KILLS: usize = 20;
@@ -302,14 +296,14 @@ fn who_is_being_stopped_when_the_keeper_dies_is_asked_again() {
     "#;
     let dae = Dae::start();
     dae.install("Stubborn", &shell(ASKED_TWICE, &json!({ "grace": "1h" })));
-    eventually("the shell waits", || (living(&dae, "Stubborn").len() > 1).then_some(()));
+    eventually("the shell waits", || (living(dae.home(), "Stubborn").len() > 1).then_some(()));
     std::thread::scope(|scope| {
         scope.spawn(|| dae.ask("stop", &json!(["Stubborn"])).unwrap());
         until_logged(&dae, "Stubborn", |log| log.contains("asked 1").then_some(()));
         kill_keeper(&dae);
     });
     assert_eq!(dae.listed("Stubborn").unwrap()["state"], "down");
-    assert_eq!(living(&dae, "Stubborn"), BTreeSet::new());
+    assert_eq!(living(dae.home(), "Stubborn"), BTreeSet::new());
 }
 
 #[test]
@@ -324,7 +318,7 @@ fn who_is_started_when_the_keeper_does_not_answer_is_started_by_the_next() {
         kill(first);
         assert_eq!(installed.join().unwrap()["state"], "up");
     });
-    assert_eq!(living(&dae, "Sample").len(), 1);
+    assert_eq!(living(dae.home(), "Sample").len(), 1);
 }
 
 /// The keeper listens to who came last; the manager has to come again.
@@ -378,7 +372,7 @@ fn children_outlive_manager_and_keeper_at_once() {
     let gaps = counted_by(&dae, "Counter").windows(2).filter(|it| it[1] != it[0] + 1).count();
     assert!(gaps <= 1, "{}", log(&dae, "Counter"));
     stop(&dae, "Family");
-    assert_eq!(living(&dae, "Family"), BTreeSet::new());
+    assert_eq!(living(dae.home(), "Family"), BTreeSet::new());
 }
 
 #[test]
@@ -389,7 +383,7 @@ fn what_ended_while_nobody_lived_is_cleared_up_and_started_again() {
     let once = shell(IDLE, &json!({ "restart": "never" }));
     let single = pid(&dae.install("Once", &once));
     let before = eventually("the family is complete", || {
-        Some(living(&dae, "Family")).filter(|it| it.len() >= 3)
+        Some(living(dae.home(), "Family")).filter(|it| it.len() >= 3)
     });
     kill_both(&dae);
     for pid in [leader, single] {
@@ -401,7 +395,7 @@ fn what_ended_while_nobody_lived_is_cleared_up_and_started_again() {
 
     let again = dae.eventually("Family", |it| it["state"] == "up" && it["pid"] != leader);
     eventually("all of it is new", || {
-        let now = living(&dae, "Family");
+        let now = living(dae.home(), "Family");
         (now.len() == before.len() && now.is_disjoint(&before)).then_some(())
     });
     assert_eq!(again["restarts"], 1);
@@ -552,7 +546,8 @@ fn remembers() -> bool {
     (next(), next()) >= (6, 15)
 }
 
-/// Stops a daemon. On a machine with so much to do that it seems to be unkillable, that takes longer.
+/// Stops a daemon. On a machine with so much to do that it seems to be unkillable, that takes
+/// longer.
 fn stop(dae: &Dae, name: &str) {
     drop(dae.ask("stop", &json!([name])));
     dae.eventually(name, |it| it["state"] == "down");
@@ -593,19 +588,4 @@ fn assert_counted(dae: &Dae, name: &str) {
 fn counted_by(dae: &Dae, name: &str) -> Vec<u32> {
     let log = log(dae, name);
     log.lines().filter_map(|line| line.strip_prefix("line ")?.parse().ok()).collect()
-}
-
-/// The living processes that some spawn of the daemon `name` of this home has started.
-fn living(dae: &Dae, name: &str) -> BTreeSet<u32> {
-    let is_its = |pid: &u32| {
-        let environment = environment(*pid);
-        let is_here = |it: &String| Path::new(it).starts_with(dae.home());
-        environment.get("DAE_DATA").is_some_and(is_here)
-            && environment.get("DAE_NAME").is_some_and(|it| it == name)
-    };
-    processes().into_iter().filter(|pid| is_running(*pid)).filter(is_its).collect()
-}
-
-fn tell(pid: u32, signal: Signal) {
-    signal::kill(Pid::from_raw(pid.cast_signed()), signal).unwrap();
 }

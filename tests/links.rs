@@ -1,12 +1,8 @@
 //! `needs`, `after` and `follows`, with real processes.
 
-use nix::{
-    sys::signal::{Signal, kill},
-    unistd::Pid,
-};
 use serde_json::{Value, json};
 
-use crate::harness::{Dae, Netcat};
+use crate::harness::{Dae, Netcat, kill};
 
 #[test]
 fn a_start_starts_what_it_needs() {
@@ -108,9 +104,9 @@ fn a_follower_restarts_after_the_other_came_back() {
     client.ask("start", &json!(["all"]));
     let before = ["Leader", "Follower", "Free"].map(|name| pid(&dae, name));
 
-    kill(Pid::from_raw(before[0]), Signal::SIGKILL).unwrap();
+    kill(before[0]);
 
-    let is_new = |it: &Value, old: i32| it["state"] == "up" && it["pid"] != old;
+    let is_new = |it: &Value, old: u32| it["state"] == "up" && it["pid"] != old;
     let leader = dae.eventually("Leader", |it| is_new(it, before[0]));
     let follower = dae.eventually("Follower", |it| is_new(it, before[1]));
     assert_eq!(pid(&dae, "Free"), before[2], "order alone restarts nobody");
@@ -197,7 +193,7 @@ fn at(history: &[String], what: &str) -> usize {
     history.iter().position(|it| it == what).unwrap_or_else(|| panic!("no {what}: {history:?}"))
 }
 
-fn pid(dae: &Dae, name: &str) -> i32 {
+fn pid(dae: &Dae, name: &str) -> u32 {
     let listed = dae.eventually(name, |it| it["state"] == "up");
-    listed["pid"].as_i64().unwrap().try_into().unwrap()
+    listed["pid"].as_u64().unwrap().try_into().unwrap()
 }

@@ -11,7 +11,7 @@ use std::{
 use serde_json::{Value, json};
 use tokio::time::{Duration, Instant};
 
-use crate::harness::{Dae, SmallDisk, binary, eventually, pid, shell, status};
+use crate::harness::{Dae, SmallDisk, binary, eventually, pid, processor_ms, shell, status};
 
 /// How many lines a daemon prints at full speed; with the least width they have numbers and times.
 const LINES: u64 = 1_000_000;
@@ -30,8 +30,8 @@ fn m_10_1_a_million_lines_are_there_once_and_in_order_over_rotations() {
     assert!(rotated >= LINES * NARROW / (2 << 20), "{rotated} rotations");
 }
 
-/// There is no `upgrade` yet, over which it is to hold as well. Past a million, lines come in bursts,
-/// so that there are not too many to read.
+/// There is no `upgrade` yet, over which it is to hold as well. Past a million, lines come in
+/// bursts, so that there are not too many to read.
 #[test]
 fn m_10_2_a_million_lines_are_there_though_the_manager_is_killed_ten_times() {
     let dae = Dae::start();
@@ -72,7 +72,7 @@ fn m_10_3_many_daemons_lose_no_line_and_m_10_7_the_keeper_stays_small() {
     for index in 0..number {
         client.ask("install", &json!([format!("Daemon-{index}"), definition]));
     }
-    let keeper = keeper(&dae);
+    let keeper = dae.keeper();
     let (start, begin) = (Instant::now(), processor_ms(keeper));
     let is_down = |it: &Value| it["state"] == "down";
     eventually("all have printed", || {
@@ -219,7 +219,7 @@ fn rotated_files_are_compressed_while_the_daemon_runs_and_leave_no_process() {
         let is_packed = |it: &PathBuf| it.extension().is_some_and(|it| it == "gz");
         (rotated.len() > 10 && rotated.iter().all(is_packed)).then_some(())
     });
-    let keeper = keeper(&dae);
+    let keeper = dae.keeper();
     let parents = || {
         crate::harness::processes().into_iter().filter(|it| {
             status(*it, "PPid") == Some(keeper.to_string())
@@ -237,20 +237,6 @@ fn printer(args: &str, more: &Value) -> Value {
 
 fn logs(dae: &Dae, name: &str) -> PathBuf {
     dae.home().join("state/logs").join(name)
-}
-
-/// The process that holds the daemons of this home.
-fn keeper(dae: &Dae) -> u32 {
-    let status = dae.ask("status", &json!([])).unwrap();
-    pid(&status["manager"]["keeper"])
-}
-
-/// How much processor time a process has used.
-fn processor_ms(pid: u32) -> u64 {
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
-    let fields: Vec<&str> = stat.rsplit_once(')').unwrap().1.split_whitespace().collect();
-    // Ticks of 10 ms, in user and in kernel mode: proc_pid_stat(5).
-    10 * fields[11..13].iter().map(|it| it.parse::<u64>().unwrap()).sum::<u64>()
 }
 
 /// The rotated files, oldest first.

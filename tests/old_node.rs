@@ -6,13 +6,9 @@
 
 use std::{ffi::OsStr, path::PathBuf};
 
-use nix::{
-    sys::signal::{Signal, kill},
-    unistd::Pid,
-};
 use serde_json::{Value, json};
 
-use crate::harness::{Dae, Netcat, binary, eventually, listening_ports, workspace};
+use crate::harness::{Dae, Netcat, binary, eventually, kill, listening_ports, workspace};
 
 #[test]
 fn an_old_daemon_is_found_by_the_scan() {
@@ -50,7 +46,7 @@ fn an_old_daemon_shows_the_secret_of_its_start() {
 fn an_old_daemon_that_is_killed_comes_back_with_a_new_pid() {
     let (dae, first) = with_old_daemon();
 
-    kill(Pid::from_raw(pid(&first).cast_signed()), Signal::SIGKILL).unwrap();
+    kill(pid(&first));
 
     let second = dae.eventually("Old", |it| is_up(it) && it["pid"] != first["pid"]);
     assert!(listening_ports(pid(&second)).contains(&port(&second)), "{second}");

@@ -1,4 +1,5 @@
-//! Daemons that the manager did not start: found by the kernel's tables, asked once, and left alone.
+//! Daemons that the manager did not start: found by the kernel's tables, asked once, and left
+//! alone.
 
 use std::{
     collections::BTreeMap,
@@ -24,9 +25,9 @@ use tokio::{
     time::Instant,
 };
 
-use crate::harness::{Dae, Daemon, PATIENCE, eventually, status};
+use crate::harness::{Dae, Daemon, PATIENCE, eventually, memory_kib, processor_ms};
 
-/// Between two looks of the manager; and what a look over everything may take here at most. The page says 3 s.
+/// Between two looks of the manager.
 const PERIOD: Duration = Duration::from_secs(15);
 
 /// The foreign daemon of `pid`, as the manager lists it.
@@ -102,7 +103,8 @@ enum Manner {
 const CROWD: [(Manner, usize); 4] =
     [(Manner::Answers, 899), (Manner::Silent, 50), (Manner::Garbage, 50), (Manner::Endless, 1)];
 
-/// Has `test` run where no other manager of this machine sees its sockets; false if this user may not.
+/// Has `test` run where no other manager of this machine sees its sockets; false if this user may
+/// not.
 fn alone(test: impl FnOnce() + Send + 'static) -> bool {
     let run = thread::spawn(|| {
         let up = || Command::new("ip").args(["link", "set", "lo", "up"]).status();
@@ -128,8 +130,7 @@ fn ask_a_thousand() {
     let asked: BTreeMap<Manner, Vec<Arc<AtomicUsize>>> = crowd();
     let dae = Dae::at_rest();
     dae.succeed(["up"]);
-    let pid: u32 =
-        dae.ask("status", &json!([])).unwrap()["manager"]["pid"].as_u64().unwrap() as u32;
+    let pid = dae.pid();
 
     let begun = Instant::now();
     let found = dae.ask("scan", &json!([])).unwrap();
@@ -245,7 +246,8 @@ fn of_nobody(program: &std::path::Path) -> Option<std::process::Child> {
     Some(child)
 }
 
-/// What looking costs when nothing is new. A bench: the page says 0.1 % of a core at 1,000 sockets.
+/// What looking costs when nothing is new. A bench: 0.1 % of a core at 1,000 sockets is meant, and
+/// a machine with much else to do is given more.
 #[test]
 fn m_13_4_an_idle_look_at_a_thousand_sockets_is_cheap() {
     let measured = alone(|| {
@@ -255,7 +257,7 @@ fn m_13_4_an_idle_look_at_a_thousand_sockets_is_cheap() {
             .collect();
         let dae = Dae::at_rest();
         dae.succeed(["up"]);
-        let pid = dae.ask("status", &json!([])).unwrap()["manager"]["pid"].as_u64().unwrap();
+        let pid = dae.pid();
         dae.ask("scan", &json!([])).unwrap();
         let before = processor_ms(pid);
         const LOOKS: u64 = 100;
@@ -279,16 +281,4 @@ fn m_13_4_an_idle_look_at_a_thousand_sockets_is_cheap() {
 fn allow_files(wanted: u64) {
     let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE).unwrap();
     setrlimit(Resource::RLIMIT_NOFILE, soft.max(wanted).min(hard), hard).unwrap();
-}
-
-fn memory_kib(pid: u32) -> u64 {
-    let text = status(pid, "VmRSS").unwrap();
-    text.trim_end_matches(" kB").parse().unwrap()
-}
-
-/// Processor time of a process; the kernel counts in hundredths of a second.
-fn processor_ms(pid: u64) -> u64 {
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
-    let fields: Vec<&str> = stat.rsplit_once(") ").unwrap().1.split(' ').collect();
-    (fields[11].parse::<u64>().unwrap() + fields[12].parse::<u64>().unwrap()) * 10
 }

@@ -15,14 +15,12 @@ use serde_json::{Value, json};
 use tokio::time::Instant;
 
 use crate::harness::{
-    Dae, Netcat, binary, environment, of, pid, processes, program, shell, status,
+    Dae, IDLE, Netcat, binary, environment, group_and_session, of, pid, processes, program, shell,
+    soft_nofile, status,
 };
 
-/// A failing `install` is an answer, not a wait. The page says 50 ms; a busy machine has more.
+/// A failing `install` is an answer, not a wait. 50 ms are meant; a busy machine has more.
 const QUICK: Duration = Duration::from_secs(5);
-
-/// A child that does nothing, and does not start another process for that.
-const IDLE: &str = "exec sleep 1000";
 
 #[test]
 fn m_6_1_a_child_sees_the_documented_environment_and_no_more() {
@@ -105,7 +103,7 @@ fn m_6_1_a_child_inherits_nothing_from_who_started_the_manager() {
     assert_eq!(u64::from_str_radix(&says("SigIgn"), 16), Ok(0), "ignored signals");
     assert_eq!(u64::from_str_radix(&says("SigBlk"), 16), Ok(0), "blocked signals");
     assert_eq!(says("Umask"), "0022");
-    assert_eq!(group_and_session(pid_of_idle), (pid_of_idle, pid_of_idle));
+    assert_eq!(group_and_session(pid_of_idle), Some((pid_of_idle, pid_of_idle)));
     assert_eq!(soft_nofile(pid_of_idle), "333");
     assert_eq!(link(pid_of_idle, "cwd"), dae.home().join("data/daemons/Idle"));
     assert_eq!(link(pid(&placed), "cwd"), place);
@@ -451,19 +449,6 @@ fn descriptors(pid: u32) -> Vec<String> {
 
 fn link(pid: u32, file: &str) -> PathBuf {
     fs::read_link(of(pid, file)).unwrap()
-}
-
-/// Fields 5 and 6 of `/proc/PID/stat`.
-fn group_and_session(pid: u32) -> (u32, u32) {
-    let line = fs::read_to_string(of(pid, "stat")).unwrap();
-    let fields: Vec<&str> = line.rsplit_once(')').unwrap().1.split_whitespace().collect();
-    (fields[2].parse().unwrap(), fields[3].parse().unwrap())
-}
-
-fn soft_nofile(pid: u32) -> String {
-    let limits = fs::read_to_string(of(pid, "limits")).unwrap();
-    let line = limits.lines().find_map(|line| line.strip_prefix("Max open files")).unwrap();
-    line.split_whitespace().next().unwrap().to_owned()
 }
 
 /// Every file below `directory`.

@@ -10,22 +10,16 @@ use std::{
 };
 
 use nix::{
-    sys::signal::{Signal, kill as signal},
+    sys::signal::{self, Signal},
     unistd::Pid,
 };
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
 use crate::harness::{
-    Dae, SmallDisk, binary, environment, eventually, is_running, kill, of, patiently, pid,
-    processes, shell, status,
+    Dae, IDLE, STUBBORN, SmallDisk, binary, children, environment, eventually, is_running, kill,
+    of, patiently, pid, processes, shell, status, tell,
 };
-
-/// A child that does nothing.
-const IDLE: &str = "exec sleep 1000";
-
-/// A child that no polite word ends.
-const STUBBORN: &str = r#"trap "" TERM; while :; do sleep 1000; done"#;
 
 /// What a daemon has its grandchild do: leave the session, ignore SIGTERM, close all descriptors,
 /// be nobody's child. `CLEAR` may take its environment away.
@@ -136,7 +130,7 @@ fn m_9_4_of_ten_thousand_short_lives_no_zombie_is_left() {
     for dae in both() {
         let sample = dae.install("Sample", &shell(script, &json!({})));
         eventually("all have lived", || data(&dae, "Sample").join("done").exists().then_some(()));
-        let keeper = keeper(&dae);
+        let keeper = dae.keeper();
         eventually("only the leader is left", || {
             (children(keeper) == [pid(&sample)]).then_some(())
         });
@@ -151,7 +145,9 @@ fn m_9_7_what_was_asked_last_wins_over_crashes_and_over_each_other() {
         dae.install("Sample", &shell(IDLE, &quick));
         for round in 0..rounds(25) {
             let up = dae.eventually("Sample", |it| it["state"] == "up");
-            let crash = thread::spawn(move || signal(raw(pid(&up)), Signal::SIGKILL).ok());
+            // The stop may be over before.
+            let leader = Pid::from_raw(pid(&up).cast_signed());
+            let crash = thread::spawn(move || signal::kill(leader, Signal::SIGKILL).ok());
             stop(&dae, "Sample");
             crash.join().unwrap();
             assert_eq!(dae.listed("Sample").unwrap()["state"], "down", "round {round}");
@@ -162,12 +158,12 @@ fn m_9_7_what_was_asked_last_wins_over_crashes_and_over_each_other() {
             dae.eventually("Sample", |it| it["state"] == "up");
         }
         stop(&dae, "Sample");
-        assert_eq!(children(keeper(&dae)), [0; 0], "nothing is left of all that");
+        assert_eq!(children(dae.keeper()), [0; 0], "nothing is left of all that");
     }
 }
 
-/// The freezer of cgroup v1 is as good as a disk that does not answer: its processes are in state D,
-/// and SIGKILL waits until they are let go.
+/// The freezer of cgroup v1 is as good as a disk that does not answer: its processes are in state
+/// D, and SIGKILL waits until they are let go.
 #[test]
 fn m_9_8_a_daemon_that_cannot_be_killed_holds_up_nobody_else() {
     for dae in both() {
@@ -326,10 +322,10 @@ fn a_second_signal_spares_the_grace() {
         let stubborn = dae.install("Stubborn", &shell(STUBBORN, &json!({ "grace": "1h" })));
         let manager = dae.pid();
         let [first, second] = signals;
-        signal(raw(manager), first).unwrap();
+        tell(manager, first);
         // Two of a kind that wait at once would be one.
         dae.eventually("Stubborn", |it| it["state"] == "stopping");
-        signal(raw(manager), second).unwrap();
+        tell(manager, second);
         eventually("nothing is left", || dae.processes().is_empty().then_some(()));
         assert!(!is_running(pid(&stubborn)));
     }
@@ -340,7 +336,7 @@ fn sigquit_writes_the_state_into_the_log_and_ends_nothing() {
     let dae = Dae::start();
     let sample = dae.install("Sample", &shell(IDLE, &json!({})));
     let manager = dae.pid();
-    signal(raw(manager), Signal::SIGQUIT).unwrap();
+    tell(manager, Signal::SIGQUIT);
     let log = dae.home().join("state/logs/Dae/manager.log");
     let dumped = format!("pid: {}", pid(&sample));
     let text = eventually("the state is in the log", || {
@@ -359,7 +355,7 @@ fn a_signal_in_the_first_moments_leaves_nothing_behind() {
         let mut manager = Foreground::start(&dae);
         // Not to wait for anything: another moment of its beginning each time.
         thread::sleep(Duration::from_millis(3 * step));
-        signal(raw(manager.0.id()), Signal::SIGTERM).unwrap();
+        tell(manager.0.id(), Signal::SIGTERM);
         manager.0.wait().unwrap();
         eventually("nothing is left", || dae.processes().is_empty().then_some(()));
     }
@@ -378,7 +374,7 @@ fn a_manager_that_a_daemon_started_does_not_end_with_it() {
     let manager = inner.pid();
     stop(&outer, "Sample");
     assert_eq!(inner.pid(), manager);
-    assert!(is_running(keeper(&inner)));
+    assert!(is_running(inner.keeper()));
 }
 
 /// A manager whose keeper uses cgroups, where the machine has them, and one whose keeper does not.
@@ -411,10 +407,6 @@ fn data(dae: &Dae, name: &str) -> PathBuf {
 fn number_in(dae: &Dae, name: &str, file: &str) -> u32 {
     let path = data(dae, name).join(file);
     eventually(file, || fs::read_to_string(&path).ok()?.trim().parse().ok())
-}
-
-fn raw(pid: u32) -> Pid {
-    Pid::from_raw(pid.cast_signed())
 }
 
 fn has_cgroup(pid: u32) -> bool {

@@ -11,9 +11,6 @@ use crate::harness::{
     shell, tell,
 };
 
-/// A child that does nothing.
-const IDLE: &str = "exec sleep 1000";
-
 /// A child that prints, or ends with 37, when it is told to.
 const TALKER: &str = r#"
     trap 'echo "while nobody managed"' USR1
@@ -138,7 +135,7 @@ fn what_happens_without_a_manager_is_known_to_the_next() {
     let ending = pid(&dae.install("Ending", &shell(TALKER, &never)));
     // Its traps are set once it waits for its first child.
     for pid in [talker, ending] {
-        eventually("the shell waits", || (children(pid) > 0).then_some(()));
+        eventually("the shell waits", || (!children(pid).is_empty()).then_some(()));
     }
     let manager = dae.pid();
     kill(manager);
@@ -188,20 +185,4 @@ fn nothing_of_a_home_is_left_after_down() {
     let left = dae.processes();
     assert!(left.is_empty(), "{left:?}");
     assert!(!before.into_iter().chain([escaped]).any(is_running));
-}
-
-/// The living processes that some spawn of the daemon `name` of this home has started.
-fn living(home: &Path, name: &str) -> Vec<u32> {
-    let is_its = |pid: &u32| {
-        let environment = environment(*pid);
-        let of_home = environment.get("DAE_DATA").is_some_and(|it| Path::new(it).starts_with(home));
-        of_home && environment.get("DAE_NAME").is_some_and(|it| it == name)
-    };
-    processes().into_iter().filter(|pid| is_running(*pid)).filter(is_its).collect()
-}
-
-/// How many processes `pid` is the parent of.
-fn children(pid: u32) -> usize {
-    let of_it = |it: &u32| crate::harness::status(*it, "PPid") == Some(pid.to_string());
-    processes().iter().filter(|it| of_it(it)).count()
 }

@@ -38,6 +38,13 @@ const OF_A_REGISTRY: &[&str] = &[
 /// Where pages lie that are not in this repository: nobody who reads it could look them up.
 const ELSEWHERE: &[&str] = &["spec/", "shared/"];
 
+/// As long as a file of Rust may be. One that is longer has two subjects.
+const LONGEST_LINES: usize = 600;
+
+/// As wide as a line of comment may be: as wide as `rustfmt` leaves code, since it leaves comments
+/// as they are.
+const WIDEST_COLUMNS: usize = 100;
+
 /// The one address by which a lock file names the public registry, whichever mirror is in use.
 const PUBLIC_REGISTRY: &str = "registry+https://github.com/rust-lang/crates.io-index";
 
@@ -146,6 +153,38 @@ fn every_page_that_a_file_names_is_here() {
             }
         }
     }
+}
+
+#[test]
+fn no_file_is_too_long_and_no_comment_too_wide() {
+    let mut wrong = Vec::new();
+    for (path, text) in texts(&[".rs", ".toml"]) {
+        let length = text.lines().count();
+        if path.ends_with(".rs") && length > LONGEST_LINES {
+            wrong.push(format!("{path} has {length} lines of at most {LONGEST_LINES}"));
+        }
+        for (number, line) in text.lines().enumerate() {
+            let width = line.chars().count();
+            if is_comment(line, &path) && width > WIDEST_COLUMNS {
+                wrong.push(format!("{path}:{}: {width} columns", number + 1));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{wrong:#?}");
+}
+
+/// Whether all of `line` is comment.
+fn is_comment(line: &str, path: &str) -> bool {
+    line.trim_start().starts_with(if path.ends_with(".rs") { "//" } else { "#" })
+}
+
+/// The tracked files with one of these endings, and what is in them; none that was just now
+/// deleted.
+fn texts(endings: &[&str]) -> Vec<(String, String)> {
+    let is_wanted = |path: &String| endings.iter().any(|it| path.ends_with(it));
+    let read =
+        |path: String| Some((path.clone(), fs::read_to_string(workspace().join(path)).ok()?));
+    tracked().into_iter().filter(is_wanted).filter_map(read).collect()
 }
 
 /// The names of pages in `line`.

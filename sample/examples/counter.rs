@@ -7,8 +7,8 @@
 //! 1
 //! ```
 //!
-//! `Sample` may be killed, and so may the manager: the next `count` finds it again. Only a request that was
-//! under way is reported as lost, since nobody can know whether it was carried out.
+//! `Sample` may be killed, and so may the manager: the next `count` finds it again. Only a request
+//! that was under way is reported as lost, since nobody can know whether it was carried out.
 
 use daemon::{ByName, Daemon, Failure, Manager, Remote};
 use serde_json::Value;
@@ -23,7 +23,8 @@ struct Counter {
 }
 
 impl Counter {
-    /// One more; the new count. Two that count at once may count the same, since `Sample` has no `add`.
+    /// One more; the new count. Two that count at once may count the same, since `Sample` has no
+    /// `add`.
     async fn count(&self) -> Result<u64, Failure> {
         let count = self.sample.call::<Option<u64>>("get", &(KEY,)).await?.unwrap_or_default() + 1;
         self.sample.call::<()>("set", &(KEY, count)).await?;
@@ -36,7 +37,8 @@ impl Counter {
         Ok(listed.iter_mut().map(|entry| entry["name"].take()).collect())
     }
 
-    /// Finds `Sample` so many times over one connection; the median and the 99th percentile in microseconds.
+    /// Finds `Sample` so many times over one connection; the median and the 99th percentile in
+    /// microseconds.
     async fn measure(&self, times: usize) -> Result<[u64; 2], Failure> {
         let mut took = Vec::with_capacity(times);
         for _ in 0..times.clamp(1, 100_000) {

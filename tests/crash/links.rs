@@ -2,10 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::harness::{Dae, binary, eventually, is_running, kill, pid, shell, transitions};
-
-/// A child that does nothing.
-const IDLE: &str = "exec sleep 1000";
+use crate::harness::{Dae, IDLE, binary, eventually, is_running, kill, pid, shell, transitions};
 
 #[test]
 fn a_new_manager_that_finds_the_followed_restarts_no_follower() {

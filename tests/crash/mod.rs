@@ -5,11 +5,13 @@ mod gap;
 mod links;
 mod sleep;
 
-use std::{collections::BTreeSet, env, fs, thread};
+use std::{collections::BTreeSet, env, thread};
 
 use serde_json::{Value, json};
 
-use crate::harness::{Dae, binary, events, eventually, kill, of, pid, shell, transitions, unix_ms};
+use crate::harness::{
+    Dae, binary, events, eventually, kill, pid, processor_ms, shell, transitions, unix_ms,
+};
 
 /// How often one daemon is killed.
 const KILLS: usize = 100;
@@ -92,7 +94,7 @@ fn m_8_2_a_hundred_crash_loops_cost_what_a_restart_costs() {
         dae.install(&format!("Loop{number}"), &shell("exit 101", &more));
     }
     let (manager, keeper) = (dae.pid(), dae.keeper());
-    let before = ticks(manager) + ticks(keeper);
+    let before = processor_ms(manager) + processor_ms(keeper);
     dae.unix().send("start [\"all\"]\n").unwrap();
 
     let restarts = eventually("they crash and come back", || {
@@ -101,8 +103,8 @@ fn m_8_2_a_hundred_crash_loops_cost_what_a_restart_costs() {
         Some(each.sum::<u64>()).filter(|it| *it >= RESTARTS as u64)
     });
 
-    let spent = ticks(manager) + ticks(keeper) - before;
-    let each_ms = spent as f64 * 10.0 / restarts as f64;
+    let spent = processor_ms(manager) + processor_ms(keeper) - before;
+    let each_ms = spent as f64 / restarts as f64;
     let share = each_ms / 1000.0 * DAEMONS as f64 / 30.0 * 100.0;
     println!("M-8.2: {each_ms:.2} ms of CPU a restart, so 100 loops at 30 s cost {share:.2} %");
     assert!(each_ms < 500.0, "{each_ms} ms a restart");
@@ -160,13 +162,6 @@ fn next_start(past: &[Value], end: &Value) -> u64 {
     let is_next = |it: &&Value| it["seq"].as_u64() > end["seq"].as_u64() && it["to"] == "starting";
     let start = past.iter().find(is_next).unwrap_or_else(|| panic!("none after {end}"));
     unix_ms(&start["time"]).saturating_sub(unix_ms(&end["exited"]))
-}
-
-/// The CPU time that `pid` has had, in hundredths of a second.
-fn ticks(pid: u32) -> u64 {
-    let stat = fs::read_to_string(of(pid, "stat")).unwrap();
-    let fields: Vec<&str> = stat.rsplit_once(')').unwrap().1.split_whitespace().collect();
-    fields[11].parse::<u64>().unwrap() + fields[12].parse::<u64>().unwrap()
 }
 
 /// A number from the environment, for runs that are longer than the everyday one.

@@ -1,5 +1,5 @@
-//! A manager that does not run for a while, as when it is stopped or its machine sleeps: what has happened
-//! meanwhile counts before what is due.
+//! A manager that does not run for a while, as when it is stopped or its machine sleeps: what has
+//! happened meanwhile counts before what is due.
 
 use std::{thread, time::Duration};
 

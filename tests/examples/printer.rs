@@ -1,7 +1,7 @@
 //! Prints numbered lines, one write each: `printer COUNT WIDTH [PER_SECOND [FIRST]]`.
 //!
-//! A line is its number, the time in Unix nanoseconds, and as many `x` as make `WIDTH` bytes with the
-//! newline. Without a rate it prints as fast as it can; a `COUNT` of 0 has no end.
+//! A line is its number, the time in Unix nanoseconds, and as many `x` as make `WIDTH` bytes with
+//! the newline. Without a rate it prints as fast as it can; a `COUNT` of 0 has no end.
 
 use std::{
     env,

@@ -105,6 +105,54 @@ pub(crate) fn status(pid: u32, key: &str) -> Option<String> {
     Some(line.trim().to_owned())
 }
 
+/// What `/proc/PID/stat` says of `pid` behind its name, which may hold anything; field 3 of
+/// proc_pid_stat(5) is the first. Empty when there is no such process.
+fn stat(pid: u32) -> Vec<String> {
+    let line = fs::read_to_string(of(pid, "stat")).unwrap_or_default();
+    let fields = line.rsplit_once(')').map_or("", |it| it.1);
+    fields.split_whitespace().map(str::to_owned).collect()
+}
+
+/// The process group and the session of `pid`; nothing when there is no such process.
+pub(crate) fn group_and_session(pid: u32) -> Option<(u32, u32)> {
+    let fields = stat(pid);
+    Some((fields.get(2)?.parse().unwrap(), fields.get(3)?.parse().unwrap()))
+}
+
+/// The processor time that `pid` has had. The kernel counts in hundredths of a second.
+pub(crate) fn processor_ms(pid: u32) -> u64 {
+    stat(pid)[11..13].iter().map(|ticks| ticks.parse::<u64>().unwrap() * 10).sum()
+}
+
+/// The memory that `pid` has now.
+pub(crate) fn memory_kib(pid: u32) -> u64 {
+    status(pid, "VmRSS").unwrap().trim_end_matches(" kB").parse().unwrap()
+}
+
+/// How many files `pid` may have open.
+pub(crate) fn soft_nofile(pid: u32) -> String {
+    let limits = fs::read_to_string(of(pid, "limits")).unwrap();
+    let line = limits.lines().find_map(|line| line.strip_prefix("Max open files")).unwrap();
+    line.split_whitespace().next().unwrap().to_owned()
+}
+
+/// All children of `pid`, zombies too.
+pub(crate) fn children(pid: u32) -> Vec<u32> {
+    let list = fs::read_to_string(of(pid, &format!("task/{pid}/children"))).unwrap();
+    list.split_ascii_whitespace().map(|it| it.parse().unwrap()).collect()
+}
+
+/// The living processes that some spawn of the daemon `name` of the home `home` has started.
+pub(crate) fn living(home: &Path, name: &str) -> BTreeSet<u32> {
+    let is_its = |pid: &u32| {
+        let environment = environment(*pid);
+        let is_here = |it: &String| Path::new(it).starts_with(home);
+        environment.get("DAE_DATA").is_some_and(is_here)
+            && environment.get("DAE_NAME").is_some_and(|it| it == name)
+    };
+    processes().into_iter().filter(|pid| is_running(*pid)).filter(is_its).collect()
+}
+
 /// Whether `pid` runs; a zombie does not.
 pub(crate) fn is_running(pid: u32) -> bool {
     status(pid, "State").is_some_and(|state| !state.starts_with(['Z', 'X']))

@@ -18,7 +18,8 @@ pub(crate) use disk::SmallDisk;
 pub(crate) use eventually::{PATIENCE, eventually, patiently};
 pub(crate) use history::{events, now_ms, transitions, unix_ms};
 pub(crate) use kernel::{
-    environment, is_running, kill, listening_ports, of, processes, status, tell,
+    children, environment, group_and_session, is_running, kill, listening_ports, living,
+    memory_kib, of, processes, processor_ms, soft_nofile, status, tell,
 };
 pub(crate) use netcat::Netcat;
-pub(crate) use program::{pid, program, shell};
+pub(crate) use program::{IDLE, STUBBORN, pid, program, shell};

@@ -4,6 +4,12 @@ use serde_json::{Value, json};
 
 use super::workspace;
 
+/// A child that does nothing, and does not start another process for that.
+pub(crate) const IDLE: &str = "exec sleep 1000";
+
+/// A child that no polite word ends.
+pub(crate) const STUBBORN: &str = r#"trap "" TERM; while :; do sleep 1000; done"#;
+
 /// A daemon that runs `script` in a shell and is ready at once, with `more` in its definition.
 pub(crate) fn shell(script: &str, more: &Value) -> Value {
     let plain = json!({ "program": "/bin/sh", "args": ["-c", script], "ready": "none" });

@@ -41,7 +41,8 @@ pub(super) enum Moment {
     Up,
     /// It has been told to end, and has not yet.
     Stopping,
-    /// It has failed once; the next start goes wrong. Nothing runs then that could go wrong otherwise.
+    /// It has failed once; the next start goes wrong. Nothing runs then that could go wrong
+    /// otherwise.
     Waiting,
 }
 

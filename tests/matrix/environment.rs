@@ -40,7 +40,8 @@ pub(super) enum Hostile {
 const DWELL: Duration = Duration::from_secs(2);
 
 impl Environment {
-    /// A manager in a home that can be made hostile so; none where this machine does not allow that.
+    /// A manager in a home that can be made hostile so; none where this machine does not allow
+    /// that.
     pub(super) fn home(self) -> Option<(Option<Disk>, Dae)> {
         let dae = Dae::at_rest();
         let disk = (self == Self::DiskFull).then(|| Disk::mount(&dae));

@@ -1,11 +1,11 @@
-//! Every fault, at every moment of a daemon's life, in every environment: in the end the listing tells the
-//! truth, and nothing is left.
+//! Every fault, at every moment of a daemon's life, in every environment: in the end the listing
+//! tells the truth, and nothing is left.
 //!
-//! All cells of an environment share a manager and are struck together: each daemon is brought to its moment, the
-//! environment is made hostile, the faults strike, the environment is mended, and each cell is judged.
-//! The everyday run has a quarter of the cells, `DAE_TEST_MATRIX=all` has them all, and `DAE_TEST_CELL` those whose name
-//! contains it. `DAE_TEST_OUTPUT` says how many bytes the fault `output` prints. `cargo xtask soak matrix` runs all
-//! cells with 1 GB.
+//! All cells of an environment share a manager and are struck together: each daemon is brought to
+//! its moment, the environment is made hostile, the faults strike, the environment is mended, and
+//! each cell is judged. The everyday run has a quarter of the cells, `DAE_TEST_MATRIX=all` has them
+//! all, and `DAE_TEST_CELL` those whose name contains it. `DAE_TEST_OUTPUT` says how many bytes the
+//! fault `output` prints. `cargo xtask soak matrix` runs all cells with 1 GB.
 
 mod cell;
 mod environment;

@@ -19,7 +19,8 @@ impl Counts {
         Self { manager: descriptors(dae.pid()), keeper: descriptors(dae.keeper()) }
     }
 
-    /// What is more than it was, once nothing runs any more: descriptors, children of the keeper, zombies.
+    /// What is more than it was, once nothing runs any more: descriptors, children of the keeper,
+    /// zombies.
     pub(super) fn grown(&self, dae: &Dae) -> Option<String> {
         patiently(Instant::now(), || {
             let now = Self::of(dae);
@@ -43,8 +44,8 @@ impl Counts {
     }
 }
 
-/// What is listed of a daemon, if the kernel agrees: who has a process has a living one, and who has none has
-/// nothing that runs.
+/// What is listed of a daemon, if the kernel agrees: who has a process has a living one, and who
+/// has none has nothing that runs.
 pub(super) fn truth(dae: &Dae, name: &str) -> Result<Value, String> {
     let listed = dae.listed(name).unwrap();
     let processes = all_of(dae, name);

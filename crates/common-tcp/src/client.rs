@@ -18,8 +18,8 @@ use crate::{
 
 /// A connection to a daemon, for as many callers at once as like.
 ///
-/// Clones share the connection; it ends with the last of them. A client whose connection is lost stays
-/// lost: [`Remote`](crate::Remote) is the one that connects again.
+/// Clones share the connection; it ends with the last of them. A client whose connection is lost
+/// stays lost: [`Remote`](crate::Remote) is the one that connects again.
 ///
 /// ```no_run
 /// # async fn example() -> Result<(), Box<dyn std::error::Error>> {
@@ -57,8 +57,8 @@ pub enum Pushed {
         /// Rises by one from 1, so that a gap shows.
         seq: u64,
     },
-    /// Nothing more comes: `cancelled`, `lagged` (also when this side took too little), `shutting-down`,
-    /// `lost` with the connection, or a reason of the daemon's own.
+    /// Nothing more comes: `cancelled`, `lagged` (also when this side took too little),
+    /// `shutting-down`, `lost` with the connection, or a reason of the daemon's own.
     End {
         /// Why.
         reason: String,
@@ -177,9 +177,9 @@ impl Client {
 
     /// Calls a command and reads its result; `()` where it has none.
     ///
-    /// Calls are answered in the order in which they were made; up to 1024 are under way at once, a further one
-    /// waits for its turn. A call that is dropped, or waits too long, only gives up its answer, and others get
-    /// theirs all the same.
+    /// Calls are answered in the order in which they were made; up to 1024 are under way at once, a
+    /// further one waits for its turn. A call that is dropped, or waits too long, only gives up its
+    /// answer, and others get theirs all the same.
     ///
     /// # Errors
     /// [`CallError::Failed`] with the daemon's `err`, and what can go wrong on the way.
@@ -191,7 +191,8 @@ impl Client {
         self.exchange(command, args).await?.result(command)
     }
 
-    /// Calls a command and hands out the reply as it came, for one whose reply has several arguments.
+    /// Calls a command and hands out the reply as it came, for one whose reply has several
+    /// arguments.
     ///
     /// # Errors
     /// As [`call`](Self::call).
@@ -203,8 +204,8 @@ impl Client {
         self.answered(command, self.driver.exchange(command, false, args)).await
     }
 
-    /// As [`exchange`](Self::exchange), but under a tag: the daemon may run it beside others, and answer
-    /// it before or after them.
+    /// As [`exchange`](Self::exchange), but under a tag: the daemon may run it beside others, and
+    /// answer it before or after them.
     ///
     /// # Errors
     /// As [`call`](Self::call).
@@ -228,7 +229,8 @@ impl Client {
         let (sender, queue) = mpsc::unbounded_channel();
         let (waiting, tag) = (Arc::default(), self.driver.next_tag());
         let sink = Sink { sender, waiting: Arc::clone(&waiting) };
-        // Made before it is asked for, so that it is cancelled if nobody waits for the answer any more.
+        // Made before it is asked for, so that it is cancelled if nobody waits for the answer any
+        // more.
         let events = Events { queue, waiting, tag, driver: Arc::clone(&self.driver) };
         let started = self.driver.start(command, &events.tag, args, sink);
         let first = self.answered(command, started).await?.result(command)?;

@@ -12,8 +12,8 @@ use crate::{Decoder, Limits, Packet, Socket, Unreadable};
 
 /// A socket with what was read and not yet decoded, and what was encoded and not yet written.
 ///
-/// It holds next to no memory while nothing is under way: bytes are read through one buffer that all
-/// connections of a thread share.
+/// It holds next to no memory while nothing is under way: bytes are read through one buffer that
+/// all connections of a thread share.
 #[derive(Debug)]
 pub struct Connection {
     socket: Socket,
@@ -150,8 +150,8 @@ impl Connection {
         Poll::Ready(Ok(()))
     }
 
-    /// Gives back the room of what is sent once it is the larger part: a peer that reads slowly may never
-    /// let all be sent.
+    /// Gives back the room of what is sent once it is the larger part: a peer that reads slowly may
+    /// never let all be sent.
     fn compact(&mut self) {
         if self.sent > self.unsent.len() / 2 {
             self.unsent.drain(..self.sent);
@@ -204,7 +204,8 @@ mod tests {
         connection.halves().1.extend(vec![b'x'; 1_000_000]);
         for _ in 0..1000 {
             connection.halves().1.extend(vec![b'x'; 100_000]);
-            // Both are cancel safe enough here: what is written is written, and what is read is not looked at.
+            // Both are cancel safe enough here: what is written is written, and what is read is not
+            // looked at.
             tokio::select! {
                 _ = connection.write() => panic!("the peer leaves something"),
                 read = peer.read_exact(&mut taken) => drop(read.unwrap()),

@@ -10,8 +10,8 @@ pub struct Credential {
     pub pid: u32,
     /// Its Common TCP port on this machine.
     pub port: u16,
-    /// Which spawn of the manager it is, 128 random bits in hex; none when started by hand. It is told
-    /// to whoever asks, so it opens nothing.
+    /// Which spawn of the manager it is, 128 random bits in hex; none when started by hand. It is
+    /// told to whoever asks, so it opens nothing.
     pub secret: Option<String>,
 }
 

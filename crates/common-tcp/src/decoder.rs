@@ -1,5 +1,8 @@
+mod brackets;
+
 use std::{mem, ops::Range};
 
+use self::brackets::{Bracket, Brackets};
 use crate::{
     Limits, Packet, Unreadable,
     packet::{NAME_BYTES, TAG_BYTES, bad_name_byte, is_tag},
@@ -23,7 +26,8 @@ use crate::{
 #[derive(Debug)]
 pub struct Decoder {
     bytes: Vec<u8>,
-    /// Where the packet that is being read begins in `bytes`; while skipping, where what is unseen does.
+    /// Where the packet that is being read begins in `bytes`; while skipping, where what is unseen
+    /// does.
     start: usize,
     /// Where reading goes on.
     at: usize,
@@ -63,22 +67,6 @@ struct Skipped {
     last: [u8; 16],
 }
 
-/// Which brackets are open and whether a string is; one bit a bracket, set for `{`.
-#[derive(Clone, Copy, Debug, Default)]
-struct Brackets {
-    open: u128,
-    depth: u32,
-    string: bool,
-    escape: bool,
-}
-
-/// What a byte did to the brackets.
-enum Bracket {
-    Within,
-    Closed,
-    Wrong(&'static str),
-}
-
 /// What comes of a step: hand out a packet, or complain.
 #[derive(Debug)]
 enum Step {
@@ -110,8 +98,8 @@ impl Decoder {
         }
     }
 
-    /// A decoder of replies, more tolerant: a name may be any run of visible ASCII, and bytes that are
-    /// not UTF-8 are read as Latin-1, which is what the original programs write.
+    /// A decoder of replies, more tolerant: a name may be any run of visible ASCII, and bytes that
+    /// are not UTF-8 are read as Latin-1, which is what the original programs write.
     #[must_use]
     pub fn of_client(limits: &Limits) -> Self {
         Self { of_client: true, ..Self::new(limits) }
@@ -139,8 +127,8 @@ impl Decoder {
         self.bytes.capacity()
     }
 
-    /// Discards the rest of the line, for a packet whose arguments turned out to be no JSON; `next` hands
-    /// `why` out where the line ends. To be called before the packet after it is asked for.
+    /// Discards the rest of the line, for a packet whose arguments turned out to be no JSON; `next`
+    /// hands `why` out where the line ends. To be called before the packet after it is asked for.
     pub fn discard_line(&mut self, why: Unreadable) {
         self.start = self.at;
         self.state = State::skip(why, 0);
@@ -215,10 +203,12 @@ impl Decoder {
         usual
     }
 
-    /// The usual packet, `name [args]`, if the whole of it is there. Anything else is left to the states.
+    /// The usual packet, `name [args]`, if the whole of it is there. Anything else is left to the
+    /// states.
     fn step_usual(&mut self) -> Option<Step> {
         let bytes = &self.bytes[self.start..];
-        // No further than a name reaches, or each of many short lines would look through all of them.
+        // No further than a name reaches, or each of many short lines would look through all of
+        // them.
         let name = &bytes[..bytes.len().min(NAME_BYTES + TAG_BYTES + 2)];
         let name_bytes = name.iter().position(|&byte| byte == b' ')?;
         if bytes.get(name_bytes + 1) != Some(&b'[') || self.check_name(name_bytes).is_err() {
@@ -486,8 +476,8 @@ impl Decoder {
     }
 }
 
-/// What an idle decoder keeps of its buffer: enough for a usual request, so that it is not allocated anew
-/// for each, and little enough to be held for thousands of idle guests.
+/// What an idle decoder keeps of its buffer: enough for a usual request, so that it is not
+/// allocated anew for each, and little enough to be held for thousands of idle guests.
 const KEPT_BYTES: usize = 256;
 
 impl State {
@@ -517,71 +507,6 @@ impl Skipped {
             }
             _ => self.why,
         }
-    }
-}
-
-impl Brackets {
-    /// Follows `bytes` up to the one that ends the arguments or breaks them; says how many that took.
-    fn scan(&mut self, bytes: &[u8], limit: u32) -> Option<(usize, Bracket)> {
-        let mut index = 0;
-        while let Some(&byte) = bytes.get(index) {
-            index += 1;
-            if self.string && !self.escape && !matches!(byte, b'"' | b'\\' | b'\n') {
-                let rest = &bytes[index..];
-                let plain = rest.iter().position(|byte| matches!(byte, b'"' | b'\\' | b'\n'));
-                index += plain.unwrap_or(rest.len());
-                continue;
-            }
-            match self.step(byte, limit) {
-                Bracket::Within => {}
-                ended => return Some((index, ended)),
-            }
-        }
-        None
-    }
-
-    #[inline]
-    fn step(&mut self, byte: u8, limit: u32) -> Bracket {
-        if self.string {
-            return self.step_string(byte);
-        }
-        match byte {
-            b'"' => self.string = true,
-            b'[' | b'{' if self.depth == limit => return Bracket::Wrong("it is nested too deep"),
-            b'[' => self.push(0),
-            b'{' => self.push(1),
-            b']' => return self.pop(0),
-            b'}' => return self.pop(1),
-            b'\n' => return Bracket::Wrong("the line ends before the closing `]`"),
-            _ => {}
-        }
-        Bracket::Within
-    }
-
-    #[inline]
-    fn step_string(&mut self, byte: u8) -> Bracket {
-        match byte {
-            b'\n' => return Bracket::Wrong("the line ends within a string"),
-            _ if self.escape => self.escape = false,
-            b'\\' => self.escape = true,
-            b'"' => self.string = false,
-            _ => {}
-        }
-        Bracket::Within
-    }
-
-    fn push(&mut self, kind: u128) {
-        self.open = self.open << 1 | kind;
-        self.depth += 1;
-    }
-
-    fn pop(&mut self, kind: u128) -> Bracket {
-        if self.open & 1 != kind {
-            return Bracket::Wrong("brackets do not match");
-        }
-        self.open >>= 1;
-        self.depth -= 1;
-        if self.depth == 0 { Bracket::Closed } else { Bracket::Within }
     }
 }
 

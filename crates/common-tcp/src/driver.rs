@@ -1,5 +1,5 @@
-//! What stands behind a [`Client`](crate::Client): who waits for which reply, and the task that serves the
-//! connection.
+//! What stands behind a [`Client`](crate::Client): who waits for which reply, and the task that
+//! serves the connection.
 
 use std::{
     collections::{HashMap, VecDeque},
@@ -21,11 +21,13 @@ use tokio::{
 
 use crate::{Connection, Failure, Limits, Packet, Pushed, Reply, Socket, Unreadable, encode};
 
-/// Requests of one connection that may be unanswered, whether or not somebody still waits for the answer.
+/// Requests of one connection that may be unanswered, whether or not somebody still waits for the
+/// answer.
 const CALLS: usize = 1024;
 
-/// Bytes of events that may wait for the reader of a stream; beyond it the stream ends as `lagged`. Their number
-/// has no bound of its own: a burst that comes in one read is no sign of a slow reader.
+/// Bytes of events that may wait for the reader of a stream; beyond it the stream ends as `lagged`.
+/// Their number has no bound of its own: a burst that comes in one read is no sign of a slow
+/// reader.
 const WAITING_BYTES: usize = 16 << 20;
 
 /// What an event takes besides its text, roughly.
@@ -85,7 +87,8 @@ struct State {
     task: Option<Waker>,
 }
 
-/// Who waits for the reply to the `number`th request. One who has given up stays, since the reply may come.
+/// Who waits for the reply to the `number`th request. One who has given up stays, since the reply
+/// may come.
 #[derive(Debug)]
 struct Waiting {
     number: u64,
@@ -249,8 +252,9 @@ impl State {
         }
     }
 
-    /// Who waits for this reply: the first, as a rule. Programs of the original kind never answer what they do
-    /// not know; so one who has given up is passed over where the reply fits the one behind.
+    /// Who waits for this reply: the first, as a rule. Programs of the original kind never answer
+    /// what they do not know; so one who has given up is passed over where the reply fits the one
+    /// behind.
     fn next_in_order(&mut self, packet: &Packet<'_>) -> Option<Waiting> {
         let passed = |it: &&Waiting| it.sender.is_closed() && !it.fits(packet);
         let over = self.in_order.iter().take_while(passed).count();
@@ -364,7 +368,8 @@ fn poll_drive(
     cx: &mut Context<'_>,
 ) -> Poll<io::Result<bool>> {
     let mut has_events = false;
-    // Reading comes first: what is not sent into a connection that has ended may be asked again elsewhere.
+    // Reading comes first: what is not sent into a connection that has ended may be asked again
+    // elsewhere.
     while let Poll::Ready(open) = poll_replies(connection, shared, cx)? {
         if !open {
             return Poll::Ready(Ok(false));

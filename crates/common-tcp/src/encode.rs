@@ -4,11 +4,12 @@ use crate::Failure;
 
 /// Appends a packet to `out`, as we send it: `name#tag [args]` and a line feed.
 ///
-/// `args` must be something that JSON writes as an array: a tuple, a slice, a `Vec`. `()` and `[(); 0]`
-/// both write none.
+/// `args` must be something that JSON writes as an array: a tuple, a slice, a `Vec`. `()` and
+/// `[(); 0]` both write none.
 ///
 /// # Errors
-/// A value that JSON can't hold, such as a map with keys that are no strings. `out` is then as before.
+/// A value that JSON can't hold, such as a map with keys that are no strings. `out` is then as
+/// before.
 pub fn encode<T: Serialize + ?Sized>(
     out: &mut Vec<u8>,
     name: &str,
@@ -52,8 +53,8 @@ pub fn encode_with<E>(
     Ok(())
 }
 
-/// Turns line feeds in written arguments into blanks. JSON that somebody else wrote may have some between its
-/// values, and there only; on the wire they would end the packet.
+/// Turns line feeds in written arguments into blanks. JSON that somebody else wrote may have some
+/// between its values, and there only; on the wire they would end the packet.
 pub fn in_one_line(json: &mut [u8]) {
     let mut rest = json;
     while let Some(at) = rest.iter().position(|&byte| byte == b'\n') {

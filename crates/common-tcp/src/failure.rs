@@ -7,9 +7,9 @@ use crate::CallError;
 
 /// A command's failure: what goes out, or came in, as `err [{"code","message","command",…}]`.
 ///
-/// Any error turns into one by `?`, with the code `internal`; the guest is then told no more than that
-/// something broke, and the error's text goes to the log. A [`CallError`] keeps what the other daemon said,
-/// or says `unavailable`.
+/// Any error turns into one by `?`, with the code `internal`; the guest is then told no more than
+/// that something broke, and the error's text goes to the log. A [`CallError`] keeps what the other
+/// daemon said, or says `unavailable`.
 ///
 /// It is neither an [`Error`] nor [`Serialize`], or a handler's reply would be ambiguous.
 #[derive(Clone, PartialEq)]
@@ -22,7 +22,8 @@ pub struct Failure {
 }
 
 impl Failure {
-    /// A failure with a code for programs (lower-case words with hyphens) and one sentence for people.
+    /// A failure with a code for programs (lower-case words with hyphens) and one sentence for
+    /// people.
     pub fn new(code: impl Into<Cow<'static, str>>, message: impl Into<String>) -> Self {
         Self {
             code: code.into(),

@@ -15,16 +15,20 @@ pub struct Limits {
     pub unsent_bytes: usize,
     /// Packets that wait in one stream; beyond it the stream is ended as `lagged`.
     pub stream_packets: usize,
-    /// Bytes that wait in all streams of one connection; beyond it the one that has more is ended as `lagged`.
+    /// Bytes that wait in all streams of one connection; beyond it the one that has more is ended
+    /// as `lagged`.
     pub stream_bytes: usize,
-    /// Bytes that wait on all connections of a daemon together, as unfinished packets and as replies that are not
-    /// read; beyond it the guest that has got no further for longest is sent away.
+    /// Bytes that wait on all connections of a daemon together, as unfinished packets and as
+    /// replies that are not read; beyond it the guest that has got no further for longest is sent
+    /// away.
     pub waiting_bytes: usize,
-    /// Connections of one daemon, and never more than half of the files that it may open; a further one is answered `busy` and closed.
+    /// Connections of one daemon, and never more than half of the files that it may open; a further
+    /// one is answered `busy` and closed.
     pub connections: usize,
     /// Unreadable lines in a row; at this many the connection closes.
     pub bad_lines: u32,
-    /// How long an unfinished packet may wait for its next byte. Between packets nothing is limited.
+    /// How long an unfinished packet may wait for its next byte. Between packets nothing is
+    /// limited.
     pub packet_timeout: Duration,
 }
 

@@ -20,8 +20,9 @@ pub struct Packet<'a> {
     pub args: &'a str,
     /// How many bytes of the packet stand before its arguments; what errors count from.
     pub args_at: usize,
-    /// Whether another packet follows without a line feed between, as original peers send. The reply
-    /// to such a packet is written on its own, since its peer takes a whole read for one packet.
+    /// Whether another packet follows without a line feed between, as original peers send. The
+    /// reply to such a packet is written on its own, since its peer takes a whole read for one
+    /// packet.
     pub glued: bool,
 }
 
@@ -35,8 +36,8 @@ impl Packet<'_> {
     }
 }
 
-/// Whether `name` may be the name of a command: a letter or `_`, then up to 63 of letters, digits and
-/// `_ - . : /`.
+/// Whether `name` may be the name of a command: a letter or `_`, then up to 63 of letters, digits
+/// and `_ - . : /`.
 #[must_use]
 pub fn is_name(name: &[u8]) -> bool {
     bad_name_byte(name).is_none()

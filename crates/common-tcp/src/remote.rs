@@ -20,10 +20,12 @@ impl Resolve for Address {
     }
 }
 
-/// A daemon that may go away and come back: connects when it is called, and again when it has been lost.
+/// A daemon that may go away and come back: connects when it is called, and again when it has been
+/// lost.
 ///
-/// A request that did not leave is repeated until the deadline. One that may have reached the daemon is
-/// not, since it may have been carried out: the caller is told [`CallError::Lost`] and decides.
+/// A request that did not leave is repeated until the deadline. One that may have reached the
+/// daemon is not, since it may have been carried out: the caller is told [`CallError::Lost`] and
+/// decides.
 #[derive(Debug)]
 pub struct Remote<R> {
     place: R,
@@ -50,7 +52,8 @@ impl<R: Resolve> Remote<R> {
     /// Calls a command and reads its result; `()` where it has none.
     ///
     /// # Errors
-    /// As [`Client::call`]; [`CallError::Connect`] when no connection came about until the deadline.
+    /// As [`Client::call`]; [`CallError::Connect`] when no connection came about until the
+    /// deadline.
     pub async fn call<T: DeserializeOwned>(
         &self,
         command: &str,

@@ -22,15 +22,16 @@ pub enum Socket {
     Unix(UnixStream),
 }
 
-/// How long a peer may be silent before the kernel asks whether it is still there. The kernel of a peer that has
-/// closed forgets its end after a minute too, and answers the next question by a reset.
+/// How long a peer may be silent before the kernel asks whether it is still there. The kernel of a
+/// peer that has closed forgets its end after a minute too, and answers the next question by a
+/// reset.
 const KEEP_ALIVE: Duration = Duration::from_secs(60);
 
 /// How often the kernel asks after that.
 const ASK_AGAIN: Duration = Duration::from_secs(10);
 
-/// `MSG_NOSIGNAL`, which is the same number on all machines that Linux runs on; elsewhere it is an option of the
-/// socket, which tokio has set.
+/// `MSG_NOSIGNAL`, which is the same number on all machines that Linux runs on; elsewhere it is an
+/// option of the socket, which tokio has set.
 const NO_SIGNAL: i32 = if cfg!(target_os = "linux") { 0x4000 } else { 0 };
 
 impl Socket {
@@ -65,11 +66,11 @@ impl Socket {
         }
     }
 
-    /// Waits until nothing can reach the peer any more: it has reset the connection, or its kernel no longer knows
-    /// of it. That it has ended its own direction is no sign of that.
+    /// Waits until nothing can reach the peer any more: it has reset the connection, or its kernel
+    /// no longer knows of it. That it has ended its own direction is no sign of that.
     ///
-    /// Takes the place of the task that waits to write, so it is for who has nothing to write. What has come and
-    /// was not read stays.
+    /// Takes the place of the task that waits to write, so it is for who has nothing to write. What
+    /// has come and was not read stays.
     pub fn poll_gone(&self, cx: &mut Context<'_>) -> Poll<()> {
         while self.poll_write_ready(cx).is_ready() {
             // Room is no news, so it is forgotten, and only what is new wakes again.
@@ -88,7 +89,8 @@ impl Socket {
         }
     }
 
-    /// Has the next wait for room begin anew; any error but `WouldBlock` is the end of the connection.
+    /// Has the next wait for room begin anew; any error but `WouldBlock` is the end of the
+    /// connection.
     fn forget_room(&self) -> io::Result<()> {
         // To send nothing fails where to send something would.
         let look = || match self.send(&[]) {

@@ -1,4 +1,5 @@
-//! The client before servers that are slow, strange, dying or hostile. Each server is a closure over the socket.
+//! The client before servers that are slow, strange, dying or hostile. Each server is a closure
+//! over the socket.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -43,8 +44,8 @@ async fn client(address: &Address) -> Client {
     Client::connect(address).await.unwrap().with_deadline(PATIENCE)
 }
 
-/// What a program of the original kind does: no line feed, a close after `dae`, no answer to what it does not
-/// know, Latin-1.
+/// What a program of the original kind does: no line feed, a close after `dae`, no answer to what
+/// it does not know, Latin-1.
 async fn original(mut socket: UnixStream) -> io::Result<()> {
     let mut read = [0; 1024];
     loop {
@@ -213,7 +214,8 @@ async fn a_remote_does_not_repeat_what_may_have_been_carried_out() {
     assert_eq!(remote.call::<u8>("get", &()).await.unwrap(), 2);
 }
 
-/// Two calls on a server that says `bytes`, up to `times` times; what came of them, and how often it could.
+/// Two calls on a server that says `bytes`, up to `times` times; what came of them, and how often
+/// it could.
 async fn endure(bytes: Vec<u8>, times: usize) -> (CallError, usize) {
     let (listener, address, home) = listen();
     let served = tokio::spawn(async move {

@@ -11,8 +11,8 @@ use crate::{
 
 /// What may be a parameter of a command.
 ///
-/// Any *owned* type that serde can read is one, and takes the next argument of the packet. `Option<T>` is
-/// optional where only optional ones follow. [`Guest`], [`Session`](crate::Session),
+/// Any *owned* type that serde can read is one, and takes the next argument of the packet.
+/// `Option<T>` is optional where only optional ones follow. [`Guest`], [`Session`](crate::Session),
 /// [`Stream`](crate::Stream) and [`Rest`] take no argument of their own.
 ///
 /// A borrowed parameter such as `&str` is none: the packet is gone when the command runs.

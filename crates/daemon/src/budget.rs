@@ -5,11 +5,12 @@ use std::{
 
 use crate::Guest;
 
-/// What all guests together make a daemon keep: packets without their end, and replies that are not read.
+/// What all guests together make a daemon keep: packets without their end, and replies that are not
+/// read.
 ///
-/// Each guest has bounds of its own; a thousand at theirs would still be too much. Beyond the budget the one goes
-/// that has got no further for longest: who sends and reads as fast as it can is always younger than who holds
-/// on to something.
+/// Each guest has bounds of its own; a thousand at theirs would still be too much. Beyond the
+/// budget the one goes that has got no further for longest: who sends and reads as fast as it can
+/// is always younger than who holds on to something.
 #[derive(Debug)]
 pub(crate) struct Budget {
     bytes: usize,
@@ -36,8 +37,8 @@ impl Budget {
         Self { bytes, state: Mutex::default() }
     }
 
-    /// Notes how much a guest holds now, and whether it has got further since the last time. Sends away those for
-    /// whom it is too much.
+    /// Notes how much a guest holds now, and whether it has got further since the last time. Sends
+    /// away those for whom it is too much.
     pub(crate) fn note(&self, guest: &Guest, share: &mut Share, bytes: usize, moved: bool) {
         if bytes <= ALLOWANCE {
             return self.release(share);

@@ -14,7 +14,8 @@ pub(crate) struct Declaration {
     pub(crate) needs_auth: bool,
     /// Whether a guest proves by it who it is, so that attempts are counted.
     pub(crate) is_login: bool,
-    /// Whether nothing comes of it but its reply, so that it ends when nobody is there to hear that.
+    /// Whether nothing comes of it but its reply, so that it ends when nobody is there to hear
+    /// that.
     pub(crate) only_waits: bool,
     parameters: Vec<Parameter>,
     has_rest: bool,

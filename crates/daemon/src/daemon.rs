@@ -19,7 +19,8 @@ use crate::{
 
 /// A daemon in the making: its name, its state, its commands.
 ///
-/// Each command is one line; what follows the line (`reply`, `args`, `help`, `auth`) is about that command.
+/// Each command is one line; what follows the line (`reply`, `args`, `help`, `auth`) is about that
+/// command.
 pub struct Daemon<S> {
     name: String,
     version: &'static str,
@@ -122,16 +123,16 @@ impl<S: Send + Sync + 'static> Daemon<S> {
         self
     }
 
-    /// Has the last command answer only guests that are authenticated: by the token, by the daemon's
-    /// accounts, or by a Unix socket of the same user.
+    /// Has the last command answer only guests that are authenticated: by the token, by the
+    /// daemon's accounts, or by a Unix socket of the same user.
     #[must_use]
     pub fn auth(mut self) -> Self {
         self.last().needs_auth = true;
         self
     }
 
-    /// Says that the last command only waits to tell something: it is dropped when its guest has gone. Any
-    /// other runs to its end, whoever is there to hear how it went.
+    /// Says that the last command only waits to tell something: it is dropped when its guest has
+    /// gone. Any other runs to its end, whoever is there to hear how it went.
     #[must_use]
     pub fn only_waits(mut self) -> Self {
         self.last().only_waits = true;
@@ -139,7 +140,8 @@ impl<S: Send + Sync + 'static> Daemon<S> {
     }
 
     /// Lets accounts of the daemon's own decide instead of the token: `handler` is the command
-    /// `auth ["<user>","<password>"]`, which calls [`Guest::authenticate`](crate::Guest::authenticate).
+    /// `auth ["<user>","<password>"]`, which calls
+    /// [`Guest::authenticate`](crate::Guest::authenticate).
     ///
     /// A failure `denied` is told after a second, and the third ends the connection.
     #[must_use]
@@ -150,8 +152,8 @@ impl<S: Send + Sync + 'static> Daemon<S> {
         daemon
     }
 
-    /// Runs beside the commands, with the same state, until the shutdown: a second listener for instance. One that
-    /// ends earlier has nothing to do any more.
+    /// Runs beside the commands, with the same state, until the shutdown: a second listener for
+    /// instance. One that ends earlier has nothing to do any more.
     #[must_use]
     pub fn service<F>(
         mut self,
@@ -173,7 +175,8 @@ impl<S: Send + Sync + 'static> Daemon<S> {
 
     /// Listens, tells the manager when there is one, and serves until SIGTERM or SIGINT.
     ///
-    /// Reads the common flags first (`--help` shows them), unless [`settings`](Self::settings) were given.
+    /// Reads the common flags first (`--help` shows them), unless [`settings`](Self::settings) were
+    /// given.
     pub async fn run(mut self) -> crate::Outcome {
         #[cfg(feature = "flags")]
         if self.settings.is_none() {

@@ -23,7 +23,8 @@ pub struct Flags {
     #[arg(long, value_name = "ADDRESS", default_value_t = Ipv4Addr::LOCALHOST.into())]
     pub bind: IpAddr,
 
-    /// Directory for what the daemon keeps [default: a folder of its name in the user's data directory]
+    /// Directory for what the daemon keeps [default: a folder of its name in the user's data
+    /// directory]
     #[arg(long, value_name = "DIR")]
     pub data: Option<PathBuf>,
 
@@ -105,8 +106,8 @@ impl Flags {
         }
     }
 
-    /// The directory of the daemon `name`: `--data`, or `dae/daemons/<name>` in the user's data directory.
-    /// `None` without a home directory.
+    /// The directory of the daemon `name`: `--data`, or `dae/daemons/<name>` in the user's data
+    /// directory. `None` without a home directory.
     #[must_use]
     pub fn data_path(&self, name: &str) -> Option<PathBuf> {
         let of_user = || {

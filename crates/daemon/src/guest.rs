@@ -36,8 +36,9 @@ struct Inner {
 
 /// What a daemon keeps of one guest, such as who is logged in: a parameter of a command.
 ///
-/// Made by `T::default()` when a command of this guest asks for it first, and dropped after the guest is
-/// gone. Commands of one guest may run side by side if it tags them, so what changes is behind a lock.
+/// Made by `T::default()` when a command of this guest asks for it first, and dropped after the
+/// guest is gone. Commands of one guest may run side by side if it tags them, so what changes is
+/// behind a lock.
 #[derive(Debug)]
 pub struct Session<T>(Arc<T>);
 

@@ -10,8 +10,9 @@ use crate::{
 
 /// What may be a command: `fn(&State, parameters…) -> reply`, or the same `async`.
 ///
-/// A method of the state is one, and so is a closure. Up to eight parameters, each an [`Argument`]; the
-/// reply is a [`Reply`]. `&mut self` is none: guests share the state, so what changes is behind a lock.
+/// A method of the state is one, and so is a closure. Up to eight parameters, each an [`Argument`];
+/// the reply is a [`Reply`]. `&mut self` is none: guests share the state, so what changes is behind
+/// a lock.
 ///
 /// ```
 /// # struct Memory;

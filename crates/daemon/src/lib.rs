@@ -20,15 +20,17 @@
 //! #[tokio::main(flavor = "current_thread")]
 //! async fn main() -> daemon::Outcome {
 //!     Daemon::with_state("Counter", Counter::default())
-//!         .command("count", Counter::count).args(["step"]).help("Adds `step`, or one; tells the sum")
+//!         .command("count", Counter::count)
+//!         .args(["step"])
+//!         .help("Adds `step`, or one; tells the sum")
 //!         .run()
 //!         .await
 //! }
 //! ```
 //!
-//! That is the whole program: it takes `--port`, answers `dae`, `options` and `help`, tells the manager that
-//! started it when it is ready, and ends at SIGTERM with every reply sent. `options` and `help` follow from
-//! the types of the parameters, so they can't be wrong.
+//! That is the whole program: it takes `--port`, answers `dae`, `options` and `help`, tells the
+//! manager that started it when it is ready, and ends at SIGTERM with every reply sent. `options`
+//! and `help` follow from the types of the parameters, so they can't be wrong.
 //!
 //! This crate knows no processes, not how daemons are installed, and no flag but the common ones.
 

@@ -58,8 +58,8 @@ pub enum BindError {
 }
 
 impl Listener {
-    /// Listens on `port` of `bind`, or on a free one if it is 0; with `both_loopbacks` on `::1` as well, where
-    /// the machine has it.
+    /// Listens on `port` of `bind`, or on a free one if it is 0; with `both_loopbacks` on `::1` as
+    /// well, where the machine has it.
     pub(crate) async fn bind(
         bind: IpAddr,
         port: u16,
@@ -156,7 +156,8 @@ fn bind_unix(path: &Path) -> Result<(UnixListener, SocketFile), BindError> {
 /// How many may wait to be let in.
 const BACKLOG: u32 = 1024;
 
-/// The socket gets its mode before it gets its file, so that the file never is anybody else's to open.
+/// The socket gets its mode before it gets its file, so that the file never is anybody else's to
+/// open.
 fn bind_closed(path: &Path) -> io::Result<UnixListener> {
     let socket = UnixSocket::new_stream()?;
     let file = File::from(socket.as_fd().try_clone_to_owned()?);

@@ -1,4 +1,5 @@
-//! What a wrong password costs, whichever command takes it: a second, and the third time the connection.
+//! What a wrong password costs, whichever command takes it: a second, and the third time the
+//! connection.
 
 use std::time::Duration;
 

@@ -64,7 +64,8 @@ impl Manager {
         Ok(Credential { name, pid, port, secret: None })
     }
 
-    /// The daemon `name`, to be called whenever it is there: it is looked for at each new connection.
+    /// The daemon `name`, to be called whenever it is there: it is looked for at each new
+    /// connection.
     #[must_use]
     pub fn daemon(&self, name: &str) -> Remote<ByName> {
         Remote::new(ByName { manager: self.clone(), name: name.to_owned() })

@@ -1,5 +1,5 @@
-/// The name among `names` that `given` was most likely meant to be: at most two letters differ, or only
-/// upper and lower case.
+/// The name among `names` that `given` was most likely meant to be: at most two letters differ, or
+/// only upper and lower case.
 pub fn nearest<'a>(given: &str, names: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     if given.len() > LONGEST {
         return None;

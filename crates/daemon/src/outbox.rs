@@ -9,8 +9,9 @@ use serde_json::json;
 
 /// What is to be pushed to one guest: a bounded queue for each of its streams.
 ///
-/// Whoever has something to say appends to it; the guest's task alone writes to the socket. A stream whose
-/// queue is full is ended as `lagged`, and what waited in it is dropped: the guest learns how much it missed.
+/// Whoever has something to say appends to it; the guest's task alone writes to the socket. A
+/// stream whose queue is full is ended as `lagged`, and what waited in it is dropped: the guest
+/// learns how much it missed.
 #[derive(Debug)]
 pub(crate) struct Outbox {
     packets: usize,
@@ -193,8 +194,8 @@ impl Outbox {
         *state = State { closed: true, ..State::default() };
     }
 
-    /// Moves what is to be sent to `out` until that has `enough` bytes, and remembers whom to wake when there
-    /// is more; true if some is left.
+    /// Moves what is to be sent to `out` until that has `enough` bytes, and remembers whom to wake
+    /// when there is more; true if some is left.
     pub(crate) fn take(&self, out: &mut Vec<u8>, enough: usize, waker: &Waker) -> bool {
         let mut state = self.lock();
         if !state.waker.as_ref().is_some_and(|known| known.will_wake(waker)) {
@@ -208,8 +209,8 @@ impl Outbox {
         !state.ready.is_empty()
     }
 
-    /// Moves all that is to be sent to `out`, so that a stream that has ended has its `end` before another one
-    /// of the same tag begins.
+    /// Moves all that is to be sent to `out`, so that a stream that has ended has its `end` before
+    /// another one of the same tag begins.
     pub(crate) fn take_all(&self, out: &mut Vec<u8>) {
         let mut state = self.lock();
         while let Some(id) = state.ready.pop_front() {

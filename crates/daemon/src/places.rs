@@ -8,11 +8,12 @@ use std::{
 
 use common_tcp::Limits;
 
-/// How many guests a daemon has room for: in all, and apart from that for the daemon's owner and for those who
-/// are only told that there is no room.
+/// How many guests a daemon has room for: in all, and apart from that for the daemon's owner and
+/// for those who are only told that there is no room.
 ///
-/// Each takes a descriptor, so there are never more than the limit of open files allows beside what the daemon
-/// itself has to open: who can reach the port may fill it, and can't keep the daemon from its work.
+/// Each takes a descriptor, so there are never more than the limit of open files allows beside what
+/// the daemon itself has to open: who can reach the port may fill it, and can't keep the daemon
+/// from its work.
 #[derive(Debug)]
 pub(crate) struct Places {
     common: Room,
@@ -43,8 +44,8 @@ impl Places {
         Self::within(limits.connections, open_files())
     }
 
-    /// Half of the descriptors are for guests, and a quarter beside them for owners and for those who are turned
-    /// away.
+    /// Half of the descriptors are for guests, and a quarter beside them for owners and for those
+    /// who are turned away.
     fn within(connections: usize, open_files: usize) -> Self {
         Self {
             common: Room::for_at_most(connections.min(open_files / 2)),

@@ -3,16 +3,16 @@ use std::any::TypeId;
 use common_tcp::Failure;
 use serde::Serialize;
 
-/// What a command may return: any type that serde can write, which becomes the one argument of the reply
-/// (`()` becomes none), or a `Result` of it with [`Failure`], or [`Spread`].
+/// What a command may return: any type that serde can write, which becomes the one argument of the
+/// reply (`()` becomes none), or a `Result` of it with [`Failure`], or [`Spread`].
 pub trait Reply<Kind> {
     /// Appends the arguments of the reply, brackets included.
     #[doc(hidden)]
     fn write(self, out: &mut Vec<u8>) -> Result<(), Failure>;
 }
 
-/// A result that is all arguments of the reply at once, such as `credential ["Sample",77,7000,"s1"]`: a
-/// tuple, or whatever else serde writes as an array.
+/// A result that is all arguments of the reply at once, such as
+/// `credential ["Sample",77,7000,"s1"]`: a tuple, or whatever else serde writes as an array.
 #[derive(Clone, Copy, Debug)]
 pub struct Spread<T>(pub T);
 

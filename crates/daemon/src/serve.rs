@@ -79,8 +79,8 @@ impl<S: Send + Sync + 'static> Bound<S> {
         State(Arc::clone(&self.router))
     }
 
-    /// Serves until `requested` is done; then accepts nobody, answers what has been asked, ends streams, and
-    /// returns when the last guest has gone, after six seconds at most.
+    /// Serves until `requested` is done; then accepts nobody, answers what has been asked, ends
+    /// streams, and returns when the last guest has gone, after six seconds at most.
     pub async fn serve(self, requested: impl Future<Output = ()>) {
         let Self { listener, router, services, manager, trusts_own_user } = self;
         let (end, shutdown) = Shutdown::new();
@@ -255,7 +255,8 @@ async fn reject(error: &io::Error) {
 
 /// The user that this process runs as.
 fn own_uid() -> u32 {
-    // The kernel tells it to whoever has a socket pair; no other way is without a further dependency.
+    // The kernel tells it to whoever has a socket pair; no other way is without a further
+    // dependency.
     static UID: std::sync::LazyLock<Option<u32>> = std::sync::LazyLock::new(|| {
         use std::os::unix::fs::MetadataExt;
         std::fs::metadata("/proc/self").ok().map(|it| it.uid())

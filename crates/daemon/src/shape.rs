@@ -1,5 +1,5 @@
-//! Two deserializers without data: one finds out what a type wants to be read from, one whether it can do
-//! without. So `help` and `options` follow from the parameter's type alone.
+//! Two deserializers without data: one finds out what a type wants to be read from, one whether it
+//! can do without. So `help` and `options` follow from the parameter's type alone.
 
 use std::{cell::Cell, fmt};
 
@@ -13,8 +13,8 @@ use serde::{
 pub(crate) struct Shape<'a>(&'a Cell<&'static str>);
 
 impl Shape<'_> {
-    /// The JSON type that `T` is read from: `string`, `integer`, `number`, `boolean`, `array`, `object`,
-    /// `null` or `any`. That of an option is that of what is in it.
+    /// The JSON type that `T` is read from: `string`, `integer`, `number`, `boolean`, `array`,
+    /// `object`, `null` or `any`. That of an option is that of what is in it.
     pub(crate) fn of<T: DeserializeOwned>() -> &'static str {
         let kind = Cell::new("any");
         // Always an error, since there is no data.

@@ -7,14 +7,15 @@ use crate::{
     argument::{Argument, Call, Role},
 };
 
-/// The stream that a command starts: a parameter of it marks the command as one that starts a stream.
+/// The stream that a command starts: a parameter of it marks the command as one that starts a
+/// stream.
 ///
-/// What the command returns is the first reply; then come the events, numbered from 1. If the command fails,
-/// there is no stream. Dropping it ends the stream as `ended`.
+/// What the command returns is the first reply; then come the events, numbered from 1. If the
+/// command fails, there is no stream. Dropping it ends the stream as `ended`.
 ///
-/// A guest that takes too little does not hold up who emits: after [`Limits::stream_packets`] of one stream
-/// or [`Limits::stream_bytes`] of all its streams the one that has more to say is ended as `lagged`, and the
-/// guest may start it again.
+/// A guest that takes too little does not hold up who emits: after [`Limits::stream_packets`] of
+/// one stream or [`Limits::stream_bytes`] of all its streams the one that has more to say is ended
+/// as `lagged`, and the guest may start it again.
 ///
 /// [`Limits::stream_packets`]: crate::Limits::stream_packets
 /// [`Limits::stream_bytes`]: crate::Limits::stream_bytes
@@ -33,7 +34,8 @@ impl Stream {
     /// Sends `event ["<topic>", payload, <seq>]`.
     ///
     /// # Errors
-    /// [`Ended`], after which the stream is of no more use. A payload that JSON can't hold ends it too.
+    /// [`Ended`], after which the stream is of no more use. A payload that JSON can't hold ends it
+    /// too.
     pub fn emit(&self, topic: &str, payload: &impl Serialize) -> Result<(), Ended> {
         let payload = to_raw_value(payload).map_err(|_| Ended)?;
         self.emit_raw(topic, &payload)
@@ -64,7 +66,8 @@ impl Stream {
         !self.guest.outbox().is_running(self.id)
     }
 
-    /// Waits until nothing more can be sent, for one task that has nothing else to say meanwhile. Cancel safe.
+    /// Waits until nothing more can be sent, for one task that has nothing else to say meanwhile.
+    /// Cancel safe.
     pub async fn ended(&self) {
         std::future::poll_fn(|cx| self.guest.outbox().poll_ended(self.id, cx)).await;
     }

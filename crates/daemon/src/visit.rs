@@ -20,7 +20,8 @@ use crate::{
 
 /// One guest's connection from its first byte to its last: reads, routes, and alone writes.
 ///
-/// Everything that one read brought is answered before anything is written, and then it is one write.
+/// Everything that one read brought is answered before anything is written, and then it is one
+/// write.
 pub(crate) struct Visit<'a, S> {
     router: &'a Router<S>,
     ending: &'a Ending,
@@ -38,7 +39,8 @@ pub(crate) struct Visit<'a, S> {
     stage: Stage,
     /// Runs while a packet is unfinished.
     unfinished: Option<Pin<Box<Sleep>>>,
-    /// Runs while commands are held up by results that are not read; began when so much was written.
+    /// Runs while commands are held up by results that are not read; began when so much was
+    /// written.
     held_up: Option<(u64, Pin<Box<Sleep>>)>,
 }
 
@@ -99,7 +101,8 @@ impl<'a, S: 'static> Visit<'a, S> {
         }
     }
 
-    /// Serves the guest until the connection is over; what the kernel says of that interests nobody.
+    /// Serves the guest until the connection is over; what the kernel says of that interests
+    /// nobody.
     pub(crate) async fn run(mut self) {
         let mut place = None;
         loop {
@@ -120,8 +123,8 @@ impl<'a, S: 'static> Visit<'a, S> {
         }
     }
 
-    /// Ends our direction and reads on until the guest's ends: to close with unread bytes would destroy
-    /// replies that are still on their way.
+    /// Ends our direction and reads on until the guest's ends: to close with unread bytes would
+    /// destroy replies that are still on their way.
     async fn part(&mut self) -> io::Result<()> {
         self.connection.finish().await?;
         self.lane.discard(&mut self.connection).await
@@ -221,7 +224,8 @@ impl<'a, S: 'static> Visit<'a, S> {
         }
     }
 
-    /// Results that are not read hold up the commands behind them, which may hold up others: not for ever.
+    /// Results that are not read hold up the commands behind them, which may hold up others: not
+    /// for ever.
     fn poll_held_up(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         if self.may_run() || self.running.is_empty() {
             self.held_up = None;
@@ -357,7 +361,8 @@ impl<'a, S: 'static> Visit<'a, S> {
         }
     }
 
-    /// Sees which of the commands that wait are done, and appends their replies; false if some were not looked at.
+    /// Sees which of the commands that wait are done, and appends their replies; false if some were
+    /// not looked at.
     fn poll_running(&mut self, cx: &mut Context<'_>) -> bool {
         let mut index = 0;
         while index < self.running.len() && self.may_run() {

@@ -1,8 +1,8 @@
 //! A control group (version 2): the kernel's own list of who belongs to a tree.
 //!
 //! A process is in its parent's from its birth on, whatever it does to its environment, session or
-//! parents, so no member can hide; and all of them can be killed at once. No child is moved into one,
-//! since that takes a lock of the whole system: it is born there.
+//! parents, so no member can hide; and all of them can be killed at once. No child is moved into
+//! one, since that takes a lock of the whole system: it is born there.
 //!
 //! Nothing here is needed. Without a hierarchy, or without leave to use it, a tree is found by its
 //! parents, its group and its cookie.
@@ -79,7 +79,8 @@ impl Cgroup {
         OpenOptions::new().write(true).open(self.path.join("cgroup.kill"))?.write_all(b"1")
     }
 
-    /// Kills as [`kill`](Self::kill) does; true if there is nothing to be killed by it, now or ever.
+    /// Kills as [`kill`](Self::kill) does; true if there is nothing to be killed by it, now or
+    /// ever.
     pub fn is_gone_when_killed(&self) -> bool {
         self.kill().is_err_and(|error| match error.kind() {
             io::ErrorKind::InvalidInput => true,
@@ -160,7 +161,7 @@ fn unified(cgroups: &[u8]) -> Option<&[u8]> {
 
 /// Finds the directory of `line` below the mount of type cgroup2, which on hybrid hosts is not
 /// `/sys/fs/cgroup` itself. What is mounted may be a part of the hierarchy.
-fn directory(mountinfo: &[u8], line: &[u8]) -> Option<PathBuf> {
+pub(crate) fn directory(mountinfo: &[u8], line: &[u8]) -> Option<PathBuf> {
     mountinfo.split(|&byte| byte == b'\n').find_map(|mount| {
         let fields: Vec<_> = mount.split(|&byte| byte == b' ').collect();
         let end = fields.iter().position(|&field| field == b"-")?;

@@ -1,26 +1,30 @@
-//! The life of one daemon, as a pure table: (state, event, now, chance) → (state, actions). The table is
-//! `child/table.rs`; here are the words it is written in.
+//! The life of one daemon, as a pure table: (state, event, now, chance) → (state, actions). The
+//! table is `child/table.rs`; here are the words it is written in.
 //!
-//! Knows no clock, no process and no socket. The manager tells what happened by [`Child::on`] and performs what
-//! comes back, in order.
+//! Knows no clock, no process and no socket. The manager tells what happened by [`Child::on`] and
+//! performs what comes back, in order.
 //!
 //! What it promises, and a model test holds it to:
-//! * There is never a second process of one daemon: it is spawned only when the tree before has ended
-//!   (or was let go by `leftovers = "keep"`) and no spawn is under way.
-//! * What was asked last decides: a stop ends in `down`, whatever is running, starting or being stopped.
-//! * Each state that waits for a process or a time has a timer; there is at most one, and the newest
-//!   [`SetTimer`](Action::SetTimer) replaces it. An event for another timer or another pid is late and changes nothing.
-//! * Actions come with a change of state only; but [`Refuse`](Action::Refuse) and [`Removed`](Action::Removed).
+//! * There is never a second process of one daemon: it is spawned only when the tree before has
+//!   ended (or was let go by `leftovers = "keep"`) and no spawn is under way.
+//! * What was asked last decides: a stop ends in `down`, whatever is running, starting or being
+//!   stopped.
+//! * Each state that waits for a process or a time has a timer; there is at most one, and the
+//!   newest [`SetTimer`](Action::SetTimer) replaces it. An event for another timer or another pid
+//!   is late and changes nothing.
+//! * Actions come with a change of state only; but [`Refuse`](Action::Refuse) and
+//!   [`Removed`](Action::Removed).
 //!
 //! What the manager keeps in return:
 //! * `Spawn` is answered by `Spawned` or `SpawnFailed`, always, even if the keeper dies over it.
 //! * `Exited` comes before `Empty`, once each for a pid; or `Exited` alone with `empty`.
-//! * A slot is granted, by [`Event::Granted`], when [`Order::before`](crate::order::Order::before) is ready and
-//!   fewer than the limit hold one. `ReleaseSlot` gives it back or withdraws the wish.
-//! * When a child goes from `starting` to `up`, those that follow it hear `Returned`; when one is stopped or
-//!   fails, those that need it hear `NeedLost`.
+//! * A slot is granted, by [`Event::Granted`], when [`Order::before`](crate::order::Order::before)
+//!   is ready and fewer than the limit hold one. `ReleaseSlot` gives it back or withdraws the wish.
+//! * When a child goes from `starting` to `up`, those that follow it hear `Returned`; when one is
+//!   stopped or fails, those that need it hear `NeedLost`.
 //!
-//! A daemon that was installed and could not start stays installed: `failed` if trying again is vain, else `waiting`.
+//! A daemon that was installed and could not start stays installed: `failed` if trying again is
+//! vain, else `waiting`.
 
 #[cfg(test)]
 mod model;
@@ -316,7 +320,8 @@ pub enum Action {
         /// The leader.
         pid: Pid,
     },
-    /// Send its group the stop signal. The leader may be gone already, and the group with it: then nobody gets it.
+    /// Send its group the stop signal. The leader may be gone already, and the group with it: then
+    /// nobody gets it.
     Signal {
         /// The leader.
         pid: Pid,
@@ -345,7 +350,8 @@ pub enum Action {
         /// For people.
         reason: &'static str,
     },
-    /// Tell watchers, history and those who wait. From `stopping` to `stopping`: the note has changed.
+    /// Tell watchers, history and those who wait. From `stopping` to `stopping`: the note has
+    /// changed.
     Transition {
         /// Where it stood.
         from: State,
@@ -400,7 +406,8 @@ impl Child {
         }
     }
 
-    /// Takes the daemon one step further. `random` is any number, each time another; it jitters delays.
+    /// Takes the daemon one step further. `random` is any number, each time another; it jitters
+    /// delays.
     pub fn on(&mut self, event: Event, now: Instant, random: u64) -> Vec<Action> {
         table::step(self, event, now, random)
     }
@@ -454,7 +461,8 @@ impl Child {
         self.defined = definition;
     }
 
-    /// Whether its definition has been changed since it was started, so that only its next start obeys it.
+    /// Whether its definition has been changed since it was started, so that only its next start
+    /// obeys it.
     ///
     /// Whether it starts with the manager does not count: that is so at once.
     pub fn is_changed(&self) -> bool {

@@ -125,7 +125,14 @@ pub(crate) enum Command {
 }
 
 #[derive(Args, Debug)]
-#[command(after_help = "Example: dae up --wait")]
+#[command(after_help = "\
+The manager reads config.toml in $DAE_HOME/config, or else in ~/.config/dae:
+  scan = \"off\"           look for no daemons but its own
+  scan_ignore = [8080]   ports that are never asked
+
+With DAE_CGROUP=off in its environment, daemons get no cgroups.
+
+Example: dae up --wait")]
 pub(crate) struct Up {
     /// Stay in this terminal and log to it, as DAE_LOG=info says
     #[arg(long)]

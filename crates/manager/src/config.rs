@@ -1,8 +1,11 @@
-//! What the user has set for the manager in `config.toml`. All of it may be absent, and so may the file.
+//! What the user has set for the manager in `config.toml`. All of it may be absent, and so may the
+//! file.
 
 use std::{collections::HashSet, fs, io, path::Path};
 
 use serde::Deserialize;
+
+use crate::definition::printable;
 
 /// The settings of the manager.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
@@ -49,10 +52,10 @@ impl Config {
         }
     }
 
-    fn parse(text: &str) -> Result<Self, ConfigError> {
+    pub(crate) fn parse(text: &str) -> Result<Self, ConfigError> {
         toml_edit::de::from_str(text).map_err(|error| {
-            // The message alone: it is one line, where the whole error shows the file.
-            ConfigError::Wrong(error.message().to_owned())
+            // The message alone, which is one line: the whole error shows the file.
+            ConfigError::Wrong(printable(error.message()))
         })
     }
 }
@@ -80,6 +83,7 @@ mod tests {
             ("scann = \"off\"", "scann"),
             ("scan_ignore = [70000]", "70000"),
             ("scan_ignore", ""),
+            ("scan = \"\"\"o\nff\"\"\"", "o\\nff"),
         ] {
             let error = Config::parse(text).unwrap_err().to_string();
             assert!(error.contains(told) && !error.contains('\n'), "{text}: {error}");

@@ -1,7 +1,8 @@
 //! What is known about one daemon: which program, with what around it, and what to do when it ends.
 //!
-//! The same keys and texts stand in the flags of `install`, in the registry and on the wire; [`KEYS`] is the one
-//! list of them. Knows no file but in [`resolve_program`], and no process at all.
+//! The same keys and texts stand in the flags of `install`, in the registry and on the wire;
+//! [`KEYS`] is the one list of them. Knows no file but in [`resolve_program`], and no process at
+//! all.
 
 mod member;
 mod program;
@@ -12,6 +13,7 @@ use std::{collections::BTreeMap, path::PathBuf, time::Duration};
 use serde_json::{Map, Value};
 
 use self::member::Member;
+pub(crate) use self::value::printable;
 pub use self::{
     program::{ProgramError, resolve_program, warning_if_writable_by_others},
     value::{
@@ -24,7 +26,8 @@ use crate::name::{Name, nearest};
 /// One daemon, as `install` describes it. How each value is written: the types of `value.rs`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Definition {
-    /// The program, absolute; symbolic links are kept, so that a link may be turned to a newer version.
+    /// The program, absolute; symbolic links are kept, so that a link may be turned to a newer
+    /// version.
     pub program: PathBuf,
     /// What the program is called with, its own name not counted. No shell ever sees them.
     pub args: Vec<String>,
@@ -32,7 +35,8 @@ pub struct Definition {
     pub env: BTreeMap<String, String>,
     /// A file of variables, read again at each start; absolute.
     pub env_file: Option<PathBuf>,
-    /// Whether the environment begins empty instead of with the manager's `PATH`, `HOME` and the like.
+    /// Whether the environment begins empty instead of with the manager's `PATH`, `HOME` and the
+    /// like.
     pub clean_env: bool,
     /// Where it runs, absolute; without it, where the manager decides.
     pub cwd: Option<PathBuf>,
@@ -42,7 +46,8 @@ pub struct Definition {
     pub success_codes: Vec<u8>,
     /// How long to wait between attempts.
     pub backoff: Backoff,
-    /// How long it must be ready until its failures are forgotten and its next crash restarts it at once.
+    /// How long it must be ready until its failures are forgotten and its next crash restarts it at
+    /// once.
     pub stable: Duration,
     /// When to give up; without it, never.
     pub give_up: Option<GiveUp>,
@@ -109,7 +114,8 @@ impl Definition {
 /// Writes the list of keys into everything that goes through all of them.
 macro_rules! keys {
     ($($key:ident),+ $(,)?) => {
-        /// Every key of a definition: the flags of `install` in snake_case, and `program`, `args`, `enabled`.
+        /// Every key of a definition: the flags of `install` in snake_case, and `program`, `args`,
+        /// `enabled`.
         pub const KEYS: &[&str] = &[$(stringify!($key)),+];
 
         impl Definition {
@@ -158,7 +164,8 @@ impl Definition {
     /// Reads the object that travels over the wire. A key that is absent or null takes its default.
     ///
     /// # Errors
-    /// [`DefinitionError`] names the key: an unknown one, one with a wrong value, or `program` if it is missing.
+    /// [`DefinitionError`] names the key: an unknown one, one with a wrong value, or `program` if
+    /// it is missing.
     pub fn from_json(object: &Map<String, Value>) -> Result<Self, DefinitionError> {
         let mut definition = Self::new(PathBuf::new());
         for (key, value) in object {
@@ -170,12 +177,14 @@ impl Definition {
         Ok(definition)
     }
 
-    /// The object that [`from_json`](Self::from_json) reads, with every key; what is not set is null.
+    /// The object that [`from_json`](Self::from_json) reads, with every key; what is not set is
+    /// null.
     pub fn to_json(&self) -> Map<String, Value> {
         self.members().into_iter().map(|(key, value)| (key.to_owned(), value)).collect()
     }
 
-    /// What differs from a definition with nothing but the program, and the program; in the order of [`KEYS`].
+    /// What differs from a definition with nothing but the program, and the program; in the order
+    /// of [`KEYS`].
     pub fn told(&self) -> Vec<(&'static str, Value)> {
         let silent = Self::new(PathBuf::new()).members();
         let told = self.members().into_iter().zip(silent);
@@ -185,8 +194,8 @@ impl Definition {
 
 /// A part of a definition, as `edit` sends it: a JSON merge patch (RFC 7396).
 ///
-/// A key that is absent stays as it is, null sets it back to its default, lists are replaced as a whole; in `env`
-/// each variable stands for itself, and null removes it.
+/// A key that is absent stays as it is, null sets it back to its default, lists are replaced as a
+/// whole; in `env` each variable stands for itself, and null removes it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Change(Map<String, Value>);
 
@@ -238,7 +247,7 @@ fn patch(
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum DefinitionError {
     /// There is no such key.
-    #[error("no setting is called `{}`{}", value::printable(key), did_you_mean(*nearest))]
+    #[error("no setting is called `{}`{}", printable(key), did_you_mean(*nearest))]
     Unknown {
         /// What was given.
         key: String,

@@ -1,7 +1,8 @@
-//! Whether everything is sound that the manager stands on: its files, its lock, its limits, and whether what it
-//! says is what the kernel says.
+//! Whether everything is sound that the manager stands on: its files, its lock, its limits, and
+//! whether what it says is what the kernel says.
 //!
-//! Looks and changes nothing; each failure comes with the command that mends it. Works with a manager and without.
+//! Looks and changes nothing; each failure comes with the command that mends it. Works with a
+//! manager and without.
 
 mod daemons;
 mod files;

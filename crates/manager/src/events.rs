@@ -165,7 +165,7 @@ impl Writer {
         let is_free =
             |it: &String| !["v", "seq", "time", "kind", "name", "by"].contains(&it.as_str());
         debug_assert!(what.members.keys().all(is_free), "a member twice makes the line unreadable");
-        let event = Event { v: 1, seq: self.seq + 1, time_ms, what };
+        let event = Event { v: 1, seq: self.seq.saturating_add(1), time_ms, what };
         let line = line(&event, self.is_torn);
         if self.len > 0 && self.len + line.len() as u64 > LIMIT_BYTES {
             let rotated = self.rotate(time_ms);
@@ -435,6 +435,16 @@ mod tests {
 
     fn mode(path: &Path) -> u32 {
         fs::metadata(path).unwrap().mode() & 0o777
+    }
+
+    #[test]
+    fn a_number_that_nothing_can_follow_stops_no_history() {
+        let home = tempfile::tempdir().unwrap();
+        let last =
+            r#"{"v":1,"seq":18446744073709551615,"time":"1970-01-01T00:00:00Z","kind":"note"}"#;
+        fs::write(home.path().join("current"), format!("{last}\n")).unwrap();
+        Writer::open(home.path()).unwrap().append(what("Sample"), 7).unwrap();
+        assert_eq!(read(home.path(), 0), [u64::MAX, u64::MAX]);
     }
 
     #[test]

@@ -192,8 +192,8 @@ impl Identity {
         if let Fate::Runs(pidfd) = self.fate(None) { Some(pidfd) } else { None }
     }
 
-    /// Finds out what has become of it. A pidfd that was kept since then needs no more proof than that it is
-    /// of this process.
+    /// Finds out what has become of it. A pidfd that was kept since then needs no more proof than
+    /// that it is of this process.
     pub fn fate(&self, kept: Option<OwnedFd>) -> Fate {
         // The inode of a pidfd is of this boot alone.
         if self.inode.is_some()
@@ -279,7 +279,7 @@ impl Stat {
     }
 
     /// The program's name, field 2, may hold blanks and parentheses: the last one ends it.
-    fn parse(text: &[u8]) -> Option<Self> {
+    pub(crate) fn parse(text: &[u8]) -> Option<Self> {
         let name_end = text.iter().rposition(|&byte| byte == b')')?;
         let rest = str::from_utf8(text.get(name_end + 1..)?).ok()?;
         let mut fields = rest.split_ascii_whitespace();

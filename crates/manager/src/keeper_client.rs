@@ -1,12 +1,14 @@
 //! The manager's end of the keeper: tells it what to do, hears what it reports.
 //!
-//! Nothing here waits for the keeper but its first `list`: requests go out through a bounded queue, reports
-//! come in as events. A keeper that is not there is started; one from before this manager is taken over.
+//! Nothing here waits for the keeper but its first `list`: requests go out through a bounded queue,
+//! reports come in as events. A keeper that is not there is started; one from before this manager
+//! is taken over.
 //!
-//! When the link breaks it is made anew, to the same keeper if it answers, else to another one, which is given
-//! what it needs to adopt the children of the one before (`known.rs`). A request that is made meanwhile is
-//! dropped and not queued: which of those before it were still obeyed nobody knows, so that the manager derives
-//! all that is to be asked from what the keeper lists when it is back.
+//! When the link breaks it is made anew, to the same keeper if it answers, else to another one,
+//! which is given what it needs to adopt the children of the one before (`known.rs`). A request
+//! that is made meanwhile is dropped and not queued: which of those before it were still obeyed
+//! nobody knows, so that the manager derives all that is to be asked from what the keeper lists
+//! when it is back.
 
 mod connection;
 mod known;
@@ -99,7 +101,8 @@ pub enum KeeperError {
     Mute,
 }
 
-/// A request is longer than the keeper reads. It has not been told, since it would hang up on its manager.
+/// A request is longer than the keeper reads. It has not been told, since it would hang up on its
+/// manager.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the keeper takes at most {LINE_LIMIT_BYTES} bytes at once")]
 pub struct TooLong;
@@ -113,10 +116,12 @@ const AGAIN: Duration = Duration::from_millis(500);
 /// Between two attempts to connect to a keeper that has just been started.
 const PAUSE: Duration = Duration::from_millis(2);
 
-/// Requests that may wait for the keeper to read them. It reads all the time; one that does not is lost.
+/// Requests that may wait for the keeper to read them. It reads all the time; one that does not is
+/// lost.
 const REQUESTS: usize = 16_384;
 
-/// The pause before the second attempt to get a keeper; before each further one twice as long, up to `LONGEST`.
+/// The pause before the second attempt to get a keeper; before each further one twice as long, up
+/// to `LONGEST`.
 const SHORTEST: Duration = Duration::from_millis(20);
 
 /// So soon after the cause has gone there is a keeper again; until then an attempt costs a process.
@@ -241,7 +246,8 @@ impl Keeper {
     }
 
     fn send(&self, line: Vec<u8>) {
-        // A queue that is full or closed belongs to a keeper that is lost, which is reported by itself.
+        // A queue that is full or closed belongs to a keeper that is lost, which is reported by
+        // itself.
         if let Err(error) = self.requests.try_send(line) {
             tracing::debug!(%error, "the keeper cannot be told");
         }

@@ -8,7 +8,8 @@ use std::{
     sync::Arc,
 };
 
-/// The longest name, in bytes: with `.json` or `.sock` behind it, it must still be a short file name.
+/// The longest name, in bytes: with `.json` or `.sock` behind it, it must still be a short file
+/// name.
 const LONGEST: usize = 64;
 
 /// What no daemon may be called: the manager itself, and the pattern for everybody.
@@ -19,8 +20,8 @@ const SUGGESTIONS: usize = 3;
 
 /// What a daemon is called: `[A-Za-z][A-Za-z0-9_-]{0,63}`.
 ///
-/// Equality, order and hash ignore case, display keeps it; so two `Name`s that are equal may be shown
-/// differently, and files are named after the one in the registry. Cloning is cheap.
+/// Equality, order and hash ignore case, display keeps it; so two `Name`s that are equal may be
+/// shown differently, and files are named after the one in the registry. Cloning is cheap.
 #[derive(Clone)]
 pub struct Name(Arc<str>);
 
@@ -128,10 +129,11 @@ pub enum NameError {
     Reserved { given: String },
 }
 
-/// Which daemons a command means: a name, `all`, or a text with `*` (any letters) and `?` (one letter).
+/// Which daemons a command means: a name, `all`, or a text with `*` (any letters) and `?` (one
+/// letter).
 ///
-/// Ignores case. A plain name need not be one that may be installed: `Dae` is a pattern like any other,
-/// which matches no installed daemon.
+/// Ignores case. A plain name need not be one that may be installed: `Dae` is a pattern like any
+/// other, which matches no installed daemon.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Pattern(String);
 
@@ -160,7 +162,8 @@ impl Pattern {
         !self.is_all() && !self.0.contains(['*', '?'])
     }
 
-    /// Whether `name` is meant. Takes any text, since foreign daemons call themselves what they like.
+    /// Whether `name` is meant. Takes any text, since foreign daemons call themselves what they
+    /// like.
     pub fn matches(&self, name: &str) -> bool {
         self.is_all() || glob(self.0.as_bytes(), name.as_bytes())
     }
@@ -195,7 +198,8 @@ pub enum PatternError {
     Letter { given: String, found: char },
 }
 
-/// One pass with one place to come back to, so that no pattern takes more than length × length steps.
+/// One pass with one place to come back to, so that no pattern takes more than length × length
+/// steps.
 fn glob(pattern: &[u8], text: &[u8]) -> bool {
     let (mut p, mut t) = (0, 0);
     let mut star = None;
@@ -220,8 +224,8 @@ fn glob(pattern: &[u8], text: &[u8]) -> bool {
     pattern[p..].iter().all(|&it| it == b'*')
 }
 
-/// The texts of `among` that somebody who wrote `wanted` may have meant, nearest first, at most three:
-/// two slips of the finger away, or the same letters in another order, case ignored.
+/// The texts of `among` that somebody who wrote `wanted` may have meant, nearest first, at most
+/// three: two slips of the finger away, or the same letters in another order, case ignored.
 pub fn nearest<'a>(wanted: &str, among: impl IntoIterator<Item = &'a str>) -> Vec<&'a str> {
     let wanted = wanted.to_lowercase();
     let mut near: Vec<_> = among
@@ -232,7 +236,8 @@ pub fn nearest<'a>(wanted: &str, among: impl IntoIterator<Item = &'a str>) -> Ve
     near.into_iter().map(|(_, it)| it).take(SUGGESTIONS).collect()
 }
 
-/// Words whose lengths differ by more bytes are different ones: a slip is one letter, of at most four bytes.
+/// Words whose lengths differ by more bytes are different ones: a slip is one letter, of at most
+/// four bytes.
 const SLIPS_BYTES: usize = 8;
 
 /// How far `other` is from `wanted`, or nothing if it is a different word.

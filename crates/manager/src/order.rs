@@ -1,7 +1,7 @@
 //! Who waits for whom: the graph of `after`, `needs` and `follows`. Pure.
 //!
-//! All three are an order: the one named comes up first and goes down last. `needs` and `follows` say more on top,
-//! which `child.rs` obeys. A name that is not installed orders nothing.
+//! All three are an order: the one named comes up first and goes down last. `needs` and `follows`
+//! say more on top, which `child.rs` obeys. A name that is not installed orders nothing.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -50,7 +50,8 @@ fn links(definition: &Definition) -> Vec<(Link, Name)> {
 }
 
 impl Order {
-    /// Adds a daemon, or puts new links in the place of its old ones: to [`check`](Self::check) before it is stored.
+    /// Adds a daemon, or puts new links in the place of its old ones: to [`check`](Self::check)
+    /// before it is stored.
     pub fn put(&mut self, name: Name, definition: &Definition) {
         // The key is replaced too, since its case may differ.
         self.0.remove(&name);
@@ -108,8 +109,8 @@ impl Order {
         self.naming(name, |_| true)
     }
 
-    /// Those that name `name` by `link`, directly: by `follows`, who restarts when it is back; by `needs`, who
-    /// stops with it.
+    /// Those that name `name` by `link`, directly: by `follows`, who restarts when it is back; by
+    /// `needs`, who stops with it.
     pub fn linked_to<'a>(&'a self, name: &Name, link: Link) -> BTreeSet<&'a Name> {
         self.naming(name, |it| it == link)
     }
@@ -140,13 +141,14 @@ impl Order {
         all
     }
 
-    /// All, in an order that may be started one by one; by name where the links leave it open. In a cycle, which
-    /// [`check`](Self::check) keeps out, the order is by name too.
+    /// All, in an order that may be started one by one; by name where the links leave it open. In a
+    /// cycle, which [`check`](Self::check) keeps out, the order is by name too.
     pub fn start_order(&self) -> Vec<&Name> {
         self.waves(self.0.keys(), |it| self.before(it)).concat()
     }
 
-    /// `names` in groups: those of one group may stop at the same time, once the groups before have stopped.
+    /// `names` in groups: those of one group may stop at the same time, once the groups before have
+    /// stopped.
     pub fn stop_waves<'a>(
         &'a self,
         names: impl IntoIterator<Item = &'a Name>,

@@ -1,4 +1,5 @@
-//! Where everything lies: one table of files, for the manager, the keeper and the command line alike.
+//! Where everything lies: one table of files, for the manager, the keeper and the command line
+//! alike.
 
 use std::{
     env, fs, io,
@@ -16,8 +17,8 @@ const LONGEST_SOCKET: usize = 107;
 
 /// The directories of one manager, and the files in them.
 ///
-/// Making one touches no file; [`create`](Self::create) does. Files named after a daemon take the name as the
-/// registry shows it, since a file system may tell capitals apart.
+/// Making one touches no file; [`create`](Self::create) does. Files named after a daemon take the
+/// name as the registry shows it, since a file system may tell capitals apart.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Paths {
     home: Option<PathBuf>,
@@ -28,10 +29,12 @@ pub struct Paths {
 }
 
 impl Paths {
-    /// The directories below `home` (`--home` or `DAE_HOME`; made absolute), or without it those of the user.
+    /// The directories below `home` (`--home` or `DAE_HOME`; made absolute), or without it those of
+    /// the user.
     ///
     /// # Errors
-    /// [`PathsError::NoHome`] if the user has none; [`PathsError::TooLong`] if the manager's sockets would not fit.
+    /// [`PathsError::NoHome`] if the user has none; [`PathsError::TooLong`] if the manager's
+    /// sockets would not fit.
     pub fn find(home: Option<&Path>) -> Result<Self, PathsError> {
         let paths = match home {
             Some(home) => Self::below(home)?,
@@ -60,10 +63,12 @@ impl Paths {
         Ok(Self { home: None, config: user.config_dir().to_owned(), data, state, runtime })
     }
 
-    /// Makes what is missing, for the user alone (0700), and sees that nobody else may write what is there.
+    /// Makes what is missing, for the user alone (0700), and sees that nobody else may write what
+    /// is there.
     ///
     /// # Errors
-    /// [`PathsError::Create`], or [`PathsError::Open`] for a directory that others may write or own.
+    /// [`PathsError::Create`], or [`PathsError::Open`] for a directory that others may write or
+    /// own.
     pub fn create(&self) -> Result<(), PathsError> {
         let inner = [self.running(), self.logs(), self.events(), self.daemons()];
         let outer = [&self.config, &self.data, &self.state, &self.runtime];
@@ -158,8 +163,8 @@ impl Paths {
     }
 }
 
-/// The user's runtime directory: as the environment has it, else where logins have it. So a shell without a login
-/// session, as `su` or `cron` give it, finds the manager that was started in one.
+/// The user's runtime directory: as the environment has it, else where logins have it. So a shell
+/// without a login session, as `su` or `cron` give it, finds the manager that was started in one.
 fn user_runtime() -> Option<PathBuf> {
     let told = env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from);
     let usual = Path::new("/run/user").join(geteuid().to_string());

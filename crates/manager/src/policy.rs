@@ -1,4 +1,5 @@
-//! When to try again, and when not: delays, intensity, verdicts. Pure; time and chance are arguments.
+//! When to try again, and when not: delays, intensity, verdicts. Pure; time and chance are
+//! arguments.
 
 use std::{collections::VecDeque, fmt, io, time::Duration};
 
@@ -7,7 +8,8 @@ use tokio::time::Instant;
 
 use crate::definition::{Backoff, Definition, GiveUp, Restart, about};
 
-/// The exit code of a program whose configuration is wrong (`EX_CONFIG` of `sysexits.h`): trying again is vain.
+/// The exit code of a program whose configuration is wrong (`EX_CONFIG` of `sysexits.h`): trying
+/// again is vain.
 const EX_CONFIG: i32 = 78;
 
 /// Fewer failures in a row are bad luck; from here on the note says that it is a loop.
@@ -44,8 +46,8 @@ impl fmt::Display for Exit {
     }
 }
 
-/// Whether a spawn step that failed so will fail again until somebody changes a file: nothing there, not allowed,
-/// not a program.
+/// Whether a spawn step that failed so will fail again until somebody changes a file: nothing
+/// there, not allowed, not a program.
 pub fn is_lasting(errno: i32) -> bool {
     [libc::ENOENT, libc::EACCES, libc::ENOEXEC, libc::ENOTDIR].contains(&errno)
 }
@@ -81,7 +83,8 @@ fn is_success(definition: &Definition, exit: Exit) -> bool {
 }
 
 /// How long to wait before attempt `n`, the first failure being followed by attempt 1:
-/// `min(cap, base · 2^(n−1))`, then ± 20 %, evenly by `random`; so at most 1.2 × cap. Nothing before attempt 0.
+/// `min(cap, base · 2^(n−1))`, then ± 20 %, evenly by `random`; so at most 1.2 × cap. Nothing
+/// before attempt 0.
 pub fn delay(backoff: Backoff, n: u32, random: u64) -> Duration {
     let Some(doublings) = n.checked_sub(1) else { return Duration::ZERO };
     let factor = 1_u32.checked_shl(doublings).unwrap_or(u32::MAX);
@@ -89,7 +92,8 @@ pub fn delay(backoff: Backoff, n: u32, random: u64) -> Duration {
     wait.mul_f64(0.8 + 0.4 * (random as f64 / u64::MAX as f64))
 }
 
-/// The failures of one daemon: those in a row, which set the delay, and those in the period of `give_up`.
+/// The failures of one daemon: those in a row, which set the delay, and those in the period of
+/// `give_up`.
 #[derive(Clone, Debug, Default)]
 pub struct Failures {
     in_row: u32,
@@ -104,7 +108,8 @@ impl Failures {
         self.since.get_or_insert(now);
     }
 
-    /// The daemon has been stable: its next crash is its first. What `give_up` counts is forgotten by time alone.
+    /// The daemon has been stable: its next crash is its first. What `give_up` counts is forgotten
+    /// by time alone.
     pub fn forgive(&mut self) {
         self.in_row = 0;
         self.since = None;
@@ -124,7 +129,8 @@ impl Failures {
         self.ends.len() > limit.count as usize
     }
 
-    /// What the listing says: `crash loop: 23 failures in 9m, last: exit 101`; for one or two, the last alone.
+    /// What the listing says: `crash loop: 23 failures in 9m, last: exit 101`; for one or two, the
+    /// last alone.
     pub fn note(&self, last: &str, now: Instant) -> String {
         match self.since {
             Some(since) if self.in_row >= LOOP => {

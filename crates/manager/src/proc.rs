@@ -40,7 +40,8 @@ pub struct Stat {
 impl Stat {
     /// Reads the line of `/proc/PID/stat`.
     ///
-    /// The name of the program is any bytes, spaces and brackets among them; it ends at the last `)`.
+    /// The name of the program is any bytes, spaces and brackets among them; it ends at the last
+    /// `)`.
     pub fn parse(line: &[u8]) -> Option<Self> {
         let open = line.iter().position(|&byte| byte == b'(')?;
         let close = line.iter().rposition(|&byte| byte == b')')?;
@@ -75,7 +76,8 @@ pub fn stat(pid: Pid) -> io::Result<Option<Stat>> {
 
 /// Reads one variable of the environment that a process was started with.
 ///
-/// Waits for one that is within `exec`: for a moment it has a new memory, and no environment in it yet.
+/// Waits for one that is within `exec`: for a moment it has a new memory, and no environment in it
+/// yet.
 pub fn variable(pid: Pid, name: &str) -> io::Result<Option<OsString>> {
     let until = Instant::now() + EXEC;
     loop {
@@ -91,8 +93,8 @@ pub fn variable(pid: Pid, name: &str) -> io::Result<Option<OsString>> {
 /// How long a process may be within `exec`; a loaded machine may let it wait for its turn.
 const EXEC: Duration = Duration::from_millis(500);
 
-/// Whether a process has a memory, but nothing in it yet: the kernel writes its auxiliary vector, which is
-/// never empty, together with its environment, which may be.
+/// Whether a process has a memory, but nothing in it yet: the kernel writes its auxiliary vector,
+/// which is never empty, together with its environment, which may be.
 pub(crate) fn is_within_exec(pid: Pid) -> io::Result<bool> {
     let auxv = visible(fs::read(format!("/proc/{pid}/auxv")))?.unwrap_or_default();
     Ok(!auxv.is_empty() && auxv.iter().all(|&byte| byte == 0))

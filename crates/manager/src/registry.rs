@@ -1,4 +1,5 @@
-//! What is installed: `registry.toml`, which people may read, compare and edit while the manager is down.
+//! What is installed: `registry.toml`, which people may read, compare and edit while the manager is
+//! down.
 //!
 //! ```toml
 //! version = 1
@@ -8,9 +9,10 @@
 //! grace = "2s"
 //! ```
 //!
-//! Only what was told stands there; what is absent has its default. Keys that this version does not know are kept,
-//! comments too; daemons are written by name. Each accepted change is one atomic, durable replacement of the file; the version before it is
-//! `registry.toml.prev`. Calls wait for the disk, some milliseconds each.
+//! Only what was told stands there; what is absent has its default. Keys that this version does not
+//! know are kept, comments too; daemons are written by name. Each accepted change is one atomic,
+//! durable replacement of the file; the version before it is `registry.toml.prev`. Calls wait for
+//! the disk, some milliseconds each.
 
 mod document;
 mod replace;
@@ -21,9 +23,10 @@ use std::{
     sync::Arc,
 };
 
+pub(crate) use self::document::Document;
 pub use self::document::Problem;
 use self::{
-    document::{Document, Entry},
+    document::Entry,
     replace::{Replacement, beside},
 };
 use crate::{definition::Definition, name::Name};
@@ -48,8 +51,9 @@ pub struct Recovery {
 impl Registry {
     /// Reads the registry at `path`; an empty one if there never was any.
     ///
-    /// If it is broken or gone, the version before it is put in its place, the broken one is kept beside it, and
-    /// [`recovery`](Self::recovery) says so. Only the holder of the manager's lock may call this.
+    /// If it is broken or gone, the version before it is put in its place, the broken one is kept
+    /// beside it, and [`recovery`](Self::recovery) says so. Only the holder of the manager's lock
+    /// may call this.
     ///
     /// # Errors
     /// [`LoadError`]; then no file has been touched but by the recovery that failed.

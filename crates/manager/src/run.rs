@@ -166,7 +166,8 @@ impl Signals {
         }
     }
 
-    /// Tells the manager, for ever. SIGHUP is for settings that can be read anew, which there are none.
+    /// Tells the manager, for ever. SIGHUP is for settings that can be read anew, which there are
+    /// none.
     async fn forward(mut self, mailbox: mpsc::Sender<Event>) {
         loop {
             // All are cancel safe.
@@ -247,8 +248,8 @@ impl Lock {
     }
 }
 
-/// Raises the soft limit of open files to the hard one: each daemon may keep a connection. Returns what
-/// it was, which is what daemons get: a program that uses `select` breaks with more.
+/// Raises the soft limit of open files to the hard one: each daemon may keep a connection. Returns
+/// what it was, which is what daemons get: a program that uses `select` breaks with more.
 fn raise_nofile() -> Option<u64> {
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
     let limit = getrlimit(Resource::Nofile);

@@ -1,5 +1,5 @@
-//! The manager as a daemon: its commands, each a method that puts a request into the owner's mailbox and waits
-//! for the answer.
+//! The manager as a daemon: its commands, each a method that puts a request into the owner's
+//! mailbox and waits for the answer.
 
 mod history;
 
@@ -71,7 +71,8 @@ struct Listing {
     name: Option<String>,
 }
 
-/// What the killed are given to be gone after a `down` has taken the time it may. The CLI waits for twice as long.
+/// What the killed are given to be gone after a `down` has taken the time it may. The CLI waits for
+/// twice as long.
 const KILLING_MS: u64 = 1_000;
 
 /// How the manager ends.
@@ -96,7 +97,8 @@ const FIND_MS: u64 = 60 * 60 * 1000;
 /// How long the manager waits for a daemon that it calls for somebody.
 const CALL: Duration = Duration::from_secs(10);
 
-/// Connections of the manager: each daemon may keep one. Where fewer files may be open, there are fewer.
+/// Connections of the manager: each daemon may keep one. Where fewer files may be open, there are
+/// fewer.
 pub const CONNECTIONS: usize = 4096;
 
 /// What all its guests together may have it keep: a list of a thousand daemons has some 200 kB.
@@ -388,8 +390,8 @@ impl Dae {
         }
     }
 
-    /// The names that the patterns mean, each once and no one before whom it waits for, and which patterns mean
-    /// nobody.
+    /// The names that the patterns mean, each once and no one before whom it waits for, and which
+    /// patterns mean nobody.
     async fn resolve(
         &self,
         guest: &Guest,

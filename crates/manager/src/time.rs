@@ -33,7 +33,8 @@ pub fn rfc3339(ms: u64) -> String {
     format!("{:.3}", time.unwrap_or(Timestamp::MAX))
 }
 
-/// Reads an RFC 3339 time with any offset as Unix milliseconds. `None` if it is none, or before 1970.
+/// Reads an RFC 3339 time with any offset as Unix milliseconds. `None` if it is none, or before
+/// 1970.
 pub fn parse_rfc3339(text: &str) -> Option<u64> {
     u64::try_from(text.parse::<Timestamp>().ok()?.as_millisecond()).ok()
 }

@@ -1,4 +1,5 @@
-//! What opens the manager's closed commands to who cannot use its Unix socket: 256 random bits in hex.
+//! What opens the manager's closed commands to who cannot use its Unix socket: 256 random bits in
+//! hex.
 
 use std::{
     fs::{self, OpenOptions},
@@ -11,8 +12,8 @@ use nix::unistd::geteuid;
 
 /// Makes the token in the file `path`, unless a good one is there.
 ///
-/// One that others may have read is replaced, and so is what a full disk or an editor has left in its place: an
-/// empty token would open everything to everybody.
+/// One that others may have read is replaced, and so is what a full disk or an editor has left in
+/// its place: an empty token would open everything to everybody.
 ///
 /// # Errors
 /// Those of the file system.

@@ -16,9 +16,9 @@ use tokio::{
 /// How many read at once: anybody may ask, and each reads of all processes.
 static READERS: Semaphore = Semaphore::const_new(1);
 
-/// Adds `cpu` (percent of a core, over the last moment) and `memory` (bytes, resident) to each entry of a
-/// listing, for its whole tree. Takes a moment, since CPU is a difference. Without an answer of the kernel
-/// both stay absent.
+/// Adds `cpu` (percent of a core, over the last moment) and `memory` (bytes, resident) to each
+/// entry of a listing, for its whole tree. Takes a moment, since CPU is a difference. Without an
+/// answer of the kernel both stay absent.
 pub async fn added(text: Box<RawValue>) -> Box<RawValue> {
     let Ok(mut listing) = serde_json::from_str(text.get()) else { return text };
     let roots: Vec<u32> = entries(&mut listing).filter_map(|it| pid_of(it)).collect();

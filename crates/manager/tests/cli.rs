@@ -92,6 +92,14 @@ fn m_4_1_every_help_fits_80_columns_and_shows_an_example() {
 }
 
 #[test]
+fn the_help_of_up_names_what_the_manager_reads_beside_flags() {
+    let help = Home::new().dae("up --help");
+    for word in ["DAE_CGROUP=off", "config.toml", "scan = ", "scan_ignore = ", "~/.config/dae"] {
+        assert!(text(&help.stdout).contains(word), "{word}: {}", text(&help.stdout));
+    }
+}
+
+#[test]
 fn m_4_2_without_a_manager_programs_get_documents_and_the_exit_code() {
     let home = Home::new();
     let program = home.0.path().join("program");

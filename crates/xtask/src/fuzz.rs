@@ -29,6 +29,9 @@ pub(crate) enum FuzzError {
     #[error("no crate has a `fuzz` folder")]
     NoTargets,
 
+    #[error("cannot make `{}`", path.display())]
+    Corpus { path: PathBuf, source: io::Error },
+
     #[error(transparent)]
     Step(#[from] StepError),
 }
@@ -44,11 +47,22 @@ pub(crate) fn fuzz(seconds: u64) -> Result<(), FuzzError> {
     for folder in folders {
         for target in targets(&folder)? {
             announce(&format!("fuzzing {target} for {seconds} s"));
-            let limit = format!("-max_total_time={seconds}");
-            step::run(cargo_fuzz("run", &folder).args([&target, "--", &limit]))?;
+            run(&folder, &target, seconds)?;
         }
     }
     Ok(())
+}
+
+/// Begins with what earlier runs found, and with the seeds that are kept in the repository.
+fn run(folder: &Path, target: &str, seconds: u64) -> Result<(), FuzzError> {
+    let corpus = folder.join("corpus").join(target);
+    fs::create_dir_all(&corpus)
+        .map_err(|source| FuzzError::Corpus { path: corpus.clone(), source })?;
+    let seeds = folder.join("seeds").join(target);
+    let mut command = cargo_fuzz("run", folder);
+    command.arg(target).arg(corpus).args(seeds.exists().then_some(seeds));
+    command.args(["--", &format!("-max_total_time={seconds}"), "-print_final_stats=1"]);
+    Ok(step::run(&mut command)?)
 }
 
 fn folders() -> io::Result<Vec<PathBuf>> {

@@ -1,11 +1,12 @@
-//! What `cargo xtask bench` gives every supervisor to run. Its first act is to look at the clock; then it says when
-//! that was, and who it is, to a socket of the bench.
+//! What `cargo xtask bench` gives every supervisor to run. Its first act is to look at the clock;
+//! then it says when that was, and who it is, to a socket of the bench.
 //!
-//! `probe sleep SOCKET NAME` sleeps from then on. `probe write SOCKET NAME GATE BYTES SIZE` waits until somebody opens
-//! the pipe `GATE`, prints `BYTES` of numbered lines in writes of `SIZE`, says so, and sleeps.
+//! `probe sleep SOCKET NAME` sleeps from then on. `probe write SOCKET NAME GATE BYTES SIZE` waits
+//! until somebody opens the pipe `GATE`, prints `BYTES` of numbered lines in writes of `SIZE`, says
+//! so, and sleeps.
 //!
-//! The words may come as one argument, which is how a kernel hands on a line `#!/…/probe sleep …`: so a run script
-//! costs no shell.
+//! The words may come as one argument, which is how a kernel hands on a line `#!/…/probe sleep …`:
+//! so a run script costs no shell.
 
 use std::{
     env,

@@ -12,7 +12,8 @@ use clap::Subcommand;
 /// The long runs.
 #[derive(Subcommand)]
 pub(crate) enum Soak {
-    /// 200 daemons, a crash every second, installs, removals, followers and watchers; nothing may grow
+    /// 200 daemons, a crash every second, installs, removals, followers and watchers; nothing may
+    /// grow
     Churn {
         /// How long
         #[arg(default_value_t = 60)]
@@ -20,7 +21,8 @@ pub(crate) enum Soak {
     },
     /// Every fault at every moment in every environment, with 1 GB where much is printed
     Matrix,
-    /// Attacks every port and socket of a manager, its keeper and Sample; other guests must hardly notice
+    /// Attacks every port and socket of a manager, its keeper and Sample; other guests must hardly
+    /// notice
     Hostile(hostile::Hostile),
     /// The attacker that `hostile` runs; ends with its standard input
     #[command(hide = true)]

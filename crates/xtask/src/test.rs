@@ -6,8 +6,8 @@ use crate::{
     workspace::cargo,
 };
 
-/// What the tests run besides our own binaries: old-style daemons, a person's netcat, shells that load completions, a
-/// clock that jumps, and a witness of every file that is made.
+/// What the tests run besides our own binaries: old-style daemons, a person's netcat, shells that
+/// load completions, a clock that jumps, and a witness of every file that is made.
 const TOOLS: [Tool; 6] = [
     Tool { program: "node", package: "nodejs" },
     Tool { program: "nc", package: "netcat-openbsd" },

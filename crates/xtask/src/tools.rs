@@ -17,7 +17,8 @@ pub(crate) struct Tool {
     pub(crate) package: &'static str,
 }
 
-/// A cargo subcommand from the registry. The version is fixed so that a new release cannot turn a build red.
+/// A cargo subcommand from the registry. The version is fixed so that a new release cannot turn a
+/// build red.
 pub(crate) struct CargoTool {
     pub(crate) subcommand: &'static str,
     pub(crate) package: &'static str,

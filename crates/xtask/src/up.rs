@@ -19,7 +19,8 @@ pub(crate) enum UpError {
     Unreadable { command: &'static str, source: serde_json::Error },
 }
 
-/// Builds, starts the manager unless one runs, brings Sample in it up to date, and says what to type next.
+/// Builds, starts the manager unless one runs, brings Sample in it up to date, and says what to
+/// type next.
 pub(crate) fn up() -> Result<(), UpError> {
     announce("building release binaries");
     step::run(&mut cargo(["build", "--release", "--workspace", "--bins"]))?;
@@ -52,7 +53,8 @@ enum Plan {
 }
 
 impl Plan {
-    /// `running` is the target of `/proc/PID/exe`: the kernel marks a program that was built anew since.
+    /// `running` is the target of `/proc/PID/exe`: the kernel marks a program that was built anew
+    /// since.
     fn new(sample: Option<&Listed>, running: Option<&Path>, program: &Path) -> Self {
         let mut replaced = OsString::from(program);
         replaced.push(" (deleted)");

@@ -1,5 +1,5 @@
-//! Random histories against what the table promises. The world around the child is played honestly, by the rules at
-//! the head of `child.rs`, with late and senseless events strewn in.
+//! Random histories against what the table promises. The world around the child is played honestly,
+//! by the rules at the head of `child.rs`, with late and senseless events strewn in.
 
 use std::time::Duration;
 
@@ -153,7 +153,8 @@ impl World {
         });
     }
 
-    /// What belongs to a process or a timer that is no more, or to no state: nothing may come of it.
+    /// What belongs to a process or a timer that is no more, or to no state: nothing may come of
+    /// it.
     fn late(&mut self) {
         let pid = 99;
         let event = match self.chance.below(6) {

@@ -1,7 +1,8 @@
 //! The table: one line a transition, in the order of a life.
 //!
-//! After the crash of a stable child there is nothing to wait for, so it is `pending` at once. Whether to give up
-//! is decided at the failure, so a child that is given up never comes to `waiting`.
+//! After the crash of a stable child there is nothing to wait for, so it is `pending` at once.
+//! Whether to give up is decided at the failure, so a child that is given up never comes to
+//! `waiting`.
 
 use std::time::Duration;
 
@@ -18,8 +19,8 @@ use crate::{
     policy::{self, Exit, Verdict, is_lasting},
 };
 
-/// How long a killed tree may take to end. The kernel needs milliseconds; more is a process in a system call that
-/// cannot be interrupted.
+/// How long a killed tree may take to end. The kernel needs milliseconds; more is a process in a
+/// system call that cannot be interrupted.
 const KILL: Duration = Duration::from_secs(5);
 
 /// How often a tree that does not end is killed again: something may have been forked just then.
@@ -136,7 +137,8 @@ impl Step<'_> {
         }
     }
 
-    /// Wants a slot. Who was asked for begins anew; who comes back by itself carries its failures along.
+    /// Wants a slot. Who was asked for begins anew; who comes back by itself carries its failures
+    /// along.
     fn pend(&mut self, cause: Cause) {
         let restarts = &mut self.child.restarts;
         match cause {
@@ -218,7 +220,8 @@ impl Step<'_> {
         self.ended(exit, is_empty, then);
     }
 
-    /// Its leader is gone. What it left behind is stopped too, before anything else, unless it may stay.
+    /// Its leader is gone. What it left behind is stopped too, before anything else, unless it may
+    /// stay.
     fn ended(&mut self, exit: Exit, is_empty: bool, then: Then) {
         self.child.exit = Some(exit);
         if is_empty || self.child.definition.leftovers == Leftovers::Keep {

@@ -20,7 +20,8 @@ pub(super) async fn run(args: Call, console: &mut Console) -> Done {
 /// One JSON array is all arguments; else each word is one.
 ///
 /// # Errors
-/// For a word that begins like an object or an array and is none: most likely the shell took its quotes.
+/// For a word that begins like an object or an array and is none: most likely the shell took its
+/// quotes.
 fn arguments(words: Vec<String>) -> Result<Vec<Value>, Complaint> {
     let mut args = words.into_iter().map(argument).collect::<Result<Vec<Value>, Complaint>>()?;
     Ok(match args.as_mut_slice() {

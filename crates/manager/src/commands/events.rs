@@ -99,7 +99,8 @@ fn print(event: &Event, out: &mut Output) -> Result<(), Error> {
     if out.is_json { out.document(event) } else { out.line(line(event)) }
 }
 
-/// `TIME  transition  Sample  starting → up  pid 4242`: what it is, then whatever else is known of it.
+/// `TIME  transition  Sample  starting → up  pid 4242`: what it is, then whatever else is known of
+/// it.
 fn line(event: &Event) -> String {
     let what = &event.what;
     let kind = match what.kind {

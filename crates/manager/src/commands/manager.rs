@@ -13,8 +13,8 @@ use crate::error::{Complaint, Error};
 /// How long a manager may take that only has to look something up.
 const LOOKING: Duration = Duration::from_secs(10);
 
-/// How long it may take that starts or stops something, unless `--timeout` says otherwise. It knows the
-/// limits of each daemon and answers; this only ends a script that everybody has forgotten.
+/// How long it may take that starts or stops something, unless `--timeout` says otherwise. It knows
+/// the limits of each daemon and answers; this only ends a script that everybody has forgotten.
 const DOING: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// What the manager is given beyond `--timeout` to say itself that time is over.

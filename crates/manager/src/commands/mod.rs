@@ -1,4 +1,5 @@
-//! The commands, a file each, and what they share: the console they were typed at and the manager they ask.
+//! The commands, a file each, and what they share: the console they were typed at and the manager
+//! they ask.
 
 mod call;
 mod completions;

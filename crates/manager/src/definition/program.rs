@@ -12,8 +12,8 @@ use nix::unistd::{AccessFlags, access, getegid, geteuid};
 
 use crate::name::nearest;
 
-/// What is read of a program to tell a script from a binary: no binary is without a NUL so long, and no
-/// interpreter line is longer (`BINPRM_BUF_SIZE` is 256).
+/// What is read of a program to tell a script from a binary: no binary is without a NUL so long,
+/// and no interpreter line is longer (`BINPRM_BUF_SIZE` is 256).
 const HEAD: u64 = 512;
 
 /// Why what was given is not a program that could run. `given` is as it was typed.
@@ -80,11 +80,12 @@ impl ProgramError {
     }
 }
 
-/// Finds the program that `given` means: a path, made absolute at `cwd` without following links, or a bare word,
-/// looked up in `path_var` (the variable PATH).
+/// Finds the program that `given` means: a path, made absolute at `cwd` without following links, or
+/// a bare word, looked up in `path_var` (the variable PATH).
 ///
 /// # Errors
-/// [`ProgramError`] if it is not there, or is nothing that the kernel could run; with a hint for people.
+/// [`ProgramError`] if it is not there, or is nothing that the kernel could run; with a hint for
+/// people.
 pub fn resolve_program(
     given: &OsStr,
     cwd: &Path,
@@ -147,7 +148,8 @@ fn is_executable(program: &Path) -> bool {
     access(program, AccessFlags::X_OK).is_ok()
 }
 
-/// The first bytes of the program. A program that may be run but not read is a binary, or the kernel's matter.
+/// The first bytes of the program. A program that may be run but not read is a binary, or the
+/// kernel's matter.
 fn head(program: &Path) -> Option<Vec<u8>> {
     let mut head = vec![];
     File::open(program).ok()?.take(HEAD).read_to_end(&mut head).ok()?;
@@ -198,7 +200,8 @@ fn as_typed(path: PathBuf, given: &Path, cwd: &Path) -> PathBuf {
     }
 }
 
-/// The existing path that differs least from `path`, which does not exist: each part is mended by its neighbours.
+/// The existing path that differs least from `path`, which does not exist: each part is mended by
+/// its neighbours.
 fn near(path: &Path) -> Option<PathBuf> {
     if path.exists() {
         return Some(path.to_owned());
@@ -223,8 +226,8 @@ fn entries(folder: &Path) -> impl Iterator<Item = std::ffi::OsString> {
     fs::read_dir(folder).into_iter().flatten().flatten().map(|it| it.file_name())
 }
 
-/// A line for people if somebody else could put another program in the place of this one: the file or a folder
-/// above it belongs to another user or may be written by others.
+/// A line for people if somebody else could put another program in the place of this one: the file
+/// or a folder above it belongs to another user or may be written by others.
 pub fn warning_if_writable_by_others(program: &Path) -> Option<String> {
     let open = program.ancestors().find(|it| is_open(it, *it == program))?;
     let whose = if open == program { "" } else { ", which is above the program," };

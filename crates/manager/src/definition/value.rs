@@ -1,6 +1,7 @@
 //! The texts in which durations, sizes, signals and the like are written, read and printed again.
 //!
-//! One form everywhere: flags, TOML and the wire. What is printed can be read back and gives the same value.
+//! One form everywhere: flags, TOML and the wire. What is printed can be read back and gives the
+//! same value.
 
 use std::{fmt, str::FromStr, time::Duration};
 
@@ -23,7 +24,7 @@ impl ValueError {
 }
 
 /// `text` without what a terminal would obey.
-pub(super) fn printable(text: &str) -> String {
+pub(crate) fn printable(text: &str) -> String {
     let escaped =
         |it: char| if it.is_control() { it.escape_default().to_string() } else { it.into() };
     text.chars().map(escaped).collect()
@@ -46,13 +47,15 @@ pub fn parse_duration(text: &str) -> Result<Duration, ValueError> {
         .ok_or_else(|| ValueError::new(DURATION, text))
 }
 
-/// Prints a duration in the largest unit that needs no fraction. What is below a millisecond is lost.
+/// Prints a duration in the largest unit that needs no fraction. What is below a millisecond is
+/// lost.
 pub fn print_duration(duration: Duration) -> String {
     let ms = u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
     if ms == 0 { "0s".to_owned() } else { in_units(ms, &DURATIONS) }
 }
 
-/// Prints about how long something takes, for people: the largest unit, rounded down. `9m`, not `9m12s`.
+/// Prints about how long something takes, for people: the largest unit, rounded down. `9m`, not
+/// `9m12s`.
 pub fn about(duration: Duration) -> String {
     let ms = u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
     let (unit, size) = DURATIONS.into_iter().find(|it| ms >= it.1).unwrap_or(("ms", 1));
@@ -236,7 +239,8 @@ impl fmt::Display for LogFull {
     }
 }
 
-/// How long to wait before the next attempt: from `base`, doubled each time, up to `cap`. Written `100ms..30s`.
+/// How long to wait before the next attempt: from `base`, doubled each time, up to `cap`. Written
+/// `100ms..30s`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Backoff {
     /// The wait after the first failure; at least a millisecond.

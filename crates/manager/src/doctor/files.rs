@@ -15,7 +15,8 @@ use crate::{
     token::is_token,
 };
 
-/// Every directory belongs to the user, and nobody else may write it. The one of the sockets is closed altogether.
+/// Every directory belongs to the user, and nobody else may write it. The one of the sockets is
+/// closed altogether.
 pub(super) fn directories(paths: &Paths) -> Vec<Check> {
     let runtime = parent(paths.socket());
     let mut wrong: Vec<_> = [paths.config(), paths.registry(), paths.token()]
@@ -77,7 +78,8 @@ fn ended(identity: &Path) -> Option<Check> {
     Some(Check::fail("stale files", detail, remove(identity)))
 }
 
-/// Whether a line of `/proc/net/unix` has the path, and the flag of a socket that listens (`__SO_ACCEPTCON`).
+/// Whether a line of `/proc/net/unix` has the path, and the flag of a socket that listens
+/// (`__SO_ACCEPTCON`).
 fn is_listened_on(socket: &Path, table: &str) -> bool {
     let path = socket.to_string_lossy();
     table.lines().any(|line| {

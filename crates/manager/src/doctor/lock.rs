@@ -1,4 +1,5 @@
-//! Who has the manager's lock, without touching it: taking it, however shortly, could keep a manager from starting.
+//! Who has the manager's lock, without touching it: taking it, however shortly, could keep a
+//! manager from starting.
 
 use std::{fs, os::unix::fs::MetadataExt, path::Path};
 
@@ -12,8 +13,8 @@ pub fn holder(file: &Path) -> Option<Pid> {
     table.lines().find_map(|line| held(line, &inode))
 }
 
-/// `1: FLOCK  ADVISORY  WRITE 12767 fe:00:10035858 0 EOF`, without the devices: some file systems have a number
-/// there that `stat` does not know.
+/// `1: FLOCK  ADVISORY  WRITE 12767 fe:00:10035858 0 EOF`, without the devices: some file systems
+/// have a number there that `stat` does not know.
 fn held(line: &str, inode: &str) -> Option<Pid> {
     let mut fields = line.split_ascii_whitespace().skip(1);
     let kind = fields.next()?;

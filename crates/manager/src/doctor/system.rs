@@ -27,7 +27,8 @@ const MADE_MS: u64 = 1_767_225_600_000;
 /// How much clocks of file systems may differ from ours.
 const SLACK_MS: u64 = 60_000;
 
-/// The limit of the manager, or what one would get that is started from here. It raises the soft one to the hard one.
+/// The limit of the manager, or what one would get that is started from here. It raises the soft
+/// one to the hard one.
 pub(super) fn descriptors(manager: Option<Pid>) -> Check {
     let whose = manager.map_or("self".to_owned(), |it| it.to_string());
     let limits = fs::read_to_string(format!("/proc/{whose}/limits")).unwrap_or_default();

@@ -1,8 +1,8 @@
 //! Taking over the children of a keeper that is gone, and handing on what makes that possible.
 //!
-//! Such a child belongs to somebody else by now (init, as a rule): its pidfd tells its death instead
-//! of SIGCHLD, and the kernel remembers its status for whoever has a pidfd (Linux 6.15). What its
-//! tree looks like without it is told in `stray`.
+//! Such a child belongs to somebody else by now (init, as a rule): its pidfd tells its death
+//! instead of SIGCHLD, and the kernel remembers its status for whoever has a pidfd (Linux 6.15).
+//! What its tree looks like without it is told in `stray`.
 
 use std::fs;
 use std::os::fd::{AsFd, OwnedFd};

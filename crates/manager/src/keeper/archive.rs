@@ -1,8 +1,8 @@
 //! The process that brings rotated log files to rest: on the disk for sure, compressed, and not too
 //! many.
 //!
-//! It can be killed at any moment, and is when the keeper ends: a compressed file gets its name when
-//! it is whole and on the disk, and only then the raw one goes.
+//! It can be killed at any moment, and is when the keeper ends: a compressed file gets its name
+//! when it is whole and on the disk, and only then the raw one goes.
 
 mod cap;
 mod file;

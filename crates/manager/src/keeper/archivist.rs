@@ -1,5 +1,5 @@
-//! Has rotated files compressed, by a process aside: one at a time, so that logs never take more than
-//! one processor, and never the keeper's.
+//! Has rotated files compressed, by a process aside: one at a time, so that logs never take more
+//! than one processor, and never the keeper's.
 
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
@@ -36,7 +36,8 @@ impl Archivist {
         }
         let logs = self.logs.as_ref()?;
         self.is_due = false;
-        // If it cannot be started, the next rotation tries again; until then files stay as they are.
+        // If it cannot be started, the next rotation tries again; until then files stay as they
+        // are.
         self.running = start(logs);
         self.running
     }

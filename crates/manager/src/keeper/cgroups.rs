@@ -27,8 +27,8 @@ pub(super) struct Cgroups {
 }
 
 impl Cgroups {
-    /// Finds out whether cgroups can be used, by doing so; takes away what an earlier keeper of this
-    /// runtime directory left empty.
+    /// Finds out whether cgroups can be used, by doing so; takes away what an earlier keeper of
+    /// this runtime directory left empty.
     pub(super) fn open(runtime: &Path) -> Option<Self> {
         let meta = fs::metadata(runtime).ok()?;
         let name = format!("{}{}-{}", cgroup::PREFIX, meta.dev(), meta.ino());

@@ -29,9 +29,9 @@ const LOUD_BYTES: usize = 4096;
 const REST_BYTES: usize = 64 << 10;
 
 /// How long such a child fills its pipes before it is read again. Woken for every few lines, the
-/// keeper takes the writer's own time: writes of 100 bytes came at 85 MB/s and cost 4.5 s of processor
-/// a GB; with a rest of a millisecond it is 195 MB/s and 0.5 s. Counted in whole milliseconds, so that
-/// it lasts one to two; a pipe of 1 MiB does not fill in that time.
+/// keeper takes the writer's own time: writes of 100 bytes came at 85 MB/s and cost 4.5 s of
+/// processor a GB; with a rest of a millisecond it is 195 MB/s and 0.5 s. Counted in whole
+/// milliseconds, so that it lasts one to two; a pipe of 1 MiB does not fill in that time.
 const REST_MS: u64 = 2;
 
 /// How soon it is looked again at a process that could not be told from others: nothing says that there is a
@@ -164,7 +164,8 @@ impl Child {
         }
     }
 
-    /// Whether its parent was a keeper that is gone, so that what it leaves behind does not come to this one.
+    /// Whether its parent was a keeper that is gone, so that what it leaves behind does not come to
+    /// this one.
     pub(super) fn is_adopted(&self) -> bool {
         self.is_adopted
     }
@@ -250,8 +251,8 @@ impl Child {
         self.log.as_ref().is_some_and(SharedLog::take_raw)
     }
 
-    /// Pipes that are to be closed, after nobody waits for them any more. Closing them is not enough for that:
-    /// the manager has them too.
+    /// Pipes that are to be closed, after nobody waits for them any more. Closing them is not
+    /// enough for that: the manager has them too.
     pub(super) fn take_closing(&mut self) -> Vec<OwnedFd> {
         std::mem::take(&mut self.closing)
     }
@@ -318,7 +319,8 @@ impl Child {
         Report::Exited { name, pid, status, at_ms }
     }
 
-    /// Its leader, which was adopted, is dead. Only what was seen to be it stands for its group from now on.
+    /// Its leader, which was adopted, is dead. Only what was seen to be it stands for its group
+    /// from now on.
     pub(super) fn bereave(&mut self) {
         self.leader = match std::mem::replace(&mut self.leader, Leader::Reaped(None)) {
             Leader::Adopted(pidfd) => Leader::Reaped(Some(pidfd)),

@@ -22,7 +22,7 @@ use super::syscall::{self, Strings};
 pub(super) const FAILURE_BYTES: usize = 5;
 
 /// The other direction of what [`Plan::perform`] writes; `None` for anything else.
-pub(super) fn parse_failure(bytes: &[u8]) -> Option<(Step, i32)> {
+pub(crate) fn parse_failure(bytes: &[u8]) -> Option<(Step, i32)> {
     let (&index, errno) = bytes.split_first()?;
     Some((*Step::REMOTE.get(usize::from(index))?, i32::from_le_bytes(errno.try_into().ok()?)))
 }

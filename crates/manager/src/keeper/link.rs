@@ -70,8 +70,8 @@ impl Link {
         self.line_end.is_some()
     }
 
-    /// Whether the manager leaves something unread, or is owed more than that, if that is new since the last
-    /// call.
+    /// Whether the manager leaves something unread, or is owed more than that, if that is new since
+    /// the last call.
     pub(super) fn turn_of_the_backlog(&mut self, owes: bool) -> Option<bool> {
         let has_backlog = owes || !self.output.is_empty();
         let was_backed_up = std::mem::replace(&mut self.is_backed_up, has_backlog);
@@ -102,8 +102,8 @@ impl Link {
         }
     }
 
-    /// The next request that was read, with the descriptors that came with it; an error for a line that is
-    /// none.
+    /// The next request that was read, with the descriptors that came with it; an error for a line
+    /// that is none.
     pub(super) fn next(&mut self) -> Option<Result<(Request, Option<Handed>), serde_json::Error>> {
         let end = self.line_end.take()?;
         let request = serde_json::from_slice(&self.input[..end]);

@@ -1,8 +1,8 @@
 //! The log of one daemon: `current` has its output byte for byte, `current.index` says when and
 //! through which stream each piece came.
 //!
-//! A record is written after its bytes, so what it names is there. It never goes on over the end of a
-//! line: so a line that has begun can be taken back when the disk has no room for its rest.
+//! A record is written after its bytes, so what it names is there. It never goes on over the end of
+//! a line: so a line that has begun can be taken back when the disk has no room for its rest.
 
 mod files;
 mod full;
@@ -100,7 +100,8 @@ impl Log {
         Self::open_as(settings, Torn::Ended, owed, now)
     }
 
-    /// As [`open`](Self::open), for a child that goes on writing: a line that is not at its end stays open.
+    /// As [`open`](Self::open), for a child that goes on writing: a line that is not at its end
+    /// stays open.
     ///
     /// # Errors
     /// Those of the file system.
@@ -356,7 +357,8 @@ impl Log {
                 return false;
             }
         }
-        // For who reads the bytes: no record names the newline, so that the line goes on for others.
+        // For who reads the bytes: no record names the newline, so that the line goes on for
+        // others.
         let gap = if self.begun.iter().any(Option::is_some) { "\n" } else { "" };
         let note = self.dropped.note();
         let text = format!("{gap}{note}");

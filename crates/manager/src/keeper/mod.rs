@@ -43,6 +43,8 @@ use rustix::process::{Resource, Rlimit};
 use self::cgroups::Cgroups;
 pub use self::log::{FLAG_DROPPED, RECORD_BYTES};
 use self::turn::Keeper;
+#[cfg(fuzzing)]
+pub(crate) use self::{exec::parse_failure, log::stamp};
 
 /// The hidden subcommand that gets here: `dae keeper --runtime DIR [--cgroup off]`.
 pub const SUBCOMMAND: &str = "keeper";

@@ -19,8 +19,9 @@ pub const LINE_LIMIT_BYTES: usize = 4 << 20;
 pub enum Request {
     /// Starts a child. Answered by `spawned` or `spawn-failed`, each with the same id.
     Spawn(Spawn),
-    /// Takes over a child of a keeper that is gone. One that it has already it keeps as it is; of one
-    /// that is not the same process any more it signals nobody. `children` tells what came of it.
+    /// Takes over a child of a keeper that is gone. One that it has already it keeps as it is; of
+    /// one that is not the same process any more it signals nobody. `children` tells what came of
+    /// it.
     Adopt(Adopt),
     /// Sends one signal. Answered only if it cannot be sent.
     Signal {
@@ -58,7 +59,8 @@ pub enum Request {
         /// Whose log.
         name: String,
     },
-    /// Ends the keeper, if no child lives. Answered by `ending`, once all that was let go is killed.
+    /// Ends the keeper, if no child lives. Answered by `ending`, once all that was let go is
+    /// killed.
     End {},
 }
 
@@ -147,8 +149,8 @@ pub enum Report {
         /// Which process it is.
         identity: Identity,
     },
-    /// Descriptors for whoever outlives this keeper, once for each living child: after its spawn, and
-    /// after a `list`.
+    /// Descriptors for whoever outlives this keeper, once for each living child: after its spawn,
+    /// and after a `list`.
     Held {
         /// Whose.
         name: String,

@@ -103,8 +103,8 @@ impl Keeper {
         Ok(())
     }
 
-    /// The log that what was let go still writes, as it was opened, else a new one, which is told what the last one
-    /// could not be told.
+    /// The log that what was let go still writes, as it was opened, else a new one, which is told
+    /// what the last one could not be told.
     fn open_log(&mut self, order: &Spawn, last: Option<u64>, now: Now) -> io::Result<SharedLog> {
         if let Some(log) = self.log_of(&order.name) {
             log.restore(&order.log, now)?;

@@ -1,7 +1,8 @@
 //! Descriptors for when there are none left.
 //!
-//! Whose a process is, and whether it is dead, is read from files. Without a descriptor to read them
-//! by, a tree would seem to be empty that is not; so some are kept for that, and no child gets them.
+//! Whose a process is, and whether it is dead, is read from files. Without a descriptor to read
+//! them by, a tree would seem to be empty that is not; so some are kept for that, and no child gets
+//! them.
 
 use std::os::fd::{AsFd, OwnedFd};
 

@@ -18,11 +18,12 @@ use super::tree;
 use super::turn::Keeper;
 use crate::identity::{Stat, has_ended};
 
-/// How long somebody within `exec`, who shows no cookie for a moment, keeps a tree from being called empty.
+/// How long somebody within `exec`, who shows no cookie for a moment, keeps a tree from being
+/// called empty.
 const DOUBT_MS: u64 = 1_000;
 
-/// How soon trees are looked at again for somebody within `exec`: no event says that it is over, and a look reads
-/// all processes.
+/// How soon trees are looked at again for somebody within `exec`: no event says that it is over,
+/// and a look reads all processes.
 const RECHECK_MS: u64 = 20;
 
 /// One process of such a tree.

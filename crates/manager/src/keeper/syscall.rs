@@ -30,7 +30,8 @@ pub(super) fn signal(pidfd: impl AsFd, signal: i32, target: Target) -> Result<()
     let flags = if target == Target::Group { PIDFD_SIGNAL_PROCESS_GROUP } else { 0 };
     let fd = pidfd.as_fd().as_raw_fd();
     let info = std::ptr::null::<libc::siginfo_t>();
-    // SAFETY: the descriptor is borrowed, hence open; a null siginfo is allowed; nothing is written.
+    // SAFETY: the descriptor is borrowed, hence open; a null siginfo is allowed; nothing is
+    // written.
     outcome(unsafe { libc::syscall(libc::SYS_pidfd_send_signal, fd, signal, info, flags) })
 }
 

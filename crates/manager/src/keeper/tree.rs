@@ -134,9 +134,9 @@ impl Orphans {
         }
     }
 
-    /// The child that an orphan belongs to. Its cgroup tells for certain. The cookie is asked before the number of its session or
-    /// group: it is this spawn's alone, while a number is used again when nothing is left of it, so
-    /// that it speaks for the latest child that had it.
+    /// The child that an orphan belongs to. Its cgroup tells for certain. The cookie is asked
+    /// before the number of its session or group: it is this spawn's alone, while a number is used
+    /// again when nothing is left of it, so that it speaks for the latest child that had it.
     fn owner(&self, pid: i32, stat: &Stat, environment: &[u8], children: &Children) -> Option<u64> {
         let find = |is_owner: &dyn Fn(&Child) -> bool| {
             let mut living = children.iter().rev().filter(|(_, child)| child.has_tree());
@@ -336,9 +336,9 @@ fn carries(pid: i32, secret: &str) -> bool {
     holds(&environment(pid), secret)
 }
 
-/// The environment of a process; empty while it is within `exec`. Read in one call, during which the kernel holds on to
-/// one program's memory: with two calls the process may begin another program between them, and its
-/// environment would end early.
+/// The environment of a process; empty while it is within `exec`. Read in one call, during which
+/// the kernel holds on to one program's memory: with two calls the process may begin another
+/// program between them, and its environment would end early.
 pub(super) fn environment(pid: i32) -> Vec<u8> {
     let mut environment = Vec::with_capacity(ENVIRONMENT_BYTES);
     let Ok(file) = File::open(format!("/proc/{pid}/environ")) else { return environment };

@@ -208,8 +208,9 @@ impl Keeper {
             .filter(|link| sources::watch(&self.epoll, link.socket(), Source::Newcomer).is_ok());
     }
 
-    /// A new manager replaces an older one, which may hang without knowing it. It is one by its first request:
-    /// who knocks and says nothing, or nonsense, must not cost the manager its keeper.
+    /// A new manager replaces an older one, which may hang without knowing it. It is one by its
+    /// first request: who knocks and says nothing, or nonsense, must not cost the manager its
+    /// keeper.
     fn hear_newcomer(&mut self, now: Now) {
         let Some(mut link) = self.newcomer.take() else { return };
         if link.read().is_err() {

@@ -122,8 +122,9 @@ impl Reports {
         }
     }
 
-    /// Whether the report behind `exited` is already here and says that its whole tree has ended. That one
-    /// is then taken too: most daemons leave nothing behind, and both ends come in one write.
+    /// Whether the report behind `exited` is already here and says that its whole tree has ended.
+    /// That one is then taken too: most daemons leave nothing behind, and both ends come in one
+    /// write.
     fn take_empty_of(&mut self, report: &Report) -> bool {
         let Report::Exited { name, pid, .. } = report else { return false };
         let Some(end) = self.bytes.iter().position(|&byte| byte == b'\n') else { return false };

@@ -66,7 +66,8 @@ impl Known {
         self.lock().remove(name);
     }
 
-    /// What a keeper that listed `children` is to adopt: those known here, and those written down in `running`.
+    /// What a keeper that listed `children` is to adopt: those known here, and those written down
+    /// in `running`.
     pub(super) fn missing(
         &self,
         children: &[Listed],

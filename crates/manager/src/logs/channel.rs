@@ -5,8 +5,8 @@ use super::{
     line::{Cursor, Line},
 };
 
-/// The longest text of a line in bytes; what is longer comes in pieces, so that a daemon which never
-/// ends a line costs no more memory than others.
+/// The longest text of a line in bytes; what is longer comes in pieces, so that a daemon which
+/// never ends a line costs no more memory than others.
 pub(super) const LIMIT: usize = 64 * 1024;
 
 /// A place between two lines of one stream.

@@ -43,6 +43,14 @@ impl Data {
         }
     }
 
+    /// Where in the original there is nothing any more: its length, or some bytes behind that.
+    pub(super) fn end(&self) -> io::Result<u64> {
+        match self {
+            Self::Raw(file) => Ok(file.metadata()?.len()),
+            Self::Packed(packed) => Ok(packed.end()),
+        }
+    }
+
     /// The keys of all there are, oldest first.
     pub(super) fn keys(listing: &Listing) -> Vec<Key> {
         let mut keys = listing.keys(&RAW);

@@ -31,8 +31,8 @@ pub enum FollowError {
 
 /// Follows logs over rotations, first what they hold already, merged by time.
 ///
-/// Needs no manager. Blocking: [`Follow::next_batch`] with a timeout or without. In a task: ask with
-/// no time to wait until a batch is empty, then wait for the descriptor to be readable.
+/// Needs no manager. Blocking: [`Follow::next_batch`] with a timeout or without. In a task: ask
+/// with no time to wait until a batch is empty, then wait for the descriptor to be readable.
 #[derive(Debug)]
 pub struct Follow {
     watch: Watch,
@@ -40,8 +40,8 @@ pub struct Follow {
 }
 
 impl Follow {
-    /// Follows the logs in `dirs`, each from where `selection` begins; `lines: Some(0)` is only what
-    /// comes from now on.
+    /// Follows the logs in `dirs`, each from where `selection` begins; `lines: Some(0)` is only
+    /// what comes from now on.
     ///
     /// A directory may be missing and come later, or go and come again.
     ///

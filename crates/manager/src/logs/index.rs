@@ -57,8 +57,8 @@ impl Record {
 
     /// Reads a record back.
     ///
-    /// Flags and reserved bytes of a newer version are ignored. `None` for bytes that are no record,
-    /// such as the zeros a file system may leave after a power loss.
+    /// Flags and reserved bytes of a newer version are ignored. `None` for bytes that are no
+    /// record, such as the zeros a file system may leave after a power loss.
     pub fn decode(bytes: &[u8; SIZE]) -> Option<Self> {
         let (time_ms, rest) = bytes.split_first_chunk()?;
         let (offset, rest) = rest.split_first_chunk()?;

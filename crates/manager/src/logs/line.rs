@@ -21,8 +21,8 @@ pub struct Line {
     pub cursor: Cursor,
 }
 
-/// Where a line begins. No two lines of a daemon have the same while both are on disk; rotation does
-/// not change it.
+/// Where a line begins. No two lines of a daemon have the same while both are on disk; rotation
+/// does not change it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Cursor {
     /// The inode of the index.

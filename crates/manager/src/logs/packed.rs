@@ -1,8 +1,8 @@
 //! Compressed files of which any part can be read.
 //!
 //! Gzip in members of 32 KiB, each with its length in its header as BGZF has it (SAM specification,
-//! 4.1), and an empty one at the end. `zless`, `zgrep` and Promtail read such a file as they read any
-//! other.
+//! 4.1), and an empty one at the end. `zless`, `zgrep` and Promtail read such a file as they read
+//! any other.
 
 use std::{
     fs::File,
@@ -91,6 +91,11 @@ impl Packed {
         let count = rest.len().min(buffer.len());
         buffer[..count].copy_from_slice(&rest[..count]);
         Ok(count)
+    }
+
+    /// The length of the original, if its last member were full.
+    pub(super) fn end(&self) -> u64 {
+        self.places.len() as u64 * MEMBER_BYTES as u64
     }
 
     fn member(&self, number: usize) -> io::Result<Vec<u8>> {

@@ -35,8 +35,16 @@ impl Key {
     /// The key for a file rotated now, always behind `newest`, even if the clock was set back.
     pub fn next(newest: Option<Self>, now_ms: u64) -> Self {
         match newest {
-            Some(Self::Rotated { ms, n }) if ms >= now_ms => Self::Rotated { ms, n: n + 1 },
+            Some(Self::Rotated { ms, n }) if ms >= now_ms => Self::after(ms, n),
             _ => Self::Rotated { ms: now_ms, n: 0 },
+        }
+    }
+
+    /// A name that somebody made up may have the last number of its millisecond.
+    fn after(ms: u64, n: u32) -> Self {
+        match n.checked_add(1) {
+            Some(n) => Self::Rotated { ms, n },
+            None => Self::Rotated { ms: ms.saturating_add(1), n: 0 },
         }
     }
 }
@@ -50,13 +58,15 @@ impl Names {
         }
     }
 
-    /// The key of a file, if it is one of this kind.
+    /// The key of a file, if it is one of this kind and called as [`file`](Self::file) calls it: it
+    /// is opened by that.
     pub fn key(&self, file: &str) -> Option<Key> {
         if file == self.current {
             return Some(Key::Current);
         }
         let (ms, n) = file.strip_prefix('@')?.strip_suffix(self.suffix)?.split_once('-')?;
-        Some(Key::Rotated { ms: ms.parse().ok()?, n: n.parse().ok()? })
+        let key = Key::Rotated { ms: ms.parse().ok()?, n: n.parse().ok()? };
+        (self.file(key) == file).then_some(key)
     }
 }
 
@@ -142,6 +152,15 @@ mod tests {
     }
 
     #[test]
+    fn a_number_that_is_written_in_another_way_makes_no_key() {
+        for name in
+            ["@+5-1.log", "@05-1.log", "@5-+1.log", "@5-01.log", "@99999999999999999999-0.log"]
+        {
+            assert_eq!(LOG.key(name), None, "{name}");
+        }
+    }
+
+    #[test]
     fn keys_sort_by_number_and_current_is_last() {
         let names =
             ["@10-0.log", "@9-2.log", "@9-10.log", "current"].map(|it| LOG.key(it).unwrap());
@@ -157,6 +176,14 @@ mod tests {
         let back = Key::next(Some(same), 50);
         let later = Key::next(Some(back), 101);
         assert!(first < same && same < back && back < later && later < Key::Current);
+    }
+
+    #[test]
+    fn a_name_with_the_last_number_of_its_millisecond_is_followed_by_the_next() {
+        let last = LOG.key("@7-4294967295.log");
+        assert_eq!(Key::next(last, 7), Key::Rotated { ms: 8, n: 0 });
+        let very_last = LOG.key("@18446744073709551615-4294967295.log");
+        assert_eq!(Key::next(very_last, 7), Key::Rotated { ms: u64::MAX, n: 0 });
     }
 
     #[test]

@@ -134,8 +134,8 @@ impl Segment {
         Ok(bytes.first_chunk().map(|it| Record::decode(it).unwrap_or(NOTHING)))
     }
 
-    /// Whether a record that was read is there no more, because the line that it began was taken back.
-    /// Then nothing in memory counts.
+    /// Whether a record that was read is there no more, because the line that it began was taken
+    /// back. Then nothing in memory counts.
     pub(super) fn is_taken_back(&mut self, number: u64, record: &Record) -> io::Result<bool> {
         let mut fresh = Block::new(SIZE as u64, SIZE);
         let bytes = fresh.read(&*self.index, number * SIZE as u64, SIZE, u64::MAX)?;
@@ -161,7 +161,8 @@ impl Segment {
             if let Some(at) = bytes.iter().rposition(|&it| it == b'\n') {
                 return Ok(u32::try_from(start - record.offset + at as u64).ok());
             }
-            end = start;
+            // A damaged index may tell of gigabytes that are not there.
+            end = if bytes.is_empty() { start.min(self.data.end()?) } else { start };
         }
         Ok(None)
     }

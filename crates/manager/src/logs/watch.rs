@@ -164,8 +164,8 @@ impl Watch {
 
     /// Watches a directory and its parent, or if there is none the deepest parent that exists.
     ///
-    /// The parent tells when a directory is replaced. The directory itself does so only once all its
-    /// files are closed, and a reader keeps them open.
+    /// The parent tells when a directory is replaced. The directory itself does so only once all
+    /// its files are closed, and a reader keeps them open.
     fn place(&self, dir: &Path) -> Result<Option<i32>, WatchError> {
         loop {
             let below = self.add_deepest_parent(dir)?;

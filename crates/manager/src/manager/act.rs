@@ -293,8 +293,9 @@ impl Manager {
         }
     }
 
-    /// Whether `follower` has yet to be restarted after `followed`, which is ready: not if `followed` has only
-    /// been found again by a new manager, unless it had come back just before that.
+    /// Whether `follower` has yet to be restarted after `followed`, which is ready: not if
+    /// `followed` has only been found again by a new manager, unless it had come back just before
+    /// that.
     fn has_missed(&self, follower: &Name, followed: &Name) -> bool {
         let spawned = |name| self.identity_of(name).map(|it| it.start_ticks);
         let is_adopted = self.entries.get(followed).is_some_and(|it| it.is_adopted);
@@ -320,7 +321,8 @@ impl Manager {
             Report::Refused { request, name, reason } => {
                 tracing::debug!(request, name, ?reason, "the keeper refused");
             }
-            // Those with descriptors do not come as far as this, and lists come when there is a new link.
+            // Those with descriptors do not come as far as this, and lists come when there is a new
+            // link.
             Report::Held { .. } | Report::Children(_) | Report::Ending {} => {}
         }
     }
@@ -409,8 +411,8 @@ impl Manager {
     }
 }
 
-/// What a child is told that is ready already. The kernel is not asked again: nothing would come of it, and
-/// whoever can connect to the child knows its secret and could keep the manager busy.
+/// What a child is told that is ready already. The kernel is not asked again: nothing would come of
+/// it, and whoever can connect to the child knows its secret and could keep the manager busy.
 fn heard_again(name: &Name, known: u16, port: u16) -> Result<Value, Failure> {
     if known == port {
         return Ok(Value::Null);

@@ -70,8 +70,8 @@ impl Manager {
         self.step(name, Event::Exited { pid: end.pid, exit: end.exit, is_empty });
     }
 
-    /// A child of an earlier manager may have ended since. It counts as one that was stable if it lived for long
-    /// enough: whether it had failed before that, nobody knows any more.
+    /// A child of an earlier manager may have ended since. It counts as one that was stable if it
+    /// lived for long enough: whether it had failed before that, nobody knows any more.
     pub(super) fn was_stable(&mut self, name: &Name, listed: &Listed) {
         let lived = lived(listed).unwrap_or_default();
         if let Some(State::Up { stable: Some(timer), .. }) = self.state(name)

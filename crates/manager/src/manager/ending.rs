@@ -10,8 +10,8 @@ use crate::{
     name::Name,
 };
 
-/// What a whole `down` may take beyond the longest grace of a daemon, unless it says so itself: waves come one
-/// after another, but seldom does more than one of them need its grace.
+/// What a whole `down` may take beyond the longest grace of a daemon, unless it says so itself:
+/// waves come one after another, but seldom does more than one of them need its grace.
 const BEYOND_GRACE: Duration = Duration::from_secs(10);
 
 /// That the manager is to end.
@@ -100,7 +100,8 @@ impl Manager {
         }
     }
 
-    /// Writes where everything stands into the log. Neither environments nor secrets: a log is not for them.
+    /// Writes where everything stands into the log. Neither environments nor secrets: a log is not
+    /// for them.
     pub(super) fn dump(&self) {
         tracing::info!(manager = %self.own_status(), ending = ?self.ending, "state");
         for (name, entry) in &self.entries {

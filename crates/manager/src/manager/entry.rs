@@ -21,7 +21,8 @@ pub(super) struct Entry {
     pub(super) since_ms: u64,
     /// The last transitions, oldest first.
     pub(super) past: VecDeque<Past>,
-    /// Where it will tell that it is ready, from before it is spawned until the search for that begins.
+    /// Where it will tell that it is ready, from before it is spawned until the search for that
+    /// begins.
     pub(super) notify: Option<UnixDatagram>,
     /// Which step of its last spawn failed, in words, and what the kernel said.
     pub(super) spawn_failure: Option<(String, i32)>,

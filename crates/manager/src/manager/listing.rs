@@ -194,7 +194,8 @@ pub(super) fn foreign(found: &Foreign, note: Option<String>) -> Listed<'_> {
     }
 }
 
-/// So much of each of its last lines is told: enough for any message, and ten of them for one packet.
+/// So much of each of its last lines is told: enough for any message, and ten of them for one
+/// packet.
 const TOLD_BYTES: usize = 4096;
 
 /// The last lines that a daemon printed.

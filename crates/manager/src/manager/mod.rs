@@ -1,8 +1,8 @@
 //! The owner of everything: one task with all daemons, the registry and the keeper's ear.
 //!
-//! Whatever wakes it is an [`Event`]. Most become an event of one child's table (`child.rs`), whose actions
-//! it performs. It decides nothing that the tables decide, and waits for nothing: who has to wait leaves a
-//! `Waiter` and is answered when a transition settles it.
+//! Whatever wakes it is an [`Event`]. Most become an event of one child's table (`child.rs`), whose
+//! actions it performs. It decides nothing that the tables decide, and waits for nothing: who has
+//! to wait leaves a `Waiter` and is answered when a transition settles it.
 
 mod act;
 mod ended;
@@ -36,6 +36,8 @@ use tokio::{
     time::{Instant, interval_at},
 };
 
+#[cfg(fuzzing)]
+pub(crate) use self::plan::parse_env;
 pub use self::request::{Answer, Asked, Request, Target, Verb};
 use self::{
     ending::Ending, entry::Entry, foreign::Foreigners, slots::Slots, timers::Timers,
@@ -116,8 +118,8 @@ pub struct Manager {
     waiters: Waiters,
     watchers: Watchers,
     foreigners: Foreigners,
-    /// Searches for readiness and looks for foreign daemons; each ends by itself or is aborted by who
-    /// started it.
+    /// Searches for readiness and looks for foreign daemons; each ends by itself or is aborted by
+    /// who started it.
     tasks: JoinSet<()>,
     ending: Option<Ending>,
     /// Whether what an earlier manager left has been taken over.
@@ -322,7 +324,8 @@ impl Manager {
         self.paths.daemon_socket(name).ok()
     }
 
-    /// Begins a look for foreign daemons, unless one is under way; `answer` is told when it has ended.
+    /// Begins a look for foreign daemons, unless one is under way; `answer` is told when it has
+    /// ended.
     fn look(&mut self, answer: Option<Answer>) {
         let ours = self.own_pids();
         if let Some(look) = self.foreigners.look(answer, ours) {

@@ -47,7 +47,8 @@ impl From<TooLong> for PlanError {
 /// The umask of every child.
 const UMASK: u32 = 0o022;
 
-/// The longest file of variables that is read: what a kernel takes with the usual limit of 8 MiB for a stack.
+/// The longest file of variables that is read: what a kernel takes with the usual limit of 8 MiB
+/// for a stack.
 const ENV_FILE_BYTES: u64 = 2 << 20;
 
 /// What every child has of the manager's own environment, as it was when the manager started.
@@ -154,8 +155,8 @@ fn read_env_file(file: &Path) -> Result<BTreeMap<String, String>, PlanError> {
     })
 }
 
-/// Reads a file without ever waiting for somebody: opening a pipe would last until another process opens it
-/// too, and reading a device might never end.
+/// Reads a file without ever waiting for somebody: opening a pipe would last until another process
+/// opens it too, and reading a device might never end.
 fn read_regular(path: &Path) -> io::Result<Vec<u8>> {
     let file = OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK).open(path)?;
     if !file.metadata()?.is_file() {
@@ -168,9 +169,9 @@ fn read_regular(path: &Path) -> io::Result<Vec<u8>> {
     }
 }
 
-/// Lines `NAME=value`; blank ones and those with `#` are skipped, quotes around a value are taken off.
-/// Fails with the number of the line that is something else.
-fn parse_env(text: &str) -> Result<BTreeMap<String, String>, usize> {
+/// Lines `NAME=value`; blank ones and those with `#` are skipped, quotes around a value are taken
+/// off. Fails with the number of the line that is something else.
+pub(crate) fn parse_env(text: &str) -> Result<BTreeMap<String, String>, usize> {
     let mut all = BTreeMap::new();
     for (number, line) in text.lines().enumerate() {
         let line = line.trim();

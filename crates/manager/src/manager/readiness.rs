@@ -16,8 +16,8 @@ use crate::{
     scan::{self, Limits, Listening, Probe},
 };
 
-/// The search for a child's readiness, in the way of its definition. Ends when it has been found, or is
-/// aborted when the child is no longer starting.
+/// The search for a child's readiness, in the way of its definition. Ends when it has been found,
+/// or is aborted when the child is no longer starting.
 pub(super) struct Search {
     pub(super) name: Name,
     pub(super) pid: u32,
@@ -28,8 +28,8 @@ pub(super) struct Search {
     pub(super) mailbox: mpsc::Sender<Event>,
 }
 
-/// When a starting child is looked at after it was spawned, in ms: the kernel tells nobody that a socket
-/// listens. Most children of ours tell it themselves before.
+/// When a starting child is looked at after it was spawned, in ms: the kernel tells nobody that a
+/// socket listens. Most children of ours tell it themselves before.
 const LOOKS: [u64; 5] = [2, 5, 10, 20, 50];
 
 /// Between further looks.
@@ -40,8 +40,8 @@ pub(super) fn notify_path(paths: &Paths, name: &Name) -> PathBuf {
     paths.running().join(format!("{name}.notify"))
 }
 
-/// Listens where a child that is about to be spawned will tell that it is ready. What an earlier spawn
-/// has left there is removed.
+/// Listens where a child that is about to be spawned will tell that it is ready. What an earlier
+/// spawn has left there is removed.
 pub(super) fn listen(path: &Path) -> io::Result<UnixDatagram> {
     match fs::remove_file(path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),

@@ -1,8 +1,9 @@
-//! What the keeper lists, held against what the manager believes: when there is a link again, and at the start,
-//! when the manager believes nothing yet.
+//! What the keeper lists, held against what the manager believes: when there is a link again, and
+//! at the start, when the manager believes nothing yet.
 //!
-//! Reports and requests may have been lost with the link, in any number. So nothing is remembered of them: each
-//! daemon's state says what it waits for, the list says what is, and whatever lies between is told or asked anew.
+//! Reports and requests may have been lost with the link, in any number. So nothing is remembered
+//! of them: each daemon's state says what it waits for, the list says what is, and whatever lies
+//! between is told or asked anew.
 
 use std::collections::BTreeSet;
 
@@ -58,7 +59,8 @@ impl Manager {
                 }
             }
         }
-        // All that live are known before the first end is told: what follows from it may concern them.
+        // All that live are known before the first end is told: what follows from it may concern
+        // them.
         for (name, child) in ended {
             self.tell_end(&name, &child);
         }
@@ -213,8 +215,8 @@ impl Manager {
         self.step(name, Event::Adopted { pid, port: None, is_ready });
     }
 
-    /// A daemon that does not answer is not stopped because its manager was replaced: one that lived for longer
-    /// than it was given to become ready was ready before.
+    /// A daemon that does not answer is not stopped because its manager was replaced: one that
+    /// lived for longer than it was given to become ready was ready before.
     pub(super) fn patience_with_adopted(&self, name: &Name) -> Option<Event> {
         let entry = self.entries.get(name).filter(|entry| entry.is_adopted)?;
         let State::Starting { pid: Some(pid), .. } = entry.child.state() else { return None };
@@ -257,7 +259,8 @@ impl Manager {
         end.is_some_and(|end| end.is_of(pid))
     }
 
-    /// A tree has ended. One that nobody asks for any more is forgotten now, since it could not be before.
+    /// A tree has ended. One that nobody asks for any more is forgotten now, since it could not be
+    /// before.
     pub(super) fn emptied(&mut self, name: &str, pid: i32) {
         let known = Name::new(name).ok();
         let state = known.as_ref().and_then(|name| self.state(name));

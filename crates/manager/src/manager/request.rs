@@ -33,7 +33,8 @@ pub enum Request {
     Match(Pattern),
     /// The same names, in an order in which they may start.
     InOrder(BTreeSet<Name>),
-    /// Entries of running daemons; with `all` of stopped ones too, without `own` of foreign ones too.
+    /// Entries of running daemons; with `all` of stopped ones too, without `own` of foreign ones
+    /// too.
     List {
         /// Stopped ones too.
         all: bool,
@@ -41,7 +42,8 @@ pub enum Request {
         own: bool,
         /// Only these.
         name: Option<Pattern>,
-        /// Where they go, as JSON: for a thousand, values would take longer than all else. The answer is null.
+        /// Where they go, as JSON: for a thousand, values would take longer than all else. The
+        /// answer is null.
         entries: oneshot::Sender<Box<RawValue>>,
     },
     /// Where a daemon is; with `wait` not before it is ready.

@@ -2,7 +2,8 @@ use std::{collections::BTreeSet, thread};
 
 use crate::name::Name;
 
-/// Who may start: few at once, so that those that start get ready instead of all being slow together.
+/// Who may start: few at once, so that those that start get ready instead of all being slow
+/// together.
 #[derive(Debug)]
 pub(super) struct Slots {
     limit: usize,

@@ -11,8 +11,8 @@ use crate::{child::Timer, name::Name};
 /// So late is a timer only if this process did not run: it was stopped, or the machine slept.
 const LATE: Duration = Duration::from_secs(1);
 
-/// How long a late timer waits once more, so that what has happened meanwhile is heard before it: that a child
-/// is ready, or has ended. Time for several looks at one that starts.
+/// How long a late timer waits once more, so that what has happened meanwhile is heard before it:
+/// that a child is ready, or has ended. Time for several looks at one that starts.
 const CATCH_UP: Duration = Duration::from_secs(1);
 
 /// The timer of each daemon that has one.

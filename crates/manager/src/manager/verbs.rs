@@ -70,7 +70,8 @@ impl Manager {
         }
     }
 
-    /// `names` so that whoever is waited for comes before who waits: one that is at rest is not waited for.
+    /// `names` so that whoever is waited for comes before who waits: one that is at rest is not
+    /// waited for.
     fn in_order(&self, mut names: BTreeSet<Name>) -> Value {
         let order = if names.len() > 1 { self.order.start_order() } else { vec![] };
         let ordered: Vec<Name> = order.into_iter().filter_map(|name| names.take(name)).collect();
@@ -141,7 +142,8 @@ impl Manager {
         if let Err(failure) = self.store(&name, definition) {
             return answer.send(Err(failure));
         }
-        // From now on it has a log, if an empty one; without its directories the first start says why.
+        // From now on it has a log, if an empty one; without its directories the first start says
+        // why.
         if let Err(error) = self.paths.create_for(&name) {
             tracing::warn!(%error, daemon = %name, "cannot make its directories");
         }
@@ -176,7 +178,8 @@ impl Manager {
         Ok(())
     }
 
-    /// What is changed once everything is being stopped would come too late, or start something anew.
+    /// What is changed once everything is being stopped would come too late, or start something
+    /// anew.
     fn check_not_ending(&self, name: &Name) -> Result<(), Failure> {
         match self.ending {
             None => Ok(()),
@@ -187,8 +190,8 @@ impl Manager {
         }
     }
 
-    /// Five descriptors a child are needed by the keeper (two pipes, two files of its log, a pidfd if it was
-    /// adopted), and fewer by the manager; some by both for themselves.
+    /// Five descriptors a child are needed by the keeper (two pipes, two files of its log, a pidfd
+    /// if it was adopted), and fewer by the manager; some by both for themselves.
     fn check_budget(&self) -> Result<(), Failure> {
         let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile).maximum;
         let needed = 5 * (self.entries.len() as u64 + 1) + 48;
@@ -247,7 +250,8 @@ impl Manager {
         {
             return self.answer_waiter(name, waiter, true);
         }
-        // Waiters are settled by transitions, and a restart begins with `stopping`: the old `up` is not seen.
+        // Waiters are settled by transitions, and a restart begins with `stopping`: the old `up` is
+        // not seen.
         self.waiters.add(name, waiter);
         self.step(name, event);
     }

@@ -14,7 +14,8 @@ pub(super) struct Waiters(BTreeMap<Name, Vec<Waiter>>);
 #[derive(Debug)]
 pub(super) struct Waiter {
     pub(super) target: Target,
-    /// Whether only the target ends the wait; else also what makes it unlikely: a start that failed.
+    /// Whether only the target ends the wait; else also what makes it unlikely: a start that
+    /// failed.
     pub(super) is_patient: bool,
     pub(super) answer: Answer,
 }

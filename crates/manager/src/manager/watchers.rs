@@ -3,8 +3,8 @@ use serde_json::{Value, value::to_raw_value};
 
 use crate::{events, name::Pattern};
 
-/// Who is told of everything that becomes of daemons. A watcher that takes too little is dropped by its
-/// stream; nobody waits for it.
+/// Who is told of everything that becomes of daemons. A watcher that takes too little is dropped by
+/// its stream; nobody waits for it.
 #[derive(Debug, Default)]
 pub(super) struct Watchers {
     of_daemons: Vec<(Pattern, Stream)>,

@@ -1,4 +1,5 @@
-//! Between the TOML document and definitions. What is not known here stays in the document as it is.
+//! Between the TOML document and definitions. What is not known here stays in the document as it
+//! is.
 
 use std::{collections::BTreeMap, fmt, sync::Arc};
 
@@ -42,18 +43,18 @@ pub enum Problem {
     Entry { name: Name, source: DefinitionError },
 }
 
-/// A registry as text: what stands before the daemons, and a text for each of them. So a change costs the parsing
-/// and printing of one entry, however many there are.
+/// A registry as text: what stands before the daemons, and a text for each of them. So a change
+/// costs the parsing and printing of one entry, however many there are.
 #[derive(Clone, Debug)]
-pub(super) struct Document {
+pub(crate) struct Document {
     head: Arc<str>,
-    pub(super) entries: BTreeMap<Name, Entry>,
+    pub(crate) entries: BTreeMap<Name, Entry>,
 }
 
 /// One `[daemon.NAME]`, with all that stands in it.
 #[derive(Clone, Debug)]
-pub(super) struct Entry {
-    pub(super) definition: Arc<Definition>,
+pub(crate) struct Entry {
+    pub(crate) definition: Arc<Definition>,
     text: Arc<str>,
 }
 
@@ -76,7 +77,7 @@ impl fmt::Display for Document {
 
 impl Document {
     /// Reads it, and all daemons in it.
-    pub(super) fn parse(bytes: &[u8]) -> Result<Self, Problem> {
+    pub(crate) fn parse(bytes: &[u8]) -> Result<Self, Problem> {
         let text = str::from_utf8(bytes).map_err(|_| Problem::NotText)?;
         let mut document = toml(text)?;
         match document.get("version").and_then(Item::as_integer) {

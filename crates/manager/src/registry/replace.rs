@@ -1,5 +1,5 @@
-//! One file takes the place of another, with a copy of the old one kept: whenever it is interrupted, there is a whole
-//! file at `path`, the old or the new.
+//! One file takes the place of another, with a copy of the old one kept: whenever it is
+//! interrupted, there is a whole file at `path`, the old or the new.
 
 use std::{
     fs::{self, File, OpenOptions},
@@ -10,7 +10,8 @@ use std::{
 
 use super::StoreError;
 
-/// `registry.toml` → `registry.toml.SUFFIX`, in the same directory, since only there a rename is atomic.
+/// `registry.toml` → `registry.toml.SUFFIX`, in the same directory, since only there a rename is
+/// atomic.
 pub(super) fn beside(path: &Path, suffix: &str) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push(".");
@@ -65,7 +66,8 @@ impl Replacement {
         Ok(())
     }
 
-    /// Removes what an interrupted replacement left. There is no other one now: the manager holds its lock.
+    /// Removes what an interrupted replacement left. There is no other one now: the manager holds
+    /// its lock.
     fn clear(&mut self) -> io::Result<()> {
         self.file = None;
         remove_if_there(&self.new)?;

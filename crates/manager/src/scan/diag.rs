@@ -42,7 +42,8 @@ pub(super) fn listeners(port: Option<u16>) -> io::Result<Vec<Listener>> {
     for family in [AddressFamily::INET, AddressFamily::INET6] {
         send(&socket, &request(family, port.unwrap_or(0)), SendFlags::empty())?;
         loop {
-            // The kernel has its next answer ready before it hands out this one: nothing to wait for.
+            // The kernel has its next answer ready before it hands out this one: nothing to wait
+            // for.
             let (_, size) = recv(&socket, &mut *buffer, RecvFlags::DONTWAIT)?;
             if read(&buffer[..size.min(ANSWER)], &mut found)? == Progress::Done {
                 break;
@@ -73,13 +74,13 @@ fn request(family: AddressFamily, port: u16) -> [u8; 72] {
 }
 
 #[derive(Debug, PartialEq, Eq)]
-enum Progress {
+pub(crate) enum Progress {
     More,
     Done,
 }
 
 /// Takes the listeners out of one answer.
-fn read(mut answer: &[u8], found: &mut Vec<Listener>) -> io::Result<Progress> {
+pub(crate) fn read(mut answer: &[u8], found: &mut Vec<Listener>) -> io::Result<Progress> {
     while let Some(length) = u32_at(answer, 0).and_then(|it| usize::try_from(it).ok()) {
         let Some(message) = answer.get(..length).filter(|it| it.len() >= HEADER) else {
             return Err(io::ErrorKind::InvalidData.into());

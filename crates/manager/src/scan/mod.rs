@@ -6,7 +6,8 @@
 //!
 //! ```no_run
 //! # use manager::scan::*;
-//! # async fn look(cache: &mut Cache, ours: &std::collections::HashSet<u32>) -> std::io::Result<()> {
+//! # use std::{collections::HashSet, io};
+//! # async fn look(cache: &mut Cache, ours: &HashSet<u32>) -> io::Result<()> {
 //! let new = cache.fresh(&listeners()?);
 //! let owners = owners(&new.iter().map(|it| it.inode).collect())?;
 //! let targets = cache.ask(new, &owners, ours);
@@ -32,6 +33,8 @@ pub use cache::{Cache, Foreign};
 pub use owner::{Belonging, Listening, belongs_to, listening_of, owner_of_port, owners};
 pub use probe::{Credential, Limits, Probe, probe, probe_all};
 pub use table::{Inode, Listener, listeners, listeners_on};
+#[cfg(fuzzing)]
+pub(crate) use {diag::read as read_diag, probe::Reply, table::parse as parse_table};
 
 /// Waits for what the kernel does a moment later: a socket closed here may live on for an instant
 /// in a child that another test has forked and that has not called `exec` yet.

@@ -160,7 +160,7 @@ async fn ask(stream: &mut TcpStream, heard: &mut Vec<u8>, wait: Duration) -> io:
 
 /// The beginning of a stream, read as the reply to `dae`.
 #[derive(Debug, PartialEq, Eq)]
-enum Reply {
+pub(crate) enum Reply {
     /// A credential may still come of it.
     Partial,
     Credential(Credential),
@@ -168,7 +168,7 @@ enum Reply {
 }
 
 impl Reply {
-    fn read(heard: &[u8]) -> Self {
+    pub(crate) fn read(heard: &[u8]) -> Self {
         const NAME: &str = "credential";
 
         let text = text(heard);

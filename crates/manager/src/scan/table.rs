@@ -33,7 +33,8 @@ impl Listener {
         const V6: IpAddr = IpAddr::V6(Ipv6Addr::LOCALHOST);
         match self.address.ip() {
             IpAddr::V4(Ipv4Addr::LOCALHOST | Ipv4Addr::UNSPECIFIED) => &[V4],
-            // Either can fail: `::1` is missing in many containers, `127.0.0.1` if IPV6_V6ONLY is set.
+            // Either can fail: `::1` is missing in many containers, `127.0.0.1` if IPV6_V6ONLY is
+            // set.
             IpAddr::V6(Ipv6Addr::UNSPECIFIED) => &[V4, V6],
             IpAddr::V6(Ipv6Addr::LOCALHOST) => &[V6],
             _ => &[],
@@ -75,7 +76,7 @@ fn read() -> io::Result<Vec<Listener>> {
 }
 
 /// Reads `/proc/net/tcp` or `tcp6`; lines that are not of its form are left out.
-fn parse(table: &[u8]) -> Vec<Listener> {
+pub(crate) fn parse(table: &[u8]) -> Vec<Listener> {
     table.split(|&byte| byte == b'\n').filter_map(row).collect()
 }
 

@@ -86,7 +86,8 @@ impl Dae {
         let Since { since, follow } = since.unwrap_or_default();
         let since = since.as_deref().map(parse_time).transpose()?.unwrap_or_default();
         let dir = self.paths.events();
-        // What comes while the files are read is the stream's: nothing is told twice, and nothing not at all.
+        // What comes while the files are read is the stream's: nothing is told twice, and nothing
+        // not at all.
         let last = match follow {
             true => self.ask(&guest, Request::Follow { stream }).await?.as_u64(),
             false => {

@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use nix::{errno::Errno, time::ClockId, unistd::Pid};
 
-/// Time since some moment in the past. Not `Instant`, which would not tell how long before another clock it was read.
+/// Time since some moment in the past. Not `Instant`, which would not tell how long before another
+/// clock it was read.
 pub(crate) fn now() -> Duration {
     ClockId::CLOCK_MONOTONIC.now().expect("Linux always has a monotonic clock").into()
 }

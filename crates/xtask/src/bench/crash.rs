@@ -24,7 +24,8 @@ const CHILDREN: usize = 34;
 /// How often each child is killed.
 const ROUNDS: usize = 3;
 
-/// How old a child is before it is killed: supervisors wait a second before they start again what ran for less.
+/// How old a child is before it is killed: supervisors wait a second before they start again what
+/// ran for less.
 const AGE: Duration = Duration::from_millis(1500);
 
 /// Between two kills, for what a supervisor still has to write down.

@@ -69,8 +69,8 @@ impl Floor {
         }
     }
 
-    /// Answers each line that was read. A lone `set` has an answer of its own, so that the floor passes the
-    /// check that all servers must pass.
+    /// Answers each line that was read. A lone `set` has an answer of its own, so that the floor
+    /// passes the check that all servers must pass.
     fn exchange(&mut self, number: usize) -> Result<(), Errno> {
         let guest = self.guests[number].as_ref().ok_or(Errno::BADF)?;
         let (length, _) = rustix::net::recv(guest, &mut self.buffer[..], RecvFlags::DONTWAIT)?;

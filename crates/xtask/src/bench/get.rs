@@ -153,8 +153,8 @@ fn print_cell(servers: &[Server], load: Load, rounds: u64) -> Result<(), GetErro
     Ok(())
 }
 
-/// All rounds of each server. Every other round goes backwards (A B, B A, A B …), so that none gains from its
-/// place when the machine gets slower or faster.
+/// All rounds of each server. Every other round goes backwards (A B, B A, A B …), so that none
+/// gains from its place when the machine gets slower or faster.
 fn measure(servers: &[Server], load: Load, rounds: u64) -> Result<Vec<Vec<Measured>>, GetError> {
     let mut measured = vec![Vec::new(); servers.len()];
     for round in 0..rounds {

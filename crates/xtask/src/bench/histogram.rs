@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-/// A power of two is split into this many buckets (as a power of two): a value is off by 3 % at most.
+/// A power of two is split into this many buckets (as a power of two): a value is off by 3 % at
+/// most.
 const SPLIT: u32 = 5;
 
 /// Enough for every number of nanoseconds that 64 bits hold.

@@ -7,12 +7,12 @@ use super::{
     server::{Server, patient},
 };
 
-/// How long silence lasts before memory is looked at again: Redis gives back the buffers of clients that were
-/// silent for five seconds.
+/// How long silence lasts before memory is looked at again: Redis gives back the buffers of clients
+/// that were silent for five seconds.
 pub(crate) const SILENCE: Duration = Duration::from_secs(10);
 
-/// By how many bytes each connection made a server grow. What the kernel holds for a socket is not in it, and is
-/// the same for all servers.
+/// By how many bytes each connection made a server grow. What the kernel holds for a socket is not
+/// in it, and is the same for all servers.
 pub(crate) struct Growth {
     pub(crate) at_once: f64,
     pub(crate) after_silence: f64,

@@ -226,8 +226,8 @@ impl Generator {
     }
 }
 
-/// A connection that leaves no trace when it is closed: its end is a reset, since otherwise each run would
-/// leave its ports waiting for a minute.
+/// A connection that leaves no trace when it is closed: its end is a reset, since otherwise each
+/// run would leave its ports waiting for a minute.
 pub(crate) fn connect(address: SocketAddrV4) -> Result<OwnedFd, Errno> {
     let socket = rustix::net::socket_with(
         AddressFamily::INET,

@@ -1,4 +1,5 @@
-//! `bench log`: how fast is what a child prints in its log, and is it all there? The floor is `cat` behind a pipe.
+//! `bench log`: how fast is what a child prints in its log, and is it all there? The floor is `cat`
+//! behind a pipe.
 
 use std::{
     fs::{self, File},
@@ -141,7 +142,8 @@ fn grown(log: &Path, bytes: u64) -> Result<(), MeasureError> {
     Ok(())
 }
 
-/// The files of a log from the oldest to the newest. `current` stands behind those that begin with `@`.
+/// The files of a log from the oldest to the newest. `current` stands behind those that begin with
+/// `@`.
 fn files(log: &Path) -> Vec<PathBuf> {
     let Ok(folder) = fs::read_dir(log) else { return vec![log.to_owned()] };
     let is_text = |path: &PathBuf| {

@@ -62,7 +62,8 @@ pub(crate) fn memory(
     Ok([empty.pss, empty.rss, full.pss, full.rss, idle].into())
 }
 
-/// Memory of all processes of a supervisor. A page that n processes share counts 1/n for each (PSS) or as a whole (RSS).
+/// Memory of all processes of a supervisor. A page that n processes share counts 1/n for each (PSS)
+/// or as a whole (RSS).
 struct Held {
     pss: Figure,
     rss: Figure,

@@ -66,7 +66,8 @@ pub(crate) fn run(bench: Bench) -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// Starts over as a release build: `cargo xtask` is a debug build, whose load generator would be what is measured.
+/// Starts over as a release build: `cargo xtask` is a debug build, whose load generator would be
+/// what is measured.
 fn run_optimised() -> Result<(), StepError> {
     announce("building the load generator");
     step::run(&mut cargo(["build", "--quiet", "--release", "--package", "xtask", "--bins"]))?;

@@ -9,8 +9,8 @@ use crate::{
 
 const REDIS: Tool = Tool { program: "redis-server", package: "redis-server" };
 
-/// Installs Redis when it is missing. The service that the package brings up is ended again: it is our
-/// doing, nobody asked for it, and it would disturb the measurement.
+/// Installs Redis when it is missing. The service that the package brings up is ended again: it is
+/// our doing, nobody asked for it, and it would disturb the measurement.
 pub(crate) fn ensure() -> Result<(), ToolError> {
     if !tools::ensure(&[REDIS])? {
         return Ok(());

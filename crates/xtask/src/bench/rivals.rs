@@ -1,5 +1,5 @@
-//! The supervisors that ours is measured beside: taken from where they come from into a folder of ours, since installing
-//! them would bring up services that nobody asked for.
+//! The supervisors that ours is measured beside: taken from where they come from into a folder of
+//! ours, since installing them would bring up services that nobody asked for.
 
 use std::{
     fs,

@@ -1,5 +1,5 @@
-//! Where a measurement lives, and what lives in it: whatever it starts has the path of its folder in the
-//! environment, by which it is found again, wherever it has gone to.
+//! Where a measurement lives, and what lives in it: whatever it starts has the path of its folder
+//! in the environment, by which it is found again, wherever it has gone to.
 
 use std::{
     env, fs, io,
@@ -17,14 +17,15 @@ use super::error::MeasureError;
 /// The variable that says to which folder a process belongs.
 const VARIABLE: &str = "DAE_BENCH_FOLDER";
 
-/// How often is looked whether something is left: a supervisor may start one more while it is ended.
+/// How often is looked whether something is left: a supervisor may start one more while it is
+/// ended.
 const SWEEPS: usize = 500;
 
 /// The time between two looks.
 const PERIOD: Duration = Duration::from_millis(10);
 
-/// The folder of a run. A guard, a process of its own, ends all that belongs to it and removes it, however this
-/// process ends.
+/// The folder of a run. A guard, a process of its own, ends all that belongs to it and removes it,
+/// however this process ends.
 pub(crate) struct Scratch {
     folder: PathBuf,
     guard: Child,
@@ -116,7 +117,8 @@ fn kill(pid: Pid, folder: &Path) {
     }
 }
 
-/// The variable, or for what has another environment (a daemon of the manager) any other with a path in it.
+/// The variable, or for what has another environment (a daemon of the manager) any other with a
+/// path in it.
 fn belongs(pid: Pid, folder: &Path) -> bool {
     let environment = fs::read(format!("/proc/{}/environ", pid.as_raw_nonzero()));
     let folder = folder.as_os_str().as_encoded_bytes();

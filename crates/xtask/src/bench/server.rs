@@ -21,8 +21,8 @@ use super::{
 };
 use crate::workspace::target;
 
-/// How many connections a server is told to accept: more than is asked of any, and few enough that the ports
-/// of one loopback address suffice.
+/// How many connections a server is told to accept: more than is asked of any, and few enough that
+/// the ports of one loopback address suffice.
 pub(crate) const CONNECTIONS: u32 = 20_000;
 
 /// How long a server may take to listen, and to answer the first requests.

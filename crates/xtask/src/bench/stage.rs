@@ -1,4 +1,5 @@
-//! One contender with its services and its witness: opened once, launched and ended as often as is measured.
+//! One contender with its services and its witness: opened once, launched and ended as often as is
+//! measured.
 
 use std::{
     collections::HashMap,
@@ -67,7 +68,8 @@ impl Stage {
         })
     }
 
-    /// A contender that lives in the folder `name` of `scratch` and has what `services` makes for a witness.
+    /// A contender that lives in the folder `name` of `scratch` and has what `services` makes for a
+    /// witness.
     pub(crate) fn open(
         kind: Kind,
         rivals: &Rivals,

@@ -1,4 +1,5 @@
-//! Ours beside other supervisors: builds ours, fetches theirs, measures all in one run, prints a table.
+//! Ours beside other supervisors: builds ours, fetches theirs, measures all in one run, prints a
+//! table.
 
 use clap::Subcommand;
 

@@ -40,7 +40,8 @@ impl Figure {
         (!rounds.is_empty()).then(|| median(rounds.to_vec()))
     }
 
-    /// The median over rounds of ours over the floor's beside it: what a machine that gets slower leaves as it is.
+    /// The median over rounds of ours over the floor's beside it: what a machine that gets slower
+    /// leaves as it is.
     fn ratio(&self) -> Option<f64> {
         let pairs = self.rounds_of(Kind::Dae).iter().zip(self.rounds_of(Kind::Floor));
         let ratios: Vec<f64> = pairs.map(|(ours, floor)| ours / floor).collect();

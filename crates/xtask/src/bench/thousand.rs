@@ -1,5 +1,5 @@
-//! `bench start`, `list` and `stop`: a thousand services are started, listed, and stopped. Each round visits every
-//! contender once.
+//! `bench start`, `list` and `stop`: a thousand services are started, listed, and stopped. Each
+//! round visits every contender once.
 
 use std::{thread::sleep, time::Duration};
 

@@ -55,7 +55,8 @@ impl Witness {
         }
     }
 
-    /// What the first `count` say that have different names, within `patience`; less, if that passes.
+    /// What the first `count` say that have different names, within `patience`; less, if that
+    /// passes.
     pub(crate) fn first_of(&self, count: usize, patience: Duration) -> HashMap<String, Word> {
         let end = now() + patience;
         let mut all = HashMap::with_capacity(count);

@@ -1,7 +1,8 @@
 //! `cargo xtask soak churn`: what a manager meets in a year, in an hour.
 //!
-//! 200 daemons; every second one is killed; some come and go; `dae logs -f` and watchers come and go. In the end
-//! memory and descriptors are as they were, and the history has every kill with its pid and its signal.
+//! 200 daemons; every second one is killed; some come and go; `dae logs -f` and watchers come and
+//! go. In the end memory and descriptors are as they were, and the history has every kill with its
+//! pid and its signal.
 
 mod events;
 mod home;

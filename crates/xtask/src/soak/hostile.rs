@@ -1,9 +1,10 @@
-//! `cargo xtask soak hostile`: every port and socket under attack, beside a guest that only wants its answers.
+//! `cargo xtask soak hostile`: every port and socket under attack, beside a guest that only wants
+//! its answers.
 //!
-//! Attackers take processor time, and on a small machine that alone makes everybody slow. So what an attack is
-//! compared with is not peace but a burner: as many threads, equally nice, that only count, for as much processor
-//! time as the attacker before it took. Slices of both alternate, or a machine that gets busier meanwhile would be
-//! taken for the attack's doing.
+//! Attackers take processor time, and on a small machine that alone makes everybody slow. So what
+//! an attack is compared with is not peace but a burner: as many threads, equally nice, that only
+//! count, for as much processor time as the attacker before it took. Slices of both alternate, or a
+//! machine that gets busier meanwhile would be taken for the attack's doing.
 
 mod attack;
 mod blows;
@@ -69,7 +70,8 @@ const QUIET: Duration = Duration::from_secs(10);
 /// How often processes are looked at.
 const PERIOD: Duration = Duration::from_millis(250);
 
-/// How long connections of attackers that have gone may live on: their kernel forgets some after a minute only.
+/// How long connections of attackers that have gone may live on: their kernel forgets some after a
+/// minute only.
 const AFTERMATH: Duration = Duration::from_secs(150);
 
 /// How much slower than beside the burner the slowest hundredth of answers may be.

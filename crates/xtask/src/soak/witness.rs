@@ -53,7 +53,8 @@ impl Samples {
         self.0.last().copied().unwrap_or_default()
     }
 
-    /// The medians of the first and of the last quarter, and whether the last is more than the first.
+    /// The medians of the first and of the last quarter, and whether the last is more than the
+    /// first.
     pub(crate) fn quarters(&self, value: Quantity) -> (u64, u64) {
         let quarter = (self.0.len() / 4).max(1).min(self.0.len());
         (median(&self.0[..quarter], value), median(&self.0[self.0.len() - quarter..], value))

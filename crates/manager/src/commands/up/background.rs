@@ -71,8 +71,8 @@ fn spawn(args: &Up, console: &Console, log: &Log) -> io::Result<Child> {
     if let Some(port) = args.port {
         command.arg("--port").arg(port.to_string());
     }
-    // Started from within a daemon, the manager must not pass for a part of it: by its secret in the
-    // environment the tree of a daemon is known, and ended.
+    // Started from within a daemon, the manager must not pass for a part of it: by its secret in
+    // the environment the tree of a daemon is known, and ended.
     for (key, _) in env::vars_os().filter(|(key, _)| is_of_child(key)) {
         command.env_remove(key);
     }
@@ -86,7 +86,8 @@ fn is_of_child(key: &OsStr) -> bool {
     key.to_str().is_some_and(|key| of_child.contains(&key) || more.contains(&key))
 }
 
-/// Waits until it says where it listens; nothing if it ended first. Blocks, since there is nothing else to do.
+/// Waits until it says where it listens; nothing if it ended first. Blocks, since there is nothing
+/// else to do.
 fn announced(child: &mut Child, limit: Option<Duration>) -> io::Result<Option<String>> {
     let stdout = child.stdout.take().expect("its output is a pipe");
     // The process is watched too: one that it started may hold the pipe open.

@@ -50,8 +50,8 @@ fn failed(error: &RunError) -> Complaint {
     complaint.when("run the manager")
 }
 
-/// Leaves the terminal, so that neither its ^C nor its end reaches the manager, and the daemon that it was
-/// started by, if any.
+/// Leaves the terminal, so that neither its ^C nor its end reaches the manager, and the daemon that
+/// it was started by, if any.
 fn leave() -> Result<(), Complaint> {
     cgroup::leave();
     setsid().map(drop).map_err(|error| Complaint::of("failed", &error).when("leave the terminal"))
@@ -61,7 +61,8 @@ fn leave() -> Result<(), Complaint> {
 fn log(writer: impl for<'a> MakeWriter<'a> + Send + Sync + 'static) {
     let filter = EnvFilter::try_from_env("DAE_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
     tracing_subscriber::fmt()
-        // It would say that a line cannot be written where no line can be written, and panic over that.
+        // It would say that a line cannot be written where no line can be written, and panic over
+        // that.
         .log_internal_errors(false)
         .with_env_filter(filter)
         .with_writer(writer)

@@ -1,5 +1,5 @@
-//! The log of a manager in the background: its stderr, so that a panic is in it too, and no longer than
-//! it may be.
+//! The log of a manager in the background: its stderr, so that a panic is in it too, and no longer
+//! than it may be.
 
 use std::{
     fs::{self, File, OpenOptions},

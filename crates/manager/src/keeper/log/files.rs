@@ -7,7 +7,7 @@ use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 /// When a file was rotated: Unix milliseconds, and a number within one.
-pub(in crate::keeper) type Stamp = (u64, u32);
+pub(crate) type Stamp = (u64, u32);
 
 /// The directory of one log.
 #[derive(Debug)]
@@ -49,7 +49,7 @@ impl Files {
     pub(super) fn rotate(&mut self, unix_ms: u64) -> io::Result<(File, File)> {
         let stamp = match self.old.back() {
             // Never before an older file, whatever the clock says.
-            Some(&(ms, number)) if ms >= unix_ms => (ms, number + 1),
+            Some(&newest) if newest.0 >= unix_ms => after(newest),
             _ => (unix_ms, 0),
         };
         let [current, current_index] = self.current_paths();
@@ -119,9 +119,16 @@ pub(super) fn rotated(dir: &Path) -> io::Result<VecDeque<Stamp>> {
     Ok(stamps.into())
 }
 
-/// When a file was rotated, compressed or not, by its name.
-pub(in crate::keeper) fn stamp(file_name: &str) -> Option<Stamp> {
+/// A name that somebody made up may have the last number of its millisecond.
+fn after((ms, number): Stamp) -> Stamp {
+    number.checked_add(1).map_or((ms.saturating_add(1), 0), |number| (ms, number))
+}
+
+/// When a file was rotated, compressed or not, by its name; `None` for one that the keeper would
+/// have called otherwise.
+pub(crate) fn stamp(file_name: &str) -> Option<Stamp> {
     let name = file_name.strip_suffix(".gz").unwrap_or(file_name);
     let (ms, number) = name.strip_prefix('@')?.strip_suffix(".log")?.split_once('-')?;
-    Some((ms.parse().ok()?, number.parse().ok()?))
+    let stamp: Stamp = (ms.parse().ok()?, number.parse().ok()?);
+    (format!("@{}-{}.log", stamp.0, stamp.1) == name).then_some(stamp)
 }

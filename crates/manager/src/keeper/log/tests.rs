@@ -142,6 +142,18 @@ fn a_clock_that_was_set_back_does_not_reorder_files() {
 }
 
 #[test]
+fn a_name_that_somebody_made_up_neither_stops_rotation_nor_counts() {
+    let dir = tempfile::tempdir().unwrap();
+    for name in ["@5-4294967295.log", "@+6-0.log", "@07-0.log"] {
+        fs::write(dir.path().join(name), "").unwrap();
+    }
+    let mut log = open(&dir, 9);
+    log.append(Stream::Out, b"line\n", at(3));
+    log.rotate(at(3));
+    assert_eq!(rotated(dir.path()).unwrap(), [(5, u32::MAX), (6, 0)]);
+}
+
+#[test]
 fn what_a_crash_tore_is_mended() {
     let dir = tempfile::tempdir().unwrap();
     open(&dir, 9).append(Stream::Err, b"one\n", at(1));
@@ -285,8 +297,9 @@ proptest! {
         let (kept, [lines, bytes]) = kept_and_dropped(&dir);
         let len = |both: &[Vec<u8>; 2]| both.iter().map(Vec::len).sum::<usize>();
         let ended = |both: &[Vec<u8>; 2]| both.iter().flatten().filter(|&&it| it == b'\n').count();
-        // Where half a line had to stay, a newline stands for what is lost of it. A line counts when it
-        // ends, so one that is told of before, and then never ends, is counted in bytes only.
+        // Where half a line had to stay, a newline stands for what is lost of it. A line counts
+        // when it ends, so one that is told of before, and then never ends, is counted in bytes
+        // only.
         let added = len(&kept) + bytes - len(&printed);
         prop_assert!(added <= lines + 2);
         prop_assert!(ended(&kept) + lines >= ended(&printed) + added);

@@ -246,8 +246,24 @@ fn the_cost_of_the_last_lines_does_not_grow_with_the_log() {
 
 /// What this thread has read from files so far.
 fn bytes_read() -> u64 {
+    of_this_thread("rchar: ")
+}
+
+fn of_this_thread(count: &str) -> u64 {
     let io = fs::read_to_string("/proc/thread-self/io").unwrap();
-    io.lines().find_map(|it| it.strip_prefix("rchar: ")).unwrap().parse().unwrap()
+    io.lines().find_map(|it| it.strip_prefix(count)).unwrap().parse().unwrap()
+}
+
+#[test]
+fn a_record_of_gigabytes_that_are_not_there_costs_no_search() {
+    let (_dir, mut keeper) = keeper();
+    keeper.out(1, "one\ntwo");
+    let damaged = Record { time_ms: 2, offset: 3, len: u32::MAX, stream: Stream::Out, note: false };
+    keeper.index(&damaged.encode());
+    let before = of_this_thread("syscr: ");
+    assert_eq!(keeper.read(&last(1)), ["two*"]);
+    let cost = of_this_thread("syscr: ") - before;
+    assert!(cost < 100, "{cost} reads");
 }
 
 #[test]

@@ -1,4 +1,5 @@
-//! Ours, by its command line; installed over its socket, since a thousand commands would take a while.
+//! Ours, by its command line; installed over its socket, since a thousand commands would take a
+//! while.
 
 use std::{
     io::{BufRead, BufReader, Write},

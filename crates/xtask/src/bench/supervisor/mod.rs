@@ -58,7 +58,8 @@ impl Kind {
         Self::ALL.into_iter().filter(|it| !it.is_rival() || rivals.has(it.name())).collect()
     }
 
-    /// Nothing if a rival failed: it is left out, which is said. Without ours or the floor there is nothing to say.
+    /// Nothing if a rival failed: it is left out, which is said. Without ours or the floor there is
+    /// nothing to say.
     pub(crate) fn unless_rival<T>(
         self,
         result: Result<T, MeasureError>,
@@ -129,7 +130,8 @@ pub(crate) trait Supervisor {
     fn log(&self, name: &str) -> PathBuf;
 }
 
-/// A supervisor that stays in the foreground. What it leaves behind belongs to the folder, and ends with that.
+/// A supervisor that stays in the foreground. What it leaves behind belongs to the folder, and ends
+/// with that.
 struct Process(Child);
 
 impl Process {
@@ -148,7 +150,8 @@ impl Drop for Process {
     }
 }
 
-/// Runs a command whose exit code says nothing of use, such as one that waits less long than others.
+/// Runs a command whose exit code says nothing of use, such as one that waits less long than
+/// others.
 fn run_leniently(command: &mut Command) -> Result<(), MeasureError> {
     match step::run(command) {
         Ok(()) | Err(step::StepError::Failed { .. }) => Ok(()),

@@ -1,4 +1,5 @@
-//! runit, daemontools and s6: a folder of services, a process that scans it, and one for each service.
+//! runit, daemontools and s6: a folder of services, a process that scans it, and one for each
+//! service.
 
 use std::{
     fs::{self, Permissions},

@@ -18,8 +18,8 @@ pub(super) struct Kill {
     pub(super) at_ms: u64,
 }
 
-/// Those kills after which the history does not have the end of that process by that signal, and then another
-/// process or the removal of the daemon.
+/// Those kills after which the history does not have the end of that process by that signal, and
+/// then another process or the removal of the daemon.
 pub(super) fn missing(events: &[Value], kills: &[Kill]) -> Vec<Kill> {
     let mut of: BTreeMap<&str, Vec<&Value>> = BTreeMap::new();
     for event in events {

@@ -1,4 +1,5 @@
-//! The attacker: threads that strike at random, until their standard input ends or their time is over.
+//! The attacker: threads that strike at random, until their standard input ends or their time is
+//! over.
 
 use std::{
     io::{self, Read},

@@ -14,8 +14,8 @@ pub(crate) struct Watched {
     is_gone: bool,
 }
 
-/// By how much a process may have grown at most: what its guests may make it keep, and what the connections
-/// themselves cost.
+/// By how much a process may have grown at most: what its guests may make it keep, and what the
+/// connections themselves cost.
 const GROWTH_KIB: u64 = 160 << 10;
 
 /// By how much the last quarter may lie above the second: what always grows does so for ever.

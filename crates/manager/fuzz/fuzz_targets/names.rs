@@ -1,0 +1,36 @@
+//! Names: of rotated files, as readers and the keeper understand them; of daemons, and patterns.
+
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+use manager::{
+    logs::rotation::{Key, Names},
+    name::{Name, Pattern, nearest},
+};
+
+const ROTATED: Names = Names { current: "current", suffix: ".log" };
+
+fuzz_target!(|input: &str| {
+    rotated(input);
+    let mut words = input.split('\n');
+    let (first, second) = (words.next().unwrap_or_default(), words.next().unwrap_or_default());
+    assert!(nearest(first, [second]).len() <= 1);
+    if let (Ok(name), Ok(pattern)) = (Name::new(first), Pattern::new(second)) {
+        pattern.matches(name.as_str());
+        assert!(Pattern::new(name.as_str()).is_ok_and(|it| it.matches(first)));
+    }
+});
+
+fn rotated(file: &str) {
+    let key = ROTATED.key(file);
+    if let Some(key) = key {
+        assert_eq!(ROTATED.key(&ROTATED.file(key)), Some(key));
+        // The last name that there can be has none behind it.
+        let last = Key::Rotated { ms: u64::MAX, n: u32::MAX };
+        assert!(key == Key::Current || key == last || Key::next(Some(key), 0) > key);
+    }
+    let stamp = manager::fuzz::stamp(file).map(|(ms, n)| Key::Rotated { ms, n });
+    if !file.ends_with(".gz") && key != Some(Key::Current) {
+        assert_eq!(stamp, key, "the keeper and its readers understand a name alike");
+    }
+}
