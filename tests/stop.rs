@@ -281,14 +281,14 @@ fn who_is_installed_after_a_purge_has_a_log_of_its_own() {
     kill(leader);
     dae.eventually("Sample", |it| it["state"] == "failed");
     // So what is left is still there when the next one begins.
-    let keeper = Pid::from_raw(keeper(&dae).cast_signed());
-    signal(keeper, Signal::SIGSTOP).unwrap();
+    let keeper = keeper(&dae);
+    tell(keeper, Signal::SIGSTOP);
     dae.ask("uninstall", &json!(["Sample", { "purge": true }])).unwrap();
     assert!(!logs.exists());
     thread::scope(|scope| {
         scope.spawn(|| dae.install("Sample", &shell("echo new; exec sleep 1000", &json!({}))));
         dae.eventually("Sample", |it| it["state"] == "starting");
-        signal(keeper, Signal::SIGCONT).unwrap();
+        tell(keeper, Signal::SIGCONT);
     });
     eventually("it is heard", || log().contains("new").then_some(()));
     let purged = dae.home().join("state/purged");
@@ -425,13 +425,6 @@ fn of_spawn(secret: &str) -> Vec<u32> {
 fn keeper(dae: &Dae) -> u32 {
     let status = dae.ask("status", &json!([])).unwrap();
     pid(&status["manager"]["keeper"])
-}
-
-/// All children of a process, zombies too.
-fn children(pid: u32) -> Vec<u32> {
-    let threads = fs::read_dir(of(pid, "task")).unwrap();
-    let lists = threads.map(|it| fs::read_to_string(it.unwrap().path().join("children")).unwrap());
-    lists.flat_map(|list| numbers(&list)).collect()
 }
 
 fn numbers(list: &str) -> Vec<u32> {

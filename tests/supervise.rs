@@ -1,13 +1,13 @@
 //! What becomes of daemons when they, their manager or their keeper are killed, and what is left
 //! when everything was told to end.
 
-use std::{fs, path::Path, process::Stdio};
+use std::{fs, process::Stdio};
 
 use nix::sys::signal::Signal;
 use serde_json::json;
 
 use crate::harness::{
-    Dae, binary, environment, eventually, is_running, kill, listening_ports, of, pid, processes,
+    Dae, IDLE, binary, children, eventually, is_running, kill, listening_ports, living, of, pid,
     shell, tell,
 };
 

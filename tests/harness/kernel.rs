@@ -138,8 +138,10 @@ pub(crate) fn soft_nofile(pid: u32) -> String {
 
 /// All children of `pid`, zombies too.
 pub(crate) fn children(pid: u32) -> Vec<u32> {
-    let list = fs::read_to_string(of(pid, &format!("task/{pid}/children"))).unwrap();
-    list.split_ascii_whitespace().map(|it| it.parse().unwrap()).collect()
+    let threads = fs::read_dir(of(pid, "task")).unwrap();
+    let lists = threads.map(|it| fs::read_to_string(it.unwrap().path().join("children")).unwrap());
+    let all = lists.collect::<Vec<_>>().join(" ");
+    all.split_ascii_whitespace().map(|it| it.parse().unwrap()).collect()
 }
 
 /// The living processes that some spawn of the daemon `name` of the home `home` has started.
