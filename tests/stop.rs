@@ -427,10 +427,6 @@ fn keeper(dae: &Dae) -> u32 {
     pid(&status["manager"]["keeper"])
 }
 
-fn numbers(list: &str) -> Vec<u32> {
-    list.split_ascii_whitespace().map(|it| it.parse().unwrap()).collect()
-}
-
 fn is_zombie(pid: u32) -> bool {
     status(pid, "State").is_some_and(|it| it.starts_with('Z'))
 }
