@@ -19,10 +19,6 @@ use super::protocol::{Spawn, Step};
 use crate::cgroup::Cgroup;
 use crate::identity::{Identity, StoreError};
 
-/// What each output pipe should hold, so that a loud child seldom waits for the keeper. The kernel
-/// allows it until the user has 64 MiB in pipes, then the pipe stays as it is.
-const PIPE_BYTES: usize = 1 << 20;
-
 /// A process between `spawn` and its program.
 #[derive(Debug)]
 pub(super) struct Started {
@@ -115,8 +111,6 @@ fn fork(
 /// SIGPIPE. It ends as always, when the last one who can write has closed it.
 fn pipe() -> Result<(OwnedFd, OwnedFd), Errno> {
     let (reader, writer) = rustix::pipe::pipe_with(PipeFlags::CLOEXEC)?;
-    // Smaller is slower and nothing else.
-    let _ = rustix::pipe::fcntl_setpipe_size(&reader, PIPE_BYTES);
     rustix::fs::fcntl_setfl(&reader, OFlags::NONBLOCK)?;
     let writer = format!("/proc/self/fd/{}", writer.as_raw_fd());
     let end = rustix::fs::open(writer, OFlags::RDWR | OFlags::CLOEXEC, Mode::empty())?;
