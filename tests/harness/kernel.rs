@@ -188,9 +188,9 @@ struct Socket {
     inode: u64,
 }
 
-/// All TCP sockets of this network namespace.
+/// All TCP sockets of the network namespace of this thread.
 fn sockets() -> Vec<Socket> {
-    ["/proc/net/tcp", "/proc/net/tcp6"]
+    ["/proc/thread-self/net/tcp", "/proc/thread-self/net/tcp6"]
         .into_iter()
         .filter_map(|table| fs::read_to_string(table).ok())
         .flat_map(|table| table.lines().skip(1).filter_map(listed).collect::<Vec<_>>())

@@ -91,8 +91,8 @@ impl Guest {
         self.0.leaving.load(Relaxed)
     }
 
-    /// Whether it asks for more than its turn: a daemon with a queue of its own lets others go first there, as
-    /// is done with connections.
+    /// Whether it asks for more than its turn: a daemon with a queue of its own lets others go
+    /// first there, as is done with connections.
     #[must_use]
     pub fn is_patient(&self) -> bool {
         self.0.patient.load(Relaxed)

@@ -6,7 +6,8 @@ pub fn nearest<'a>(given: &str, names: impl IntoIterator<Item = &'a str>) -> Opt
     }
     names
         .into_iter()
-        // So much shorter or longer, it can't be near: anybody may ask, so most names must cost nothing.
+        // So much shorter or longer, it can't be near: anybody may ask, so most names must cost
+        // nothing.
         .filter(|name| name.len() <= LONGEST && name.len().abs_diff(given.len()) <= SLIPS)
         .map(|name| (distance(given.as_bytes(), name.as_bytes()), name))
         .filter(|&(distance, name)| distance <= SLIPS && distance < name.len())
@@ -20,8 +21,8 @@ const SLIPS: usize = 2;
 /// Nobody's slip is looked for in a longer name.
 const LONGEST: usize = 64;
 
-/// How many bytes must be put in, taken out or changed (Levenshtein), by the row method; upper and lower case are
-/// the same.
+/// How many bytes must be put in, taken out or changed (Levenshtein), by the row method; upper and
+/// lower case are the same.
 fn distance(a: &[u8], b: &[u8]) -> usize {
     let mut row: [usize; LONGEST + 1] = std::array::from_fn(|column| column);
     for (index, letter) in a.iter().enumerate() {

@@ -63,7 +63,8 @@ const PARTING: Duration = Duration::from_secs(1);
 /// So many are let in before those who are here have their turn.
 const GROUP: u64 = 16;
 
-/// How long nobody is accepted after the kernel had no room for one, usually for want of descriptors.
+/// How long nobody is accepted after the kernel had no room for one, usually for want of
+/// descriptors.
 const PAUSE: Duration = Duration::from_millis(100);
 
 impl<S: Send + Sync + 'static> Bound<S> {

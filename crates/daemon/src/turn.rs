@@ -8,8 +8,8 @@ use tokio::{
 
 /// What has been done for a guest since it last had nothing to do for us.
 ///
-/// It is measured in bytes, as the work that can be told before it is done; what costs without bytes counts as
-/// some.
+/// It is measured in bytes, as the work that can be told before it is done; what costs without
+/// bytes counts as some.
 #[derive(Debug, Default)]
 pub(crate) struct Turn {
     bytes: usize,
@@ -17,9 +17,9 @@ pub(crate) struct Turn {
 
 /// Where guests stand that have had their turn and want more: one behind the other.
 ///
-/// Whoever sends as fast as it can is always ready. Many of them, each ready again at once, would let all others
-/// wait for as many turns as there are of them; from here only one at a time goes on, after everybody else who is
-/// ready.
+/// Whoever sends as fast as it can is always ready. Many of them, each ready again at once, would
+/// let all others wait for as many turns as there are of them; from here only one at a time goes
+/// on, after everybody else who is ready.
 #[derive(Debug)]
 pub(crate) struct Lane(Semaphore);
 

@@ -246,7 +246,8 @@ pub enum Event {
         /// The process.
         pid: Pid,
     },
-    /// The keeper is about to spawn one that was asked for before this manager; `Spawned` or `SpawnFailed` follows.
+    /// The keeper is about to spawn one that was asked for before this manager; `Spawned` or
+    /// `SpawnFailed` follows.
     AdoptedEarly,
     /// It is ready, and that is verified.
     Ready {

@@ -100,7 +100,8 @@ pub(crate) fn is_within_exec(pid: Pid) -> io::Result<bool> {
     Ok(!auxv.is_empty() && auxv.iter().all(|&byte| byte == 0))
 }
 
-/// Whether a process is between an `exec` and its end, so that the environment that it shows is all it has.
+/// Whether a process is between an `exec` and its end, so that the environment that it shows is all
+/// it has.
 pub(crate) fn has_settled(pid: Pid) -> io::Result<bool> {
     let auxv = visible(fs::read(format!("/proc/{pid}/auxv")))?.unwrap_or_default();
     Ok(auxv.iter().any(|&byte| byte != 0))

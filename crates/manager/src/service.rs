@@ -140,8 +140,8 @@ pub fn limits() -> Limits {
 }
 
 impl Dae {
-    /// The commands over the owner with these mailboxes: what it takes in at once, and what it takes in when
-    /// there is nothing else.
+    /// The commands over the owner with these mailboxes: what it takes in at once, and what it
+    /// takes in when there is nothing else.
     #[must_use]
     pub fn new(mailbox: mpsc::Sender<Event>, patient: mpsc::Sender<Asked>, paths: Paths) -> Self {
         Self { mailbox, patient, paths, followers: Mutex::default() }

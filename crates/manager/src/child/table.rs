@@ -167,7 +167,8 @@ impl Step<'_> {
         self.go(Starting { pid: None, timer }, None);
     }
 
-    /// It has been asked already, and is given its whole grace, since nobody knows how much is left.
+    /// It has been asked already, and is given its whole grace, since nobody knows how much is
+    /// left.
     fn adopt_stopping(&mut self, pid: Pid) {
         let timer = self.timer(self.child.definition.grace);
         let to = Stopping { pid: Some(pid), phase: Phase::Asked, then: Then::Down, timer };

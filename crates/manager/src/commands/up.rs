@@ -164,8 +164,8 @@ async fn present(paths: &Paths) -> Result<Option<Place>, Error> {
     Ok(None)
 }
 
-/// The manager that somebody else starts just now: it has the lock already, and will listen. Nothing if it ends
-/// instead.
+/// The manager that somebody else starts just now: it has the lock already, and will listen.
+/// Nothing if it ends instead.
 async fn arriving(paths: &Paths, holder: u32) -> Result<Option<Place>, Error> {
     // It may have ended by now.
     let Ok(process) = Process::open(holder) else { return Ok(None) };

@@ -1,4 +1,5 @@
-//! Whether the keeper can do its work: be reached, open files, write what daemons print and who they are.
+//! Whether the keeper can do its work: be reached, open files, write what daemons print and who
+//! they are.
 
 use std::{
     fs,
@@ -39,7 +40,8 @@ fn unreachable(trouble: &str) -> Check {
     Check::fail("keeper", detail, "dae down --keep && dae up")
 }
 
-/// What it has open, held against what it may have. Some that it keeps for itself count: it takes no child then.
+/// What it has open, held against what it may have. Some that it keeps for itself count: it takes
+/// no child then.
 fn descriptors(pid: Pid) -> Option<Check> {
     let open = fs::read_dir(format!("/proc/{pid}/fd")).ok()?.count() as u64;
     let limits = fs::read_to_string(format!("/proc/{pid}/limits")).ok()?;

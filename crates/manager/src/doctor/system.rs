@@ -57,8 +57,9 @@ pub(super) fn soft_limit(line: &str) -> Option<u64> {
     if limit == "unlimited" { Some(u64::MAX) } else { limit.parse().ok() }
 }
 
-/// Which way a whole tree of processes is ended. Without cgroups one kind of process escapes, which is told; it is no failure. The keeper that is started
-/// next is in the cgroup of the manager, or of who would start one.
+/// Which way a whole tree of processes is ended. Without cgroups one kind of process escapes, which
+/// is told; it is no failure. The keeper that is started next is in the cgroup of the manager, or
+/// of who would start one.
 pub(super) fn cgroup(manager: Option<Pid>) -> Check {
     let pid = manager.unwrap_or_else(std::process::id);
     let detail = match cgroup::directory_of(pid.cast_signed()) {

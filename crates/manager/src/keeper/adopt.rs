@@ -84,7 +84,8 @@ impl Keeper {
         self.due.insert(self.last_key);
         self.living += 1;
         if !adopt.let_go {
-            // For the keeper after this one, if it is not there; without it the manager still knows.
+            // For the keeper after this one, if it is not there; without it the manager still
+            // knows.
             drop(identity.store(&self.runtime));
         }
         self.owed.insert(self.last_key);
@@ -101,7 +102,8 @@ impl Keeper {
         Some(child)
     }
 
-    /// Looks again whether a process is the one of before: it may be shown now, or there may be descriptors now.
+    /// Looks again whether a process is the one of before: it may be shown now, or there may be
+    /// descriptors now.
     pub(super) fn verify(&mut self, key: u64, now: Now) {
         let Some(child) = self.drop_unverified(key) else { return };
         let Child { identity, is_let_go: let_go, .. } = child;

@@ -64,9 +64,9 @@ impl Cgroups {
         }
     }
 
-    /// Whether somebody is in it. If so, [`changes`](Self::changes) tells when the last process has left: nothing
-    /// else does if it was not the keeper's child, or if the kernel takes it out only after the keeper has
-    /// reaped it.
+    /// Whether somebody is in it. If so, [`changes`](Self::changes) tells when the last process has
+    /// left: nothing else does if it was not the keeper's child, or if the kernel takes it out only
+    /// after the keeper has reaped it.
     pub(super) fn is_populated(&self, cgroup: &Cgroup) -> bool {
         if !cgroup.is_populated() {
             return false;
@@ -106,8 +106,8 @@ impl Cgroups {
     }
 
     /// Takes away those that nobody is in and that belong to nobody: what a spawn that failed, or a
-    /// keeper that was killed, left behind. False if somebody is still in one of them, which is then
-    /// watched.
+    /// keeper that was killed, left behind. False if somebody is still in one of them, which is
+    /// then watched.
     pub(super) fn tidy(&self, is_owned: impl Fn(&Path) -> bool) -> bool {
         let entries = fs::read_dir(&self.dir).into_iter().flatten().flatten();
         let dirs = entries.filter(|entry| entry.file_type().is_ok_and(|it| it.is_dir()));

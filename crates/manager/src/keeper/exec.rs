@@ -1,10 +1,10 @@
 //! From a copy of the keeper to a child's program.
 //!
 //! The keeper forks (`forker`). That is sound, since the copy only makes system calls, on what was
-//! prepared before: whatever lock of the other thread is held in it for ever, it takes none. And it is
-//! fast, since the keeper is small. `posix_spawn` cannot do it: it returns when the program runs, while
-//! this child has to wait until the keeper has written down who it is; and a program of ours that
-//! waits in between costs a second `exec` and the start of our binary.
+//! prepared before: whatever lock of the other thread is held in it for ever, it takes none. And it
+//! is fast, since the keeper is small. `posix_spawn` cannot do it: it returns when the program
+//! runs, while this child has to wait until the keeper has written down who it is; and a program of
+//! ours that waits in between costs a second `exec` and the start of our binary.
 
 use std::ffi::{CString, NulError};
 use std::os::fd::{AsFd, OwnedFd};

@@ -1,9 +1,9 @@
 //! Forks for the keeper, from a table of descriptors that stays small.
 //!
-//! A fork copies its thread's table, and the copy closes what is not its own. With the pipes and logs of
-//! a thousand children that took as long as all else of a spawn. So one thread has a table of its
-//! own, is handed what the next child gets, and does nothing but fork. The keeper waits for it, so
-//! there is still only one that does something at a time.
+//! A fork copies its thread's table, and the copy closes what is not its own. With the pipes and
+//! logs of a thousand children that took as long as all else of a spawn. So one thread has a table
+//! of its own, is handed what the next child gets, and does nothing but fork. The keeper waits for
+//! it, so there is still only one that does something at a time.
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};

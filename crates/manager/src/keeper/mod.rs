@@ -1,9 +1,10 @@
 //! The keeper: parent of all children, reader of their output, writer of their logs.
 //!
 //! It is a process of its own so that none of this ends with the manager: exit codes, output and
-//! the children themselves survive it. For that it stays small and dull: one loop, no runtime, and no
-//! thread but one that forks for it. It obeys and reports (see [`protocol`]), and knows no policy: what is restarted, when,
-//! and whether, is not its business. It must not know the registry, the network or the command line.
+//! the children themselves survive it. For that it stays small and dull: one loop, no runtime, and
+//! no thread but one that forks for it. It obeys and reports (see [`protocol`]), and knows no
+//! policy: what is restarted, when, and whether, is not its business. It must not know the
+//! registry, the network or the command line.
 
 mod adopt;
 pub mod archive;

@@ -1,5 +1,5 @@
-//! The read ends of a child's pipes, made anew from those that its processes have, after a keeper has died with
-//! the old ones.
+//! The read ends of a child's pipes, made anew from those that its processes have, after a keeper
+//! has died with the old ones.
 
 use std::fs::{self, Metadata, OpenOptions};
 use std::os::fd::OwnedFd;
@@ -53,8 +53,8 @@ fn of_any(identity: &Identity, pids: &[i32]) -> [Option<OwnedFd>; 2] {
     pipes.map(|inode| find(pids.iter().copied(), inode))
 }
 
-/// Looks through all that these processes have open. That a pid is no stranger's does not matter: it is the
-/// inode that is asked for.
+/// Looks through all that these processes have open. That a pid is no stranger's does not matter:
+/// it is the inode that is asked for.
 fn find(pids: impl Iterator<Item = i32>, inode: u64) -> Option<OwnedFd> {
     let tables = pids.filter_map(|pid| fs::read_dir(format!("/proc/{pid}/fd")).ok());
     tables.flatten().flatten().find_map(|entry| open_pipe(&entry.path(), inode))

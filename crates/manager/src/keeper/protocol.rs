@@ -32,22 +32,23 @@ pub enum Request {
         /// To whom of the tree.
         scope: Scope,
     },
-    /// Keeps in mind whether a child is meant to end and not to come again, for a manager that did not ask for
-    /// it. Never answered; one that is not there needs none.
+    /// Keeps in mind whether a child is meant to end and not to come again, for a manager that did
+    /// not ask for it. Never answered; one that is not there needs none.
     Intend {
         /// Whose child.
         name: String,
         /// Whether it is.
         stop: bool,
     },
-    /// Ends the whole tree by SIGKILL. `empty` tells when that is done. Where no child has the name,
-    /// what was let go of it is ended, and nothing told; its identity file goes too.
+    /// Ends the whole tree by SIGKILL. `empty` tells when that is done. Where no child has the
+    /// name, what was let go of it is ended, and nothing told; its identity file goes too.
     Kill {
         /// Whose tree.
         name: String,
     },
-    /// Drops what is known of a dead child; its identity file tells of nobody then. If anything of its tree lives, it
-    /// is let go of its name: it is kept and its output captured, but nothing told of it.
+    /// Drops what is known of a dead child; its identity file tells of nobody then. If anything of
+    /// its tree lives, it is let go of its name: it is kept and its output captured, but nothing
+    /// told of it.
     Forget {
         /// Whose.
         name: String,
@@ -188,8 +189,8 @@ pub enum Report {
         /// The pid that the leader had.
         pid: i32,
     },
-    /// A child that was adopted unverified is now known to be the process of before, or to have ended; also
-    /// told to whoever would spawn another of its name.
+    /// A child that was adopted unverified is now known to be the process of before, or to have
+    /// ended; also told to whoever would spawn another of its name.
     Verified(Listed),
     /// All children that are not forgotten.
     Children(Vec<Listed>),
@@ -240,8 +241,8 @@ pub enum State {
         /// Why.
         errno: i32,
     },
-    /// Adopted without proof that the process with its pid is it. Nothing of it is signalled, and the
-    /// name is not used, until that process has ended or it is told: see [`Report::Verified`].
+    /// Adopted without proof that the process with its pid is it. Nothing of it is signalled, and
+    /// the name is not used, until that process has ended or it is told: see [`Report::Verified`].
     Unverified,
     /// Its leader is dead.
     Exited {

@@ -44,8 +44,9 @@ pub(super) fn lock(runtime: &Path) -> Result<File, KeeperError> {
     }
 }
 
-/// Sees to it that the identities in a directory are of processes that a keeper in this very directory has
-/// started. In a copy of it (`cp -a`) they are another home's, and nobody else's business.
+/// Sees to it that the identities in a directory are of processes that a keeper in this very
+/// directory has started. In a copy of it (`cp -a`) they are another home's, and nobody else's
+/// business.
 fn settle(running: &Path) -> io::Result<()> {
     let meta = fs::metadata(running)?;
     let own = format!("{}:{}\n", meta.dev(), meta.ino());

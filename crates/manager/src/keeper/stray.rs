@@ -94,9 +94,10 @@ impl Keeper {
     }
 }
 
-/// Who may be of a tree and shows no cookie, being within `exec`. Whoever of the tree lives at the first look is
-/// found by it or stands here, so those who begin an `exec` later do not matter, as long as nobody who stands
-/// here has died unseen and left them: on a busy machine somebody always does.
+/// Who may be of a tree and shows no cookie, being within `exec`. Whoever of the tree lives at the
+/// first look is found by it or stands here, so those who begin an `exec` later do not matter, as
+/// long as nobody who stands here has died unseen and left them: on a busy machine somebody always
+/// does.
 #[derive(Debug)]
 pub(super) struct Doubt {
     pids: BTreeSet<i32>,

@@ -135,8 +135,8 @@ fn close_but(kept: BorrowedFd<'_>, table: Table) -> Result<(), Errno> {
 }
 
 fn close_range(first: libc::c_uint, last: libc::c_uint, table: Table) -> Result<(), Errno> {
-    // SAFETY: takes no memory. The callers promise that nothing that has this table from now on uses
-    // these descriptors.
+    // SAFETY: takes no memory. The callers promise that nothing that has this table from now on
+    // uses these descriptors.
     outcome(unsafe { libc::syscall(libc::SYS_close_range, first, last, table as libc::c_uint) })
 }
 

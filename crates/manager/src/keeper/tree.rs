@@ -82,7 +82,8 @@ impl Orphans {
         }
     }
 
-    /// The orphans that may be this child's, because they show no cookie just now: whoever is older is not.
+    /// The orphans that may be this child's, because they show no cookie just now: whoever is older
+    /// is not.
     pub(super) fn unclear(&self, child: &Child, now: Now) -> BTreeSet<i32> {
         let may_be_its = |(_, it): &(&i32, &Doubtful)| {
             it.start_ticks >= child.identity.start_ticks && now.steady_ms < it.since_ms + DOUBT_MS
@@ -348,8 +349,8 @@ pub(super) fn environment(pid: i32) -> Vec<u8> {
     environment
 }
 
-/// The environment of a process; `None` if it is not to be seen just now. One that is empty was emptied
-/// on purpose, and nobody's end has to wait for it.
+/// The environment of a process; `None` if it is not to be seen just now. One that is empty was
+/// emptied on purpose, and nobody's end has to wait for it.
 pub(super) fn shown(pid: i32) -> Option<Vec<u8>> {
     let seen = environment(pid);
     if !seen.is_empty() {

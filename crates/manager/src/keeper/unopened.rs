@@ -1,5 +1,6 @@
-//! A log that cannot be opened just now. Whoever is adopted writes on all the same, so it is as with a disk that
-//! is full: the child waits, the log is tried again, and what waits for too long is dropped and counted.
+//! A log that cannot be opened just now. Whoever is adopted writes on all the same, so it is as
+//! with a disk that is full: the child waits, the log is tried again, and what waits for too long
+//! is dropped and counted.
 
 use std::io;
 

@@ -23,8 +23,8 @@ use crate::{
     scan::{self, Belonging},
 };
 
-/// How soon the kernel is asked again about a daemon that said that it listens, and did not: that takes a look
-/// at all its processes, and it could say so without end.
+/// How soon the kernel is asked again about a daemon that said that it listens, and did not: that
+/// takes a look at all its processes, and it could say so without end.
 const AGAIN: Duration = Duration::from_millis(100);
 
 impl Manager {
@@ -41,8 +41,8 @@ impl Manager {
         self.intend(&name);
     }
 
-    /// Tells the keeper of a stop that a manager after this one has to see through. When all are stopped that is
-    /// this manager's end, and not for the next one.
+    /// Tells the keeper of a stop that a manager after this one has to see through. When all are
+    /// stopped that is this manager's end, and not for the next one.
     fn intend(&mut self, name: &Name) {
         let is_ending = self.ending.is_some();
         let Some(entry) = self.entries.get_mut(name) else { return };

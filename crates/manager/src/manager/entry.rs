@@ -38,7 +38,8 @@ pub(super) struct Entry {
     pub(super) probe: Option<AbortHandle>,
     /// When it was found last not to listen where it said; until it is up.
     pub(super) denied: Option<Instant>,
-    /// A port that it told before the keeper told that it runs, and who waits for the answer to that.
+    /// A port that it told before the keeper told that it runs, and who waits for the answer to
+    /// that.
     pub(super) announced: Option<(u16, Answer)>,
 }
 

@@ -76,8 +76,8 @@ impl Foreigners {
         self.looking = Some(task);
     }
 
-    /// A task has panicked. If it was the look, it is over, and nothing is known but what was before; says who is
-    /// to be told so.
+    /// A task has panicked. If it was the look, it is over, and nothing is known but what was
+    /// before; says who is to be told so.
     pub(super) fn panicked(&mut self, task: task::Id) -> Vec<Answer> {
         if self.looking != Some(task) {
             return vec![];

@@ -1,5 +1,5 @@
-//! What is removed with a daemon. That may be a lot, so it is put aside at once, out of the way of who is
-//! installed next, and removed by a task.
+//! What is removed with a daemon. That may be a lot, so it is put aside at once, out of the way of
+//! who is installed next, and removed by a task.
 
 use std::{
     fs::{self, DirBuilder},

@@ -206,8 +206,8 @@ impl Manager {
             entry.is_intended = true;
             return self.step(name, Event::AdoptedStopping { pid });
         }
-        // It has told that it is ready, and will not tell again; nobody else can. And who lived for longer than
-        // it was given to become ready, was.
+        // It has told that it is ready, and will not tell again; nobody else can. And who lived for
+        // longer than it was given to become ready, was.
         let is_ready = self.definition(name).is_some_and(|definition| {
             let was_ready = ended::lived(child).is_some_and(|it| it >= definition.start_timeout);
             was_ready || definition.ready == Ready::Notify
