@@ -1,0 +1,151 @@
+use std::{collections::VecDeque, time::Duration};
+
+use tokio::sync::watch;
+
+use crate::{Failure, FollowError, Lost, Revision};
+
+/// How many failures are remembered: who asks later for a record of before is told that it is lost.
+const REMEMBERED: usize = 1024;
+
+/// A record that is in line: its revision, if it becomes durable.
+///
+/// After a failure the same revision is given again, to another record; so a receipt also knows before
+/// which failure it was given, and only [`Progress`] can tell what became of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Receipt {
+    pub(crate) term: u64,
+    /// The revision that it will have.
+    pub revision: Revision,
+}
+
+/// How far the journal is durable: awaitable, once for as many records as there are.
+#[derive(Clone, Debug)]
+pub struct Progress(watch::Receiver<State>);
+
+/// What is known of the last group; for statistics.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Groups {
+    /// How many groups were made durable since the journal was opened.
+    pub count: u64,
+    /// How many records the last one had.
+    pub records: u64,
+    /// How long it took to write and sync it.
+    pub took: Duration,
+}
+
+/// What a journal tells all who wait.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct State {
+    pub(crate) durable: Revision,
+    pub(crate) groups: Groups,
+    pub(crate) failure: Option<Failure>,
+    term: u64,
+    /// The last durable revision of each of the last terms.
+    ends: VecDeque<(Revision, Failure)>,
+}
+
+impl State {
+    pub(crate) fn at(durable: Revision) -> Self {
+        Self { durable, ..Self::default() }
+    }
+
+    pub(crate) fn fail(&mut self, failure: Failure) {
+        self.ends.truncate(REMEMBERED - 1);
+        self.ends.push_front((self.durable, failure.clone()));
+        self.failure = Some(failure);
+        self.term += 1;
+    }
+
+    /// What became of a record, as soon as it is known.
+    fn fate(&self, receipt: Receipt) -> Option<Result<(), Lost>> {
+        let lost = |durable, source| Some(Err(Lost { durable, source }));
+        let Some(ago) = self.term.checked_sub(receipt.term + 1) else {
+            return (receipt.revision <= self.durable).then_some(Ok(()));
+        };
+        match self.ends.get(ago as usize) {
+            Some((end, _)) if receipt.revision <= *end => Some(Ok(())),
+            Some((end, failure)) => lost(*end, failure.clone()),
+            None => lost(0, Failure::Closed),
+        }
+    }
+}
+
+impl Progress {
+    pub(crate) fn new(receiver: watch::Receiver<State>) -> Self {
+        Self(receiver)
+    }
+
+    /// The last durable revision; 0 when there is none.
+    #[must_use]
+    pub fn durable(&self) -> Revision {
+        self.0.borrow().durable
+    }
+
+    /// Why nothing is taken, if that is so.
+    #[must_use]
+    pub fn failure(&self) -> Option<Failure> {
+        self.0.borrow().failure.clone()
+    }
+
+    /// What is known of the last group.
+    #[must_use]
+    pub fn groups(&self) -> Groups {
+        self.0.borrow().groups
+    }
+
+    /// Waits until a record is durable. Then all before it are too. Cancel safe.
+    ///
+    /// # Errors
+    /// [`Lost`]: it is not durable and never will be. All that came after it is lost, too.
+    pub async fn reached(&mut self, receipt: Receipt) -> Result<(), Lost> {
+        loop {
+            let known = self.0.borrow_and_update().fate(receipt);
+            if let Some(fate) = known {
+                return fate;
+            }
+            if self.0.changed().await.is_err() {
+                let durable = self.durable();
+                return Err(Lost { durable, source: Failure::Closed });
+            }
+        }
+    }
+
+    /// Waits until there is anything new: another durable revision, a failure, an end of it. Cancel safe.
+    ///
+    /// # Errors
+    /// [`Failure::Closed`] when there will be nothing any more.
+    pub async fn changed(&mut self) -> Result<(), Failure> {
+        self.0.changed().await.map_err(|_| Failure::Closed)
+    }
+
+    /// Waits until `revision` is durable, whichever record that will be, and tells the last one that is.
+    pub(crate) async fn passed(&mut self, revision: Revision) -> Result<Revision, FollowError> {
+        let state = self.0.wait_for(|it| it.durable >= revision).await;
+        state.map(|it| it.durable).map_err(|_| FollowError::Closed)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_revision_that_is_given_again_is_another_record() {
+        let mut state = State::at(5);
+        let [before, lost] = [5, 6].map(|revision| Receipt { term: 0, revision });
+        assert!(state.fate(lost).is_none());
+        state.fail(Failure::Closed);
+        state.durable = 6;
+        assert!(matches!(state.fate(before), Some(Ok(()))));
+        assert!(matches!(state.fate(lost), Some(Err(Lost { durable: 5, .. }))));
+        assert!(matches!(state.fate(Receipt { term: 1, revision: 6 }), Some(Ok(()))));
+    }
+
+    #[test]
+    fn what_was_lost_long_ago_is_still_lost() {
+        let mut state = State::at(5);
+        (0..=REMEMBERED).for_each(|_| state.fail(Failure::Closed));
+        state.durable = 9;
+        assert!(matches!(state.fate(Receipt { term: 0, revision: 6 }), Some(Err(_))));
+    }
+}

@@ -1,0 +1,204 @@
+//! The journal in files of one's own: segments of a log, snapshots, one thread that writes.
+
+mod backup;
+mod check;
+mod disk;
+mod parts;
+mod queue;
+mod reader;
+mod record;
+mod scan;
+mod segment;
+mod shelf;
+mod tail;
+mod writer;
+
+use std::{
+    io,
+    path::Path,
+    sync::Arc,
+    thread::{self, JoinHandle},
+    time::Duration,
+};
+
+use tokio::sync::oneshot;
+
+pub use self::{
+    backup::Backup,
+    check::{Report, Torn, check},
+};
+use self::{
+    disk::{Directory, Disk},
+    queue::Queue,
+    scan::scan,
+    shelf::Shelf,
+    tail::Tail,
+    writer::Writer,
+};
+use crate::{
+    AppendError, DiskError, Expected, Failure, Follow, FollowError, Journal, Keep, Later,
+    OpenError, Progress, Receipt, Record, Revision, Snapshot, SnapshotError, SnapshotWriter,
+    keys::Keys,
+};
+
+/// Bounds of a [`Store`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Options {
+    /// How long a segment gets before the next is begun; it may be longer by one group.
+    pub segment_bytes: u64,
+    /// How long a record may be.
+    pub record_bytes: usize,
+    /// How much may be in line before [`AppendError::Full`]; as much again may be on its way to the disk.
+    pub queue_bytes: usize,
+    /// How long the first record of a group waits for others, besides those that come during a sync.
+    pub commit_delay: Duration,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            segment_bytes: 64 << 20,
+            record_bytes: 16 << 20,
+            queue_bytes: 32 << 20,
+            commit_delay: Duration::ZERO,
+        }
+    }
+}
+
+/// A [`Journal`] in a directory, which it holds for itself.
+///
+/// Dropping it writes what is in line, and waits until that is durable.
+#[derive(Debug)]
+pub struct Store {
+    queue: Arc<Queue>,
+    shelf: Shelf,
+    writer: Option<JoinHandle<()>>,
+}
+
+impl Store {
+    /// Opens the journal in `directory`, or makes one (mode 0700). What a crash left half written is cut off.
+    ///
+    /// Blocks: everything that is stored, but the bytes of the snapshot, is read and checked.
+    ///
+    /// # Errors
+    /// [`OpenError`]; nothing that is damaged is ever changed.
+    pub fn open(directory: &Path, options: Options) -> Result<Self, OpenError> {
+        Self::on(Arc::new(Directory::hold(directory)?), options)
+    }
+
+    fn on(disk: Arc<dyn Disk>, options: Options) -> Result<Self, OpenError> {
+        let mut scan = scan(&disk)?;
+        if !scan.damage.is_empty() {
+            return Err(scan.damage.swap_remove(0).into());
+        }
+        for unfinished in [tail::UNNAMED, shelf::UNFINISHED] {
+            if disk.list()?.iter().any(|it| it == unfinished) {
+                disk.remove(unfinished)?;
+            }
+        }
+        // What was only renamed may have been seen by us and not yet be durable.
+        disk.sync()?;
+        let next = scan.next();
+        let tail = match (scan.id, scan.segments.last()) {
+            (Some(id), Some(last)) => {
+                Tail::resume(disk.clone(), id, last.first, last.contents.end, options)?
+            }
+            _ => Tail::create(disk.clone(), new_id(&*disk)?, next, options)?,
+        };
+        Self::start(disk, tail, next, scan.keys, options)
+    }
+
+    fn start(
+        disk: Arc<dyn Disk>,
+        tail: Tail,
+        next: Revision,
+        keys: Keys,
+        options: Options,
+    ) -> Result<Self, OpenError> {
+        let id = tail.id();
+        let queue = Arc::new(Queue::new(id, next, keys, options));
+        let writer = Writer { queue: queue.clone(), tail };
+        let path = disk.path("");
+        let thread = thread::Builder::new().name("journal".into()).spawn(move || writer.run());
+        let failed = |source| DiskError { act: "start a thread for", file: path, source };
+        let writer = Some(thread.map_err(failed)?);
+        Ok(Self { shelf: Shelf::new(disk, id, queue.clone()), queue, writer })
+    }
+
+    /// Copies everything durable to `directory`, which must not be there, while the journal is in use. The
+    /// copy is a journal of its own; it has its name only when it is complete. Blocks.
+    ///
+    /// # Errors
+    /// See [`SnapshotError`].
+    pub fn backup(&self, directory: &Path) -> Result<Backup, SnapshotError> {
+        self.shelf.backup(directory)
+    }
+
+    /// Waits until all that is in line is durable, and ends. What is appended meanwhile is lost.
+    pub fn close(mut self) {
+        self.end();
+    }
+
+    fn end(&mut self) {
+        self.queue.end();
+        if let Some(writer) = self.writer.take() {
+            writer.join().ok();
+        }
+    }
+}
+
+impl Drop for Store {
+    fn drop(&mut self) {
+        self.end();
+    }
+}
+
+impl Journal for Store {
+    fn append(&self, record: Record<'_>, expected: Expected) -> Result<Receipt, AppendError> {
+        self.queue.append(record, expected)
+    }
+
+    fn last(&self) -> Receipt {
+        self.queue.last()
+    }
+
+    fn progress(&self) -> Progress {
+        self.queue.progress()
+    }
+
+    fn follow(&self, from: Revision) -> Result<Follow, FollowError> {
+        let from = from.max(1);
+        match self.shelf.first()? {
+            first if first > from => Err(FollowError::Trimmed { first }),
+            _ => Ok(Follow::new(from, self.progress(), Arc::new(self.shelf.reader()))),
+        }
+    }
+
+    fn snapshot(&self) -> Result<Option<Snapshot>, SnapshotError> {
+        self.shelf.snapshot()
+    }
+
+    fn write_snapshot(&self, revision: Revision) -> Result<SnapshotWriter, SnapshotError> {
+        self.shelf.write_snapshot(revision)
+    }
+
+    fn trim(&self, keep: Keep) -> Result<Revision, SnapshotError> {
+        self.shelf.trim(keep)
+    }
+
+    fn mend(&self) -> Later<'_, Result<Revision, Failure>> {
+        let (answer, answered) = oneshot::channel();
+        self.queue.mend(answer);
+        Box::pin(async { answered.await.unwrap_or(Err(Failure::Closed)) })
+    }
+}
+
+/// What tells this journal from all others, and nobody outside can know.
+fn new_id(disk: &dyn Disk) -> Result<u64, DiskError> {
+    let failed = |error| DiskError {
+        act: "find a random number for",
+        file: disk.path(""),
+        source: io::Error::other(error),
+    };
+    getrandom::u64().map_err(failed)
+}

@@ -1,0 +1,246 @@
+//! The file of a snapshot: opaque bytes in checked parts.
+//!
+//! A head like that of a segment, parts of the bytes, parts of the table of keys, and an end which tells
+//! where the table begins. A part is its length, a checksum over its place and its bytes, the bytes.
+
+use std::{
+    io::{self, Read},
+    path::PathBuf,
+    sync::Arc,
+};
+
+use super::{
+    disk::{Disk, Stored},
+    record::checksum,
+    segment::{HEAD, head, name, parse_head},
+};
+use crate::{Check, Damage, Revision, SnapshotError};
+
+/// The first bytes of a snapshot; the last one is the version of the format.
+const SNAPSHOT: &[u8; 8] = b"daesnap\x01";
+
+/// The first bytes of its end, which has the form of a head.
+const END: &[u8; 8] = b"daesend\x01";
+
+/// The end of the names of snapshots.
+pub(crate) const EXTENSION: &str = ".snapshot";
+
+/// The longest part: what is checked before any of it is handed out.
+const PART: usize = 256 << 10;
+
+/// What is written before it is synced. All at once would hold up the log's own syncs.
+const AT_ONCE: u64 = 16 << 20;
+
+/// Writes parts into a file.
+#[derive(Debug)]
+pub(crate) struct Parts {
+    file: Arc<dyn Stored>,
+    id: u64,
+    part: Vec<u8>,
+    end: u64,
+    synced: u64,
+}
+
+impl Parts {
+    /// Begins a snapshot in an empty file.
+    pub(crate) fn begin(
+        file: Arc<dyn Stored>,
+        id: u64,
+        revision: Revision,
+    ) -> Result<Self, SnapshotError> {
+        file.write(&head(SNAPSHOT, id, revision), 0)?;
+        Ok(Self { file, id, part: Vec::with_capacity(PART), end: HEAD as u64, synced: 0 })
+    }
+
+    pub(crate) fn add(&mut self, mut bytes: &[u8]) -> Result<(), SnapshotError> {
+        while !bytes.is_empty() {
+            let (now, later) = bytes.split_at(bytes.len().min(PART - self.part.len()));
+            self.part.extend_from_slice(now);
+            bytes = later;
+            if self.part.len() == PART {
+                self.flush()?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Adds the table of keys and the end, and makes all of it durable.
+    pub(crate) fn end(mut self, keys: &[(String, Revision)]) -> Result<(), SnapshotError> {
+        self.flush()?;
+        let keys_at = self.end;
+        for (key, revision) in keys {
+            self.add(&revision.to_le_bytes())?;
+            self.add(&[key.len() as u8])?;
+            self.add(key.as_bytes())?;
+        }
+        self.flush()?;
+        self.file.write(&head(END, self.id, keys_at), self.end)?;
+        Ok(self.file.sync()?)
+    }
+
+    fn flush(&mut self) -> Result<(), SnapshotError> {
+        if self.part.is_empty() {
+            return Ok(());
+        }
+        let mut start = (self.part.len() as u32).to_le_bytes().to_vec();
+        start.extend(part_sum(self.id, self.end, &self.part).to_le_bytes());
+        self.file.write(&start, self.end)?;
+        self.file.write(&self.part, self.end + start.len() as u64)?;
+        self.end += (start.len() + self.part.len()) as u64;
+        self.part.clear();
+        if self.end - self.synced >= AT_ONCE {
+            self.file.sync()?;
+            self.synced = self.end;
+        }
+        Ok(())
+    }
+}
+
+/// A snapshot in its file, seen to have a head and an end.
+#[derive(Debug)]
+pub(crate) struct SnapshotFile {
+    disk: Arc<dyn Disk>,
+    file: Arc<dyn Stored>,
+    pub(crate) id: u64,
+    pub(crate) revision: Revision,
+    keys_at: u64,
+    end: u64,
+}
+
+impl SnapshotFile {
+    /// Opens the snapshot that stands for `revision`.
+    pub(crate) fn open(disk: &Arc<dyn Disk>, revision: Revision) -> Result<Self, SnapshotError> {
+        let file = disk.open(&name(revision, EXTENSION))?;
+        let length = file.length()?;
+        let end = length.saturating_sub(HEAD as u64);
+        let read = |at| {
+            let mut bytes = [0; HEAD];
+            file.read(&mut bytes, at).map(|_| bytes)
+        };
+        let damage =
+            |offset, check| Damage { file: disk.path(&name(revision, EXTENSION)), offset, check };
+        let (id, _) = parse_head(SNAPSHOT, &read(0)?)
+            .filter(|(_, found)| *found == revision)
+            .ok_or_else(|| damage(0, Check::Head))?;
+        let (_, keys_at) = parse_head(END, &read(end)?)
+            .filter(|(owner, keys_at)| *owner == id && *keys_at <= end)
+            .ok_or_else(|| damage(end, Check::End))?;
+        Ok(Self { disk: disk.clone(), file, id, revision, keys_at, end })
+    }
+
+    /// Checks all of it, and tells how many bytes it has.
+    pub(crate) fn check(&self) -> Result<u64, SnapshotError> {
+        let (mut bytes, mut length) = (self.bytes(), 0);
+        while bytes.fill()? {
+            length += bytes.part.len() as u64;
+            bytes.part.clear();
+        }
+        self.keys().map(|_| length)
+    }
+
+    /// Its bytes.
+    pub(crate) fn bytes(&self) -> PartReader {
+        self.parts(HEAD as u64, self.keys_at)
+    }
+
+    /// The table of keys.
+    pub(crate) fn keys(&self) -> Result<Vec<(String, Revision)>, SnapshotError> {
+        let (mut parts, mut table) = (self.parts(self.keys_at, self.end), Vec::new());
+        while parts.fill()? {
+            table.extend_from_slice(&parts.part);
+            parts.part.clear();
+        }
+        let (mut rest, mut keys) = (&table[..], Vec::new());
+        while !rest.is_empty() {
+            let (key, revision, behind) = key(rest).ok_or_else(|| parts.damage())?;
+            keys.push((key.to_owned(), revision));
+            rest = behind;
+        }
+        Ok(keys)
+    }
+
+    fn parts(&self, at: u64, end: u64) -> PartReader {
+        let path = self.disk.path(&name(self.revision, EXTENSION));
+        PartReader {
+            file: self.file.clone(),
+            path,
+            id: self.id,
+            part: Vec::new(),
+            read: 0,
+            at,
+            end,
+        }
+    }
+}
+
+/// Reads parts from a file.
+#[derive(Debug)]
+pub(crate) struct PartReader {
+    file: Arc<dyn Stored>,
+    path: PathBuf,
+    id: u64,
+    part: Vec<u8>,
+    /// How much of the part was handed out.
+    read: usize,
+    at: u64,
+    end: u64,
+}
+
+impl PartReader {
+    /// Whether there is something to hand out.
+    fn fill(&mut self) -> Result<bool, SnapshotError> {
+        if self.read < self.part.len() {
+            return Ok(true);
+        }
+        if self.at == self.end {
+            return Ok(false);
+        }
+        let mut start = [0; 8];
+        self.file.read(&mut start, self.at)?;
+        let [length, sum] = [0, 4]
+            .map(|at| u32::from_le_bytes([start[at], start[at + 1], start[at + 2], start[at + 3]]));
+        let next = self.at + start.len() as u64 + u64::from(length);
+        if length == 0 || length as usize > PART || next > self.end {
+            return Err(self.damage().into());
+        }
+        self.part.resize(length as usize, 0);
+        self.file.read(&mut self.part, self.at + start.len() as u64)?;
+        if sum != part_sum(self.id, self.at, &self.part) {
+            return Err(self.damage().into());
+        }
+        (self.at, self.read) = (next, 0);
+        Ok(true)
+    }
+
+    fn damage(&self) -> Damage {
+        Damage { file: self.path.clone(), offset: self.at, check: Check::Part }
+    }
+
+    fn hand_out(&mut self, wanted: &mut [u8]) -> usize {
+        let there = &self.part[self.read..];
+        let length = there.len().min(wanted.len());
+        wanted[..length].copy_from_slice(&there[..length]);
+        self.read += length;
+        length
+    }
+}
+
+impl Read for PartReader {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let is_more = self.fill().map_err(io::Error::other)?;
+        Ok(if is_more { self.hand_out(buffer) } else { 0 })
+    }
+}
+
+/// The first key of a table, its last revision, and the rest of the table.
+fn key(table: &[u8]) -> Option<(&str, Revision, &[u8])> {
+    let (revision, rest) = table.split_first_chunk()?;
+    let (length, rest) = rest.split_first()?;
+    let (key, rest) = rest.split_at_checked(usize::from(*length))?;
+    Some((str::from_utf8(key).ok()?, u64::from_le_bytes(*revision), rest))
+}
+
+/// So that parts can't change places.
+fn part_sum(id: u64, at: u64, part: &[u8]) -> u32 {
+    checksum(id ^ at.rotate_left(17), part)
+}

@@ -1,0 +1,145 @@
+//! A file of the log: a head, records, and room for more, all zero.
+
+use std::time::SystemTime;
+
+use super::{
+    disk::{Disk, Stored},
+    record::{ALIGNMENT, Flaw, Frame, Kind, checksum, is_zero},
+};
+use crate::{Check, DiskError, Revision};
+
+/// Before the first record of each segment, and at the start of each snapshot.
+pub(crate) const HEAD: usize = 32;
+
+/// The first bytes of a segment; the last one is the version of the format.
+pub(crate) const SEGMENT: &[u8; 8] = b"daelog\n\x01";
+
+/// The end of the names of segments.
+pub(crate) const EXTENSION: &str = ".log";
+
+/// What the bytes of a segment tell.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Contents {
+    /// The revision that comes next.
+    pub(crate) next: Revision,
+    /// Behind the last record or mark.
+    pub(crate) end: u64,
+    /// Another segment follows.
+    pub(crate) is_sealed: bool,
+    /// What lies at `end` if it is no untouched room: the rest of a group that was never durable.
+    pub(crate) torn: Option<Flaw>,
+}
+
+/// What does not hold, and where.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Broken {
+    pub(crate) offset: u64,
+    pub(crate) check: Check,
+}
+
+/// The head of a file of the journal `id`.
+pub(crate) fn head(magic: &[u8; 8], id: u64, revision: Revision) -> [u8; HEAD] {
+    let mut head = [0; HEAD];
+    head[..8].copy_from_slice(magic);
+    head[8..16].copy_from_slice(&id.to_le_bytes());
+    head[16..24].copy_from_slice(&revision.to_le_bytes());
+    let sum = checksum(id, &head[..24]);
+    head[24..28].copy_from_slice(&sum.to_le_bytes());
+    head
+}
+
+/// The journal and the revision that a head tells.
+pub(crate) fn parse_head(magic: &[u8; 8], file: &[u8]) -> Option<(u64, Revision)> {
+    let found = file.get(..HEAD)?;
+    let number = |at: usize| found[at..at + 8].try_into().map(u64::from_le_bytes).ok();
+    let (id, revision) = (number(8)?, number(16)?);
+    (found == head(magic, id, revision)).then_some((id, revision))
+}
+
+/// Reads the records of a segment that begins with `first`, up to `until`.
+///
+/// **Torn or damaged.** A group is written only when all before it are durable, and each record tells
+/// where its group begins. So if behind an unreadable record there is one whose group began after it, the
+/// unreadable one was durable: that is damage. If there is none, no later write was begun: then it may be
+/// part of the last group, of which a crash leaves any part, and which nobody was told of. That is torn.
+pub(crate) fn examine(
+    file: &[u8],
+    id: u64,
+    first: Revision,
+    until: Revision,
+    mut each: impl FnMut(&Frame<'_>),
+) -> Result<Contents, Broken> {
+    let mut found = Contents { next: first, end: HEAD as u64, is_sealed: false, torn: None };
+    while found.next <= until {
+        let rest = &file[file.len().min(found.end as usize)..];
+        let broken = |check| Err(Broken { offset: found.end, check });
+        match Frame::parse(rest, id) {
+            Ok(frame) if frame.revision != found.next => {
+                return broken(Check::Order { expected: found.next, found: frame.revision });
+            }
+            Ok(frame) => {
+                found.next += u64::from(frame.kind == Kind::Record);
+                found.is_sealed = frame.kind == Kind::Seal;
+                found.end += frame.length() as u64;
+                each(&frame);
+            }
+            Err(_) if has_later(rest, id, found.next) => {
+                return broken(Check::Intact { revision: found.next });
+            }
+            Err(flaw) => {
+                found.torn = (!is_zero(rest)).then_some(flaw);
+                break;
+            }
+        }
+    }
+    Ok(found)
+}
+
+/// Whether `rest` has a record that was written when `revision` was durable.
+fn has_later(rest: &[u8], id: u64, revision: Revision) -> bool {
+    let places = (0..rest.len()).step_by(ALIGNMENT);
+    places.map(|at| Frame::parse(&rest[at..], id)).any(|it| it.is_ok_and(|it| it.group > revision))
+}
+
+/// The name of a file that begins with, or stands for, a revision.
+pub(crate) fn name(revision: Revision, extension: &str) -> String {
+    format!("{revision:020}{extension}")
+}
+
+/// What [`name`] was made from, for all files in `names` with that extension, in order.
+pub(crate) fn revisions(names: &[String], extension: &str) -> Vec<Revision> {
+    let mut all: Vec<Revision> = names
+        .iter()
+        .filter_map(|it| {
+            it.strip_suffix(extension)?.parse().ok().filter(|at| name(*at, extension) == **it)
+        })
+        .collect();
+    all.sort_unstable();
+    all
+}
+
+/// A segment as trimming sees it.
+#[derive(Debug)]
+pub(crate) struct Stretch {
+    pub(crate) first: Revision,
+    pub(crate) bytes: u64,
+    pub(crate) modified: SystemTime,
+}
+
+/// All segments, oldest first.
+pub(crate) fn stretches(disk: &dyn Disk) -> Result<Vec<Stretch>, DiskError> {
+    let firsts = revisions(&disk.list()?, EXTENSION).into_iter();
+    let stretch = |first| {
+        let file = disk.open(&name(first, EXTENSION))?;
+        Ok(Stretch { first, bytes: file.length()?, modified: file.modified()? })
+    };
+    firsts.map(stretch).collect()
+}
+
+/// Everything in `file`, in place of what was in `buffer`.
+pub(crate) fn read_all(file: &dyn Stored, buffer: &mut Vec<u8>) -> Result<(), DiskError> {
+    buffer.resize(usize::try_from(file.length()?).unwrap_or(usize::MAX), 0);
+    let length = file.read(buffer, 0)?;
+    buffer.truncate(length);
+    Ok(())
+}
