@@ -11,6 +11,8 @@ mod scan;
 mod segment;
 mod shelf;
 mod tail;
+#[cfg(test)]
+mod tests;
 mod writer;
 
 use std::{

@@ -83,6 +83,8 @@ impl Shelf {
     pub(crate) fn trim(&self, keep: Keep) -> Result<Revision, SnapshotError> {
         let _files = self.hold();
         let told = self.newest()?.unwrap_or(0);
+        // Its name may be newer than the last sync of names.
+        self.disk.sync()?;
         let segments = stretches(&*self.disk)?;
         let mut newer: u64 = segments.iter().map(|it| it.bytes).sum();
         for pair in segments.windows(2) {

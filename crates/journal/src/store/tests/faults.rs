@@ -1,0 +1,137 @@
+//! Every call fails, once or for a while: nothing acknowledged is lost, nothing lost comes back.
+
+use std::{io::Write, ops::Range};
+
+use super::{
+    Fate, Sim, Store, bytes, open, read, run,
+    sim::{Faults, Op},
+    state, work,
+};
+use crate::{AppendError, Expected, Failure, Journal, Keep, Record};
+
+/// What a daemon does: appends, waits, mends when it has to; tells what was acknowledged.
+fn work_on(store: &Store, groups: u64, acknowledged: &mut Vec<Vec<u8>>) {
+    for group in 0..groups {
+        let mut waiting = Vec::new();
+        for place in 0..=(group * 3 % 4) {
+            let record = [bytes(group * 10 + place), group.to_le_bytes().to_vec()].concat();
+            match store.append(Record::new(&record), Expected::Any) {
+                Ok(receipt) => waiting.push((receipt, record)),
+                Err(AppendError::ReadOnly(_)) => {}
+                Err(error) => panic!("{error:?}"),
+            }
+        }
+        for (receipt, record) in waiting {
+            if run(store.progress().reached(receipt)).is_ok() {
+                acknowledged.push(record);
+                assert_eq!(receipt.revision, acknowledged.len() as u64);
+            }
+        }
+        if group % 5 == 4 {
+            // Both may fail, and then nothing has changed.
+            let durable = store.progress().durable();
+            let snapshot = store.write_snapshot(durable).and_then(|mut it| {
+                it.write_all(&state(durable)).ok();
+                it.finish()
+            });
+            drop((snapshot, store.trim(Keep::NOTHING)));
+        }
+        if store.progress().failure().is_some() {
+            drop(run(store.mend()));
+        }
+    }
+}
+
+/// Works while `calls` fail, then mends and works on; then the power goes.
+fn survive(calls: Range<usize>, is_full: bool) {
+    let sim = Sim::failing(Faults { calls: calls.clone(), is_full });
+    // A journal that can't be made is none.
+    let store = loop {
+        if let Ok(store) = open(&sim) {
+            break store;
+        }
+    };
+    let mut acknowledged = Vec::new();
+    for groups in [12, 4] {
+        work_on(&store, groups, &mut acknowledged);
+        mend(&store);
+        assert_kept(&store, &acknowledged);
+    }
+    for fate in [Fate::Lost, Fate::Kept] {
+        let again = open(&Sim::with(sim.crash(|| fate))).unwrap();
+        assert_kept(&again, &acknowledged);
+    }
+}
+
+/// Tries until it succeeds, as a daemon does now and then.
+fn mend(store: &Store) {
+    let is_mended = |_: &_| store.progress().failure().is_none() || run(store.mend()).is_ok();
+    assert!((0..1000).any(|it| is_mended(&it)), "{:?}", run(store.mend()));
+}
+
+/// Everything that was acknowledged is there, as far as it was not trimmed, and nothing else.
+fn assert_kept(store: &Store, acknowledged: &[Vec<u8>]) {
+    let (first, all) = read(store);
+    let wanted = &acknowledged[first as usize - 1..];
+    assert!(all == wanted, "{} records from {first} on, not {}", all.len(), wanted.len());
+    let snapshot = store.snapshot().unwrap().map_or(0, |it| it.revision);
+    assert!(first <= snapshot + 1);
+}
+
+fn calls() -> usize {
+    let sim = Sim::default();
+    work(&sim, 16);
+    sim.calls()
+}
+
+#[test]
+fn any_call_may_fail() {
+    for call in 0..calls() {
+        survive(call..call + 1, false);
+    }
+}
+
+#[test]
+fn any_calls_may_fail_for_a_while() {
+    for call in 0..calls() {
+        survive(call..call + 7, false);
+    }
+}
+
+#[test]
+fn a_disk_that_was_full_is_mended_without_a_restart() {
+    for call in 0..calls() {
+        for length in [1, 5, 40] {
+            survive(call..call + length, true);
+        }
+    }
+}
+
+#[test]
+fn what_was_synced_and_is_gone_is_not_mended() {
+    let sim = Sim::default();
+    let store = open(&sim).unwrap();
+    work_on(&store, 1, &mut Vec::new());
+    // The first file is the segment. The kernel's copy is whole, the disk's is not.
+    sim.note(Op::Truncate(0, 40));
+    sim.note(Op::Sync(0));
+    sim.fail_next();
+    let receipt = store.append(Record::new(b"x"), Expected::Any).unwrap();
+    assert!(run(store.progress().reached(receipt)).is_err());
+    assert!(matches!(run(store.mend()), Err(Failure::Damaged(_))));
+    assert!(matches!(
+        store.append(Record::new(b"x"), Expected::Any),
+        Err(AppendError::ReadOnly(_))
+    ));
+}
+
+#[test]
+fn mending_what_is_not_broken_changes_nothing() {
+    let sim = Sim::default();
+    let store = open(&sim).unwrap();
+    let mut acknowledged = Vec::new();
+    work_on(&store, 3, &mut acknowledged);
+    assert_eq!(run(store.mend()).unwrap(), acknowledged.len() as u64);
+    work_on(&store, 3, &mut acknowledged);
+    assert_kept(&store, &acknowledged);
+}
