@@ -50,7 +50,7 @@ pub(crate) struct Directory {
     path: PathBuf,
     handle: File,
     /// `None` for one that was just made and has no second process yet.
-    _lock: Option<File>,
+    lock: Option<File>,
 }
 
 #[derive(Debug)]
@@ -83,7 +83,7 @@ impl Directory {
     fn at(path: &Path, lock: Option<File>) -> Result<Self, DiskError> {
         let handle = File::open(path).map_err(failed("open", path))?;
         Self::sync_parent(path)?;
-        Ok(Self { path: path.to_owned(), handle, _lock: lock })
+        Ok(Self { path: path.to_owned(), handle, lock })
     }
 
     /// Makes durable that `path` is there.
@@ -96,6 +96,15 @@ impl Directory {
     fn with(&self, name: &str, options: &OpenOptions) -> io::Result<Arc<dyn Stored>> {
         let path = self.path.join(name);
         Ok(Arc::new(Real { file: options.open(&path)?, path }))
+    }
+}
+
+impl Drop for Directory {
+    /// A child that is just being started has a copy of the lock, which would hold it a while longer.
+    fn drop(&mut self) {
+        if let Some(lock) = &self.lock {
+            lock.unlock().ok();
+        }
     }
 }
 

@@ -52,7 +52,8 @@ pub struct Options {
     pub record_bytes: usize,
     /// How much may be in line before [`AppendError::Full`]; as much again may be on its way to the disk.
     pub queue_bytes: usize,
-    /// How long the first record of a group waits for others, besides those that come during a sync.
+    /// How long a group may wait to get as many records as the one before it had. It never waits longer than for
+    /// those, so a lone writer does not wait at all, and many that wait for each record share their syncs.
     pub commit_delay: Duration,
 }
 

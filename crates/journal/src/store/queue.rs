@@ -56,8 +56,10 @@ struct Line {
     term: u64,
     failure: Option<Failure>,
     mend: Option<Answer>,
-    /// The writer waits for work. Waking it costs a system call, so it is woken only then.
-    is_idle: bool,
+    /// How many records the writer waits for, if it waits. Waking it costs a system call, so it is woken only then.
+    wanted: Option<u64>,
+    /// How many records the last group had.
+    before: u64,
     is_ending: bool,
 }
 
@@ -69,7 +71,8 @@ impl Queue {
             term: 0,
             failure: None,
             mend: None,
-            is_idle: false,
+            wanted: None,
+            before: 0,
             is_ending: false,
         };
         let progress = watch::Sender::new(State::at(next - 1));
@@ -94,7 +97,8 @@ impl Queue {
         line.group.next += 1;
         line.keys.append(key, revision);
         let receipt = Receipt { term: line.term, revision };
-        if mem::take(&mut line.is_idle) {
+        if line.wanted.is_some_and(|wanted| line.count() >= wanted) {
+            line.wanted = None;
             drop(line);
             self.work.notify_one();
         }
@@ -147,10 +151,10 @@ impl Queue {
     pub(crate) fn take(&self, spare: Vec<u8>) -> Job {
         let mut line = self.lock();
         while !line.has_work() {
-            line.is_idle = true;
+            line.wanted = Some(1);
             line = self.work.wait(line).unwrap_or_else(PoisonError::into_inner);
         }
-        line.is_idle = false;
+        line.wanted = None;
         if let Some(answer) = line.mend.take() {
             return Job::Mend(answer);
         }
@@ -161,18 +165,23 @@ impl Queue {
         Job::Write(self.cut(line, spare))
     }
 
-    /// Lets more records come, if that was asked for.
-    fn gather<'a>(&self, line: MutexGuard<'a, Line>) -> MutexGuard<'a, Line> {
-        let delay = self.options.commit_delay;
-        if delay.is_zero() {
+    /// Waits for as many records as the last group had, if that was asked for: who was just told that its
+    /// record is durable often has another one, and two half groups take two syncs.
+    fn gather<'a>(&self, mut line: MutexGuard<'a, Line>) -> MutexGuard<'a, Line> {
+        let wanted = line.before;
+        if self.options.commit_delay.is_zero() || line.count() >= wanted {
             return line;
         }
-        let waited = self.work.wait_timeout_while(line, delay, |it| !it.is_ending);
+        line.wanted = Some(wanted);
+        let is_short = |line: &mut Line| line.count() < wanted && !line.is_ending;
+        let waited = self.work.wait_timeout_while(line, self.options.commit_delay, is_short);
         waited.unwrap_or_else(PoisonError::into_inner).0
     }
 
     fn cut(&self, mut line: MutexGuard<'_, Line>, spare: Vec<u8>) -> Group {
         line.keys.take();
+        line.wanted = None;
+        line.before = line.count();
         let next = line.group.next;
         mem::replace(&mut line.group, Group { bytes: spare, first: next, next })
     }
@@ -215,7 +224,74 @@ impl Queue {
 }
 
 impl Line {
+    /// How many records wait.
+    fn count(&self) -> u64 {
+        self.group.next - self.group.first
+    }
+
     fn has_work(&self) -> bool {
         self.is_ending || self.mend.is_some() || !self.group.bytes.is_empty()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn queue(commit_delay: Duration) -> Queue {
+        let options = Options { commit_delay, queue_bytes: 1000, ..Options::default() };
+        Queue::new(7, 1, Keys::default(), options)
+    }
+
+    fn append(queue: &Queue, length: usize) -> Result<Receipt, AppendError> {
+        queue.append(Record::new(&vec![0; length]), Expected::Any)
+    }
+
+    /// How many records the next group has.
+    fn take(queue: &Queue) -> u64 {
+        let Job::Write(group) = queue.take(Vec::new()) else { panic!("nothing is in line") };
+        queue.settle(&group, Duration::ZERO);
+        group.next - group.first
+    }
+
+    #[test]
+    fn all_that_waits_is_the_next_group() {
+        let queue = queue(Duration::ZERO);
+        for count in [1, 5, 2] {
+            (0..count).for_each(|_| drop(append(&queue, 10)));
+            assert_eq!(take(&queue), count);
+        }
+        assert_eq!(queue.durable(), 8);
+    }
+
+    #[test]
+    fn a_full_queue_refuses_until_a_group_is_taken() {
+        let queue = queue(Duration::ZERO);
+        append(&queue, 400).unwrap();
+        append(&queue, 400).unwrap();
+        assert!(matches!(append(&queue, 400), Err(AppendError::Full)));
+        assert_eq!(take(&queue), 2);
+        // Alone, what is longer than the queue is taken, too.
+        append(&queue, 4000).unwrap();
+        assert!(matches!(append(&queue, 0), Err(AppendError::Full)));
+    }
+
+    #[test]
+    fn with_a_delay_a_group_waits_for_as_many_as_before_and_no_longer() {
+        let queue = queue(Duration::from_secs(3600));
+        for count in [3, 3, 5] {
+            (0..count).for_each(|_| drop(append(&queue, 10)));
+            assert_eq!(take(&queue), count);
+        }
+        append(&queue, 10).unwrap();
+        let taken = std::thread::scope(|scope| {
+            let taker = scope.spawn(|| take(&queue));
+            (0..4).for_each(|_| drop(append(&queue, 10)));
+            taker.join().unwrap()
+        });
+        assert_eq!(taken, 5);
+        append(&queue, 10).unwrap();
+        queue.end();
+        assert_eq!(take(&queue), 1, "the end waits for nothing");
     }
 }

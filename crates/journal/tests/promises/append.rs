@@ -71,32 +71,6 @@ fn what_waits_becomes_durable_together() {
 }
 
 #[test]
-fn a_delay_gathers_more() {
-    let lab = Lab::new();
-    let commit_delay = std::time::Duration::from_secs(3600);
-    let journal = Store::open(&lab.path(), Options { commit_delay, ..SMALL }).unwrap();
-    let last = line_up(&journal, 100);
-    let mut progress = journal.progress();
-    // Closing waits for no delay.
-    journal.close();
-    run(progress.reached(last)).unwrap();
-    assert_eq!(progress.groups().count, 1);
-}
-
-#[test]
-fn a_full_queue_refuses_until_a_group_is_durable() {
-    let lab = Lab::new();
-    let commit_delay = std::time::Duration::from_secs(3600);
-    let options = Options { commit_delay, queue_bytes: 1000, ..SMALL };
-    let journal = Store::open(&lab.path(), options).unwrap();
-    let record = [0; 400];
-    let record = Record::new(&record);
-    journal.append(record, Expected::Any).unwrap();
-    journal.append(record, Expected::Any).unwrap();
-    assert!(matches!(journal.append(record, Expected::Any), Err(AppendError::Full)));
-}
-
-#[test]
 fn what_can_never_be_taken_is_refused_for_good() {
     let lab = Lab::new();
     let journal = Store::open(&lab.path(), Options { record_bytes: 10, ..SMALL }).unwrap();

@@ -4,5 +4,7 @@
 
 mod append;
 mod files;
+mod full;
+mod kill;
 mod lab;
 mod snapshots;
