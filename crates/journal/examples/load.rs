@@ -3,10 +3,20 @@
 //!
 //! `load floor|journal|gather WRITERS SECONDS DIRECTORY` prints a line: records, groups, nanoseconds of all,
 //! processor time in nanoseconds, and the median and 99th percentile of a record's wait in nanoseconds.
+//!
+//! `load start RECORDS MEGABYTES DIRECTORY` fills a journal, and prints the nanoseconds that it then takes to open it, to
+//! read all records, and to read the snapshot.
 
 use std::{
-    env, error::Error, fs::OpenOptions, os::unix::fs::FileExt, path::Path, process::ExitCode,
-    sync::Arc, time::Duration,
+    env,
+    error::Error,
+    fs::OpenOptions,
+    io::{self, Write},
+    os::unix::fs::FileExt,
+    path::Path,
+    process::ExitCode,
+    sync::Arc,
+    time::Duration,
 };
 
 use journal::{Expected, Journal, Options, Record, Store};
@@ -18,6 +28,8 @@ use tokio::{task::JoinSet, time::Instant};
 
 /// What a record has.
 const RECORD: [u8; 200] = [b'x'; 200];
+
+const MEGABYTE: [u8; 1_000_000] = [b'x'; 1_000_000];
 
 /// What it takes in the journal's file; the floor writes as much.
 const WRITTEN: usize = 232;
@@ -41,7 +53,7 @@ fn main() -> ExitCode {
     let arguments: Vec<String> = env::args().skip(1).collect();
     match run(&arguments) {
         Ok(line) => {
-            std::io::Write::write_all(&mut std::io::stdout(), line.as_bytes()).ok();
+            io::stdout().write_all(line.as_bytes()).ok();
             ExitCode::SUCCESS
         }
         Err(error) => {
@@ -55,6 +67,9 @@ fn run(arguments: &[String]) -> Result<String, Failure> {
     let [what, writers, seconds, directory] = arguments else {
         return Err("usage: load floor|journal|gather WRITERS SECONDS DIRECTORY".into());
     };
+    if what == "start" {
+        return start(Path::new(directory), writers.parse()?, seconds.parse()?);
+    }
     let (writers, seconds) = (writers.parse()?, Duration::from_secs_f64(seconds.parse()?));
     let figures = match &**what {
         "floor" => floor(Path::new(directory), writers, seconds)?,
@@ -115,6 +130,42 @@ fn floor(directory: &Path, writers: usize, duration: Duration) -> Result<Figures
         waits.extend(std::iter::repeat_n(asked.elapsed(), writers));
     }
     Ok(Figures { records: waits.len() as u64, groups, took: begun.elapsed(), waits })
+}
+
+fn start(directory: &Path, records: u64, megabytes: usize) -> Result<String, Failure> {
+    fill(directory, records, megabytes)?;
+    let begun = Instant::now();
+    let journal = Store::open(directory, Options::default())?;
+    let opened = begun.elapsed();
+    let runtime = tokio::runtime::Builder::new_current_thread().build()?;
+    let mut follow = journal.follow(1)?;
+    let mut length = 0;
+    while follow.position() <= records {
+        length += runtime.block_on(follow.next())?.iter().map(|it| it.bytes.len()).sum::<usize>();
+    }
+    let replayed = begun.elapsed() - opened;
+    let mut snapshot = journal.snapshot()?.ok_or("no snapshot")?;
+    length += usize::try_from(io::copy(&mut snapshot, &mut io::sink())?)?;
+    let read = begun.elapsed() - opened - replayed;
+    if length != records as usize * RECORD.len() + megabytes * MEGABYTE.len() {
+        return Err("something is missing".into());
+    }
+    Ok(format!("{} {} {}\n", opened.as_nanos(), replayed.as_nanos(), read.as_nanos()))
+}
+
+fn fill(directory: &Path, records: u64, megabytes: usize) -> Result<(), Failure> {
+    let journal = Store::open(directory, Options::default())?;
+    let runtime = tokio::runtime::Builder::new_current_thread().build()?;
+    let mut progress = journal.progress();
+    for number in 1..=records {
+        let receipt = journal.append(Record::new(&RECORD), Expected::Any)?;
+        if number % 10_000 == 0 || number == records {
+            runtime.block_on(progress.reached(receipt))?;
+        }
+    }
+    let mut snapshot = journal.write_snapshot(progress.durable())?;
+    (0..megabytes).try_for_each(|_| snapshot.write_all(&MEGABYTE))?;
+    Ok(snapshot.finish()?)
 }
 
 impl Figures {

@@ -7,6 +7,7 @@ mod floor;
 mod get;
 mod histogram;
 mod idle;
+mod journal;
 mod load;
 mod log;
 mod machine;
@@ -38,6 +39,8 @@ use crate::{
 pub(crate) enum Bench {
     /// Sample `get` beside Redis `GET`: speed, processor time and memory
     Get(get::Get),
+    /// The journal beside a file that is synced by hand: durable records a second, group sizes
+    Journal(journal::Journal),
     #[command(flatten)]
     Supervisors(Question),
     /// Answers every line with the same value until it is killed; what `get --floor` runs
@@ -58,6 +61,7 @@ pub(crate) fn run(bench: Bench) -> Result<(), Box<dyn Error>> {
     match bench {
         Bench::Get(_) | Bench::Supervisors(_) if cfg!(debug_assertions) => run_optimised()?,
         Bench::Get(arguments) => get::get(&arguments)?,
+        Bench::Journal(arguments) => journal::journal(&arguments)?,
         Bench::Supervisors(question) => supervisors::measure(question)?,
         Bench::Floor { port } => floor::serve(port)?,
         Bench::Spawner { services } => supervisor::spawner(&services)?,
