@@ -29,7 +29,7 @@ use tokio::{task::JoinSet, time::Instant};
 /// What a record has.
 const RECORD: [u8; 200] = [b'x'; 200];
 
-const MEGABYTE: [u8; 1_000_000] = [b'x'; 1_000_000];
+static MEGABYTE: [u8; 1_000_000] = [b'x'; 1_000_000];
 
 /// What it takes in the journal's file; the floor writes as much.
 const WRITTEN: usize = 232;

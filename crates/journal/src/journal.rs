@@ -71,6 +71,7 @@ pub type Later<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 /// durable may be lost, with all that comes after it.
 ///
 /// # When the disk fails
+/// (Or, in a journal that others append to as well, when somebody else was quicker than what was expected.)
 /// All that is in line is lost ([`Lost`](crate::Lost) for each that waits) and nothing is taken any
 /// more; what is durable stays readable. The daemon puts its state back to the last durable revision
 /// (from what it remembers, or from [`snapshot`](Self::snapshot) and [`follow`](Self::follow)), and

@@ -18,7 +18,7 @@ mod writer;
 use std::{
     io,
     path::Path,
-    sync::Arc,
+    sync::{Arc, Mutex, PoisonError},
     thread::{self, JoinHandle},
     time::Duration,
 };
@@ -75,7 +75,7 @@ impl Default for Options {
 pub struct Store {
     queue: Arc<Queue>,
     shelf: Shelf,
-    writer: Option<JoinHandle<()>>,
+    writer: Mutex<Option<JoinHandle<()>>>,
 }
 
 impl Store {
@@ -124,7 +124,7 @@ impl Store {
         let path = disk.path("");
         let thread = thread::Builder::new().name("journal".into()).spawn(move || writer.run());
         let failed = |source| DiskError { act: "start a thread for", file: path, source };
-        let writer = Some(thread.map_err(failed)?);
+        let writer = Mutex::new(Some(thread.map_err(failed)?));
         Ok(Self { shelf: Shelf::new(disk, id, queue.clone()), queue, writer })
     }
 
@@ -137,22 +137,19 @@ impl Store {
         self.shelf.backup(directory)
     }
 
-    /// Waits until all that is in line is durable, and ends. What is appended meanwhile is lost.
-    pub fn close(mut self) {
-        self.end();
-    }
-
-    fn end(&mut self) {
+    /// Waits until all that is in line is durable, and ends; blocks. From then on nothing is taken, and what is
+    /// there can still be read.
+    pub fn close(&self) {
         self.queue.end();
-        if let Some(writer) = self.writer.take() {
-            writer.join().ok();
-        }
+        let mut writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
+        // One that has panicked has told everybody that the journal is closed.
+        writer.take().map(JoinHandle::join);
     }
 }
 
 impl Drop for Store {
     fn drop(&mut self) {
-        self.end();
+        self.close();
     }
 }
 

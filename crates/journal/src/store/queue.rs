@@ -137,8 +137,11 @@ impl Queue {
 
     /// Asks the writer to make the journal writable again. One who asked before and still waits is told no.
     pub(crate) fn mend(&self, answer: Answer) {
-        self.lock().mend = Some(answer);
-        self.work.notify_one();
+        let mut line = self.lock();
+        if !line.is_ending {
+            line.mend = Some(answer);
+            self.work.notify_one();
+        }
     }
 
     /// Asks the writer to write what is in line, and to end.
@@ -206,6 +209,15 @@ impl Queue {
         line.failure = Some(failure.clone());
         drop(line);
         self.progress.send_modify(|state| state.fail(failure));
+    }
+
+    /// Nobody writes any more, so nobody may wait.
+    pub(crate) fn ended(&self) {
+        let mut line = self.lock();
+        line.is_ending = true;
+        line.mend = None;
+        drop(line);
+        self.fail(Failure::Closed);
     }
 
     pub(crate) fn has_failed(&self) -> bool {

@@ -69,9 +69,9 @@ impl Writer {
 }
 
 impl Drop for Writer {
-    /// Nobody writes any more, so nobody may wait; whether it was asked for or is a bug.
+    /// Whether it was asked for or is a bug.
     fn drop(&mut self) {
-        self.queue.fail(Failure::Closed);
+        self.queue.ended();
     }
 }
 

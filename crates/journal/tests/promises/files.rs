@@ -1,8 +1,8 @@
 use std::{fs, os::unix::fs::PermissionsExt};
 
-use journal::{Check, OpenError, Store, check};
+use journal::{AppendError, Check, Expected, Failure, Journal, OpenError, Record, Store, check};
 
-use crate::lab::{Lab, SMALL, fill, read, texts, write_snapshot};
+use crate::lab::{Lab, SMALL, fill, line_up, read, run, texts, write_snapshot};
 
 #[test]
 fn a_second_process_is_refused() {
@@ -93,4 +93,17 @@ fn check_tells_everything_and_changes_nothing() {
     assert!(matches!(Store::open(&lab.path(), SMALL), Err(OpenError::Damaged(_))));
     let after: Vec<_> = lab.files(".log").iter().map(|it| fs::read(it).unwrap()).collect();
     assert_eq!(after, before);
+}
+
+#[test]
+fn a_closed_journal_has_written_all_and_takes_nothing() {
+    let lab = Lab::new();
+    let journal = lab.open();
+    let last = line_up(&journal, 100);
+    journal.close();
+    run(journal.progress().reached(last)).unwrap();
+    let refused = journal.append(Record::new(b"x"), Expected::Any);
+    assert!(matches!(refused, Err(AppendError::ReadOnly(Failure::Closed))));
+    assert!(matches!(run(journal.mend()), Err(Failure::Closed)));
+    assert_eq!(read(&journal, 1), texts(1, 100), "it can still be read");
 }
