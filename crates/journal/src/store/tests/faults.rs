@@ -3,8 +3,8 @@
 use std::{io::Write, ops::Range};
 
 use super::{
-    Fate, Sim, Store, bytes, open, read, run,
-    sim::{Faults, Op},
+    Fate, Files, Sim, Store, bytes, open, read, run,
+    sim::{Faults, Op, crash},
     state, work,
 };
 use crate::{AppendError, Expected, Failure, Journal, Keep, Record};
@@ -123,6 +123,36 @@ fn what_was_synced_and_is_gone_is_not_mended() {
         store.append(Record::new(b"x"), Expected::Any),
         Err(AppendError::ReadOnly(_))
     ));
+}
+
+#[test]
+fn nothing_is_trimmed_on_the_word_of_a_snapshot_whose_name_may_go() {
+    let mut states = 0;
+    for call in 1..30 {
+        let sim = Sim::default();
+        let store = open(&sim).unwrap();
+        let mut acknowledged = Vec::new();
+        work_on(&store, 4, &mut acknowledged);
+        let mut snapshot = store.write_snapshot(acknowledged.len() as u64).unwrap();
+        snapshot.write_all(&state(acknowledged.len() as u64)).unwrap();
+        sim.fail_after(call);
+        if snapshot.finish().is_ok() {
+            break;
+        }
+        let before = sim.ops().len();
+        store.trim(Keep::NOTHING).ok();
+        let ops = sim.ops();
+        // Names are kept or lost each for itself.
+        for (calls, lost) in (before..=ops.len()).flat_map(|it| (0..4).map(move |lost| (it, lost)))
+        {
+            let mut at = 0..;
+            let fate = || if at.next() == Some(lost) { Fate::Lost } else { Fate::Kept };
+            let files = crash(&Files::new(), &ops[..calls], fate);
+            assert_kept(&open(&Sim::with(files)).unwrap(), &acknowledged);
+            states += 1;
+        }
+    }
+    assert!(states > 0);
 }
 
 #[test]

@@ -92,8 +92,13 @@ impl Sim {
 
     /// The next call fails, and no other.
     pub(super) fn fail_next(&self) {
+        self.fail_after(1);
+    }
+
+    /// The call with this number from now on fails, and no other.
+    pub(super) fn fail_after(&self, calls: usize) {
         let mut state = self.state();
-        state.faults.calls = state.calls + 1..state.calls + 2;
+        state.faults.calls = state.calls + calls..state.calls + calls + 1;
     }
 
     pub(super) fn ops(&self) -> Vec<Op> {
