@@ -2,7 +2,6 @@ use std::{
     collections::HashMap,
     io::{BufRead, BufReader, Read},
     path::Path,
-    process::{Command, Stdio},
 };
 
 use journal::{Journal, Options, Store, check};
@@ -11,13 +10,16 @@ use nix::{
     unistd::Pid,
 };
 
-use crate::lab::{Lab, example, run};
+use crate::{
+    lab::{Lab, run},
+    witness::{self, MARK},
+};
 
 /// How often, unless `JOURNAL_KILLS` says otherwise.
-const ROUNDS: u64 = 20;
+const ROUNDS: usize = 20;
 
 /// How many lines are read before the kill, at most; another number each round.
-const MOST: u64 = 400;
+const MOST: usize = 400;
 
 #[test]
 fn a_killed_writer_loses_nothing_that_it_was_told() {
@@ -35,28 +37,23 @@ fn a_killed_writer_loses_nothing_that_it_was_told() {
 }
 
 /// Lets several threads write until `lines` records were acknowledged, then kills them; notes all that were.
-fn write_and_kill(directory: &Path, lines: u64, told: &mut HashMap<u64, String>) {
-    let mut witness = Command::new(example("witness"))
-        .arg(directory)
-        .arg("4")
-        .stdout(Stdio::piped())
-        .spawn()
-        .unwrap();
+fn write_and_kill(directory: &Path, lines: usize, told: &mut HashMap<u64, String>) {
+    let mut witness = witness::start(directory);
     let mut output = BufReader::new(witness.stdout.take().unwrap());
     let mut all = String::new();
-    for _ in 0..lines {
+    while all.matches(MARK).count() < lines {
         assert!(output.read_line(&mut all).unwrap() > 0, "it ended by itself");
     }
     kill(Pid::from_raw(witness.id() as i32), Signal::SIGKILL).unwrap();
     output.read_to_string(&mut all).unwrap();
     witness.wait().unwrap();
-    told.extend(all.lines().map(|line| {
+    told.extend(all.lines().filter_map(|line| line.strip_prefix(MARK)).map(|line| {
         let (revision, record) = line.split_once(' ').unwrap();
         (revision.parse().unwrap(), format!("{record} "))
     }));
 }
 
-fn is_all_there(directory: &Path, told: &HashMap<u64, String>, round: u64) {
+fn is_all_there(directory: &Path, told: &HashMap<u64, String>, round: usize) {
     let journal = Store::open(directory, Options::default()).unwrap();
     let snapshot = journal.snapshot().unwrap().map_or(0, |mut it| {
         let mut bytes = Vec::new();

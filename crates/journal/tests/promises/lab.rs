@@ -123,9 +123,3 @@ pub(crate) fn read_snapshot(journal: &dyn Journal) -> Option<(Revision, Vec<u8>)
     snapshot.read_to_end(&mut bytes).unwrap();
     Some((snapshot.revision, bytes))
 }
-
-/// A program of this crate's examples, which cargo builds along with its tests.
-pub(crate) fn example(name: &str) -> PathBuf {
-    let tests = std::env::current_exe().unwrap();
-    tests.ancestors().nth(2).unwrap().join("examples").join(name)
-}

@@ -8,3 +8,4 @@ mod full;
 mod kill;
 mod lab;
 mod snapshots;
+mod witness;

@@ -1,13 +1,21 @@
 //! Every call fails, once or for a while: nothing acknowledged is lost, nothing lost comes back.
 
-use std::{io::Write, ops::Range};
+use std::{io::Write, ops::Range, sync::Arc};
 
 use super::{
-    Fate, Files, Sim, Store, bytes, open, read, run,
+    Fate, Files, SMALL, Sim, Store, bytes, open, read, run,
     sim::{Faults, Op, crash},
     state, work,
 };
-use crate::{AppendError, Expected, Failure, Journal, Keep, Record};
+use crate::{
+    AppendError, Expected, Failure, Journal, Keep, Record,
+    keys::Keys,
+    store::{
+        disk::Disk,
+        queue::{Job, Queue},
+        tail::Tail,
+    },
+};
 
 /// What a daemon does: appends, waits, mends when it has to; tells what was acknowledged.
 fn work_on(store: &Store, groups: u64, acknowledged: &mut Vec<Vec<u8>>) {
@@ -153,6 +161,35 @@ fn nothing_is_trimmed_on_the_word_of_a_snapshot_whose_name_may_go() {
         }
     }
     assert!(states > 0);
+}
+
+#[test]
+fn a_lost_group_does_not_come_back_behind_the_next() {
+    let sim = Sim::default();
+    let disk: Arc<dyn Disk> = Arc::new(sim.clone());
+    let mut tail = Tail::create(disk, 7, 1, SMALL).unwrap();
+    let queue = Queue::new(7, 1, Keys::default(), SMALL);
+    let group = |texts: &[&[u8]]| {
+        for text in texts {
+            queue.append(Record::new(text), Expected::Any).unwrap();
+        }
+        let Job::Write(group) = queue.take(Vec::new()) else { panic!("nothing is in line") };
+        group
+    };
+    let lost = group(&[b"one", b"two"]);
+    // It is written and not synced, and can't be cut off.
+    sim.fail_after(2);
+    tail.write(&lost).unwrap_err();
+    sim.fail_next();
+    tail.cut().unwrap_err();
+    queue.fail(Failure::Closed);
+    queue.mended();
+    tail.mend(0).unwrap();
+    // As long as the first one that was lost: the second lies right behind it.
+    tail.write(&group(&[b"new"])).unwrap();
+
+    let store = open(&Sim::with(sim.crash(|| Fate::Kept))).unwrap();
+    assert_eq!(read(&store), (1, vec![b"new".to_vec()]));
 }
 
 #[test]

@@ -31,7 +31,7 @@ pub(super) enum Op {
     Allocate(usize, u64),
     Truncate(usize, u64),
     Sync(usize),
-    /// After it the kernel takes what was written for stored, and never stores it.
+    /// After it the kernel takes what was written for stored, whether it is or not.
     SyncFailed(usize),
     Acknowledged(Revision),
     Snapshot(Revision),
@@ -191,13 +191,14 @@ pub(super) fn crash(before: &Files, ops: &[Op], mut fate: impl FnMut() -> Fate) 
     names.into_iter().map(file).collect()
 }
 
-/// What a later sync says of a change to a file.
+/// What the next sync says of a change to a file. One that failed says nothing, and none after it does.
 fn synced(later: &[Op], number: usize) -> Option<Fate> {
-    later.iter().find_map(|it| match it {
-        Op::Sync(it) if *it == number => Some(Fate::Kept),
-        Op::SyncFailed(it) if *it == number => Some(Fate::Lost),
+    let next = later.iter().find_map(|it| match it {
+        Op::Sync(it) if *it == number => Some(Some(Fate::Kept)),
+        Op::SyncFailed(it) if *it == number => Some(None),
         _ => None,
-    })
+    });
+    next.flatten()
 }
 
 fn last_created(ops: &[Op], wanted: &str) -> Option<usize> {

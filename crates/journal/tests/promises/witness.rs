@@ -1,15 +1,12 @@
-//! Appends records from several threads until it is killed, and tells each one that is durable; what the
-//! tests kill.
-//!
-//! `witness DIRECTORY THREADS` prints `REVISION THREAD NUMBER` for every acknowledged record. Each record has its
-//! thread, its number there, and filler of any length; now and then there is a snapshot.
+//! Appends records from several threads until it is killed, and tells each one that is durable. `kill` runs it:
+//! these tests once more, in a process of its own.
 
 use std::{
-    env,
     error::Error,
     fmt::Write as _,
     io::{self, Write},
     path::Path,
+    process::{Child, Command, Stdio},
     sync::Arc,
     thread,
     time::Duration,
@@ -19,23 +16,40 @@ use journal::{Expected, Journal, Keep, Options, Record, Store};
 
 type Failure = Box<dyn Error + Send + Sync>;
 
+/// Says in which directory.
+const DIRECTORY: &str = "JOURNAL_WITNESS";
+
+/// Begins the lines that tell of a record; the others are of the test's harness.
+pub(crate) const MARK: &str = "durable ";
+
 /// Small segments, so that a kill often hits the change from one to the next.
 const SEGMENT: u64 = 16 << 10;
 
-fn main() -> Result<(), Failure> {
-    let [directory, threads] = &env::args().skip(1).collect::<Vec<_>>()[..] else {
-        return Err("usage: witness DIRECTORY THREADS".into());
-    };
+const THREADS: u64 = 4;
+
+/// Starts it on `directory`. It prints `durable REVISION THREAD NUMBER` for every acknowledged record.
+pub(crate) fn start(directory: &Path) -> Child {
+    Command::new(std::env::current_exe().unwrap())
+        .args(["witness::witness", "--exact", "--ignored", "--nocapture"])
+        .env(DIRECTORY, directory)
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap()
+}
+
+#[test]
+#[ignore = "writes until it is killed; `kill` runs it"]
+fn witness() {
+    let Some(directory) = std::env::var_os(DIRECTORY) else { return };
     let options = Options { segment_bytes: SEGMENT, ..Options::default() };
-    let journal = Arc::new(Store::open(Path::new(directory), options)?);
-    let writers = (0..threads.parse()?).map(|writer| {
+    let journal = Arc::new(Store::open(Path::new(&directory), options).unwrap());
+    let writers = (0..THREADS).map(|writer| {
         let journal = journal.clone();
         thread::spawn(move || write(&*journal, writer))
     });
     for writer in writers.collect::<Vec<_>>() {
-        writer.join().map_err(|_| "a writer has panicked")??;
+        writer.join().unwrap().unwrap();
     }
-    Ok(())
 }
 
 fn write(journal: &dyn Journal, writer: u64) -> Result<(), Failure> {
@@ -48,7 +62,7 @@ fn write(journal: &dyn Journal, writer: u64) -> Result<(), Failure> {
         for number in number * 3..number * 3 + 3 {
             let text = format!("{writer} {number} {}", "x".repeat((number * 37 % 700) as usize));
             last = journal.append(Record::new(text.as_bytes()), Expected::Any)?;
-            writeln!(told, "{} {writer} {number}", last.revision)?;
+            writeln!(told, "{MARK}{} {writer} {number}", last.revision)?;
         }
         runtime.block_on(progress.reached(last))?;
         // One write, so that no line is cut by the kill.
