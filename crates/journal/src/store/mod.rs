@@ -48,7 +48,7 @@ use crate::{
 pub struct Options {
     /// How long a segment gets before the next is begun; it may be longer by one group.
     pub segment_bytes: u64,
-    /// How long a record may be.
+    /// How long a record may be; never more than a gigabyte.
     pub record_bytes: usize,
     /// How much may be in line before [`AppendError::Full`]; as much again may be on its way to the disk.
     pub queue_bytes: usize,

@@ -17,6 +17,9 @@ use crate::{
     keys::Keys, progress::State,
 };
 
+/// The longest record, whatever is allowed: a length has four bytes.
+const MOST: usize = 1 << 30;
+
 /// Records that are written and synced together.
 #[derive(Debug, Default)]
 pub(crate) struct Group {
@@ -106,7 +109,7 @@ impl Queue {
     }
 
     fn check_size(&self, line: &Line, record: Record<'_>) -> Result<(), AppendError> {
-        let limit = self.options.record_bytes;
+        let limit = self.options.record_bytes.min(MOST);
         if record.bytes.len() > limit || record.key.len() > KEY_BYTES {
             return Err(AppendError::TooLarge { limit });
         }

@@ -12,8 +12,11 @@ use crate::{
     follow::{Batch, Source},
 };
 
-/// How much is read at once.
+/// How much is read at once, at most, unless a record is longer.
 const CHUNK: usize = 1 << 20;
+
+/// How long a record is believed to be: a follower at the end need not read far ahead.
+const GUESS: u64 = 1 << 10;
 
 /// Reads one part after the other.
 #[derive(Debug)]
@@ -89,14 +92,14 @@ impl Reader {
         from: Revision,
         until: Revision,
     ) -> Result<Batch, FollowError> {
-        let mut length = CHUNK;
+        let mut length = (until - from + 1).saturating_mul(GUESS).min(CHUNK as u64) as usize;
         loop {
             let (batch, stop) = self.look(place, length, from, until)?;
             if !batch.is_empty() {
                 return Ok(batch);
             }
             match stop {
-                Stop::Enough => length = CHUNK,
+                Stop::Enough => length = CHUNK.max(length),
                 Stop::Longer => length *= 2,
                 // Only what was durable is looked for, so what is not here is in the next one.
                 Stop::End if place.next > place.first => *place = self.open(place.next, from)?,
