@@ -1,11 +1,12 @@
-//! Writers that wait for each record, on the journal or on the floor below it; what `cargo xtask bench
-//! journal` runs.
+//! Writers that wait for each record, on the journal or on the floor below it; what `cargo xtask
+//! bench journal` runs.
 //!
-//! `load floor|journal|gather WRITERS SECONDS DIRECTORY` prints a line: records, groups, nanoseconds of all,
-//! processor time in nanoseconds, and the median and 99th percentile of a record's wait in nanoseconds.
+//! `load floor|journal|gather WRITERS SECONDS DIRECTORY` prints a line: records, groups,
+//! nanoseconds of all, processor time in nanoseconds, and the median and 99th percentile of a
+//! record's wait in nanoseconds.
 //!
-//! `load start RECORDS MEGABYTES DIRECTORY` fills a journal, and prints the nanoseconds that it then takes to open it, to
-//! read all records, and to read the snapshot.
+//! `load start RECORDS MEGABYTES DIRECTORY` fills a journal, and prints the nanoseconds that it
+//! then takes to open it, to read all records, and to read the snapshot.
 
 use std::{
     env,

@@ -45,7 +45,8 @@ pub enum Check {
     Head,
     /// It belongs to the same journal as the others.
     Owner,
-    /// What lies there is what was written, since records behind it were written after it was durable.
+    /// What lies there is what was written, since records behind it were written after it was
+    /// durable.
     Intact {
         /// The record that should be there.
         revision: Revision,

@@ -14,7 +14,8 @@ pub struct Follow {
 
 /// Where records are read from.
 pub(crate) trait Source: Debug + Send + Sync {
-    /// Some records, at least one, from `from` on and none after `until`, which is durable. May block.
+    /// Some records, at least one, from `from` on and none after `until`, which is durable. May
+    /// block.
     fn read(&self, from: Revision, until: Revision) -> Result<Batch, FollowError>;
 }
 
@@ -60,8 +61,8 @@ impl Follow {
     /// The next records, as soon as there are any. Cancel safe.
     ///
     /// # Errors
-    /// See [`FollowError`]. [`FollowError::Trimmed`] also when the reader was so slow that what comes next was
-    /// trimmed meanwhile.
+    /// See [`FollowError`]. [`FollowError::Trimmed`] also when the reader was so slow that what
+    /// comes next was trimmed meanwhile.
     pub async fn next(&mut self) -> Result<Batch, FollowError> {
         let durable = self.progress.passed(self.next).await?;
         let (source, next) = (self.source.clone(), self.next);
@@ -73,7 +74,8 @@ impl Follow {
 }
 
 impl Batch {
-    /// Adds a record that lies in `bytes`, to which those of all records are given by [`Self::fill`].
+    /// Adds a record that lies in `bytes`, to which those of all records are given by
+    /// [`Self::fill`].
     pub(crate) fn push(&mut self, revision: Revision, key: Range<usize>, bytes: Range<usize>) {
         self.entries.push(Place { revision, key, bytes });
     }

@@ -67,24 +67,24 @@ pub type Later<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 /// An ordered, durable log of records.
 ///
 /// One daemon owns it: it decides a record on its state in memory, appends it, applies it, and goes
-/// on at once; replies and events wait until [`Progress`] says that the record is durable. What is not
-/// durable may be lost, with all that comes after it.
+/// on at once; replies and events wait until [`Progress`] says that the record is durable. What is
+/// not durable may be lost, with all that comes after it.
 ///
 /// # When the disk fails
-/// (Or, in a journal that others append to as well, when somebody else was quicker than what was expected.)
-/// All that is in line is lost ([`Lost`](crate::Lost) for each that waits) and nothing is taken any
-/// more; what is durable stays readable. The daemon puts its state back to the last durable revision
-/// (from what it remembers, or from [`snapshot`](Self::snapshot) and [`follow`](Self::follow)), and
-/// calls [`mend`](Self::mend), now and then, until it succeeds. Only then is anything appended again,
-/// and revisions go on from the last durable one.
+/// (Or, in a journal that others append to as well, when somebody else was quicker than what was
+/// expected.) All that is in line is lost ([`Lost`](crate::Lost) for each that waits) and nothing
+/// is taken any more; what is durable stays readable. The daemon puts its state back to the last
+/// durable revision (from what it remembers, or from [`snapshot`](Self::snapshot) and
+/// [`follow`](Self::follow)), and calls [`mend`](Self::mend), now and then, until it succeeds. Only
+/// then is anything appended again, and revisions go on from the last durable one.
 pub trait Journal: Debug + Send + Sync {
     /// Puts a record in line. Waits for nothing, allocates nothing but room for its bytes.
     ///
     /// Nothing may be told to anybody before [`Progress::reached`] says that it is durable.
     ///
     /// # Errors
-    /// See [`AppendError`]; then nothing has changed. [`AppendError::Full`] is over once the next group is
-    /// durable ([`Progress::changed`]).
+    /// See [`AppendError`]; then nothing has changed. [`AppendError::Full`] is over once the next
+    /// group is durable ([`Progress::changed`]).
     fn append(&self, record: Record<'_>, expected: Expected) -> Result<Receipt, AppendError>;
 
     /// The last record in line; it need not be durable.
@@ -93,13 +93,15 @@ pub trait Journal: Debug + Send + Sync {
     /// How far it is durable.
     fn progress(&self) -> Progress;
 
-    /// All durable records from `from` on, those that are there and those that come, in order, none twice.
+    /// All durable records from `from` on, those that are there and those that come, in order, none
+    /// twice.
     ///
     /// # Errors
     /// [`FollowError::Trimmed`] when the record `from` is no longer kept.
     fn follow(&self, from: crate::Revision) -> Result<Follow, FollowError>;
 
-    /// The newest snapshot, if there is one. What it was made from is followed from its revision + 1.
+    /// The newest snapshot, if there is one. What came after it is followed from the revision
+    /// behind its own.
     ///
     /// # Errors
     /// It can't be opened. A damaged part shows while it is read.
@@ -111,8 +113,8 @@ pub trait Journal: Debug + Send + Sync {
     /// See [`SnapshotError`].
     fn write_snapshot(&self, revision: crate::Revision) -> Result<SnapshotWriter, SnapshotError>;
 
-    /// Forgets records that the newest snapshot tells, except for `keep`; tells the first one that is kept.
-    /// Blocks for as long as files take to be deleted.
+    /// Forgets records that the newest snapshot tells, except for `keep`; tells the first one that
+    /// is kept. Blocks for as long as files take to be deleted.
     ///
     /// # Errors
     /// See [`SnapshotError`].

@@ -4,7 +4,8 @@ use crate::{AppendError, Expected, Revision};
 
 type Table = HashMap<Box<str>, Revision>;
 
-/// The last revision of each key: of what is durable, of the group on its way to the disk, of the next.
+/// The last revision of each key: of what is durable, of the group on its way to the disk, of the
+/// next.
 #[derive(Debug, Default)]
 pub(crate) struct Keys {
     durable: Table,

@@ -1,8 +1,9 @@
 //! The one place where something becomes durable.
 //!
-//! A [`Journal`] is an ordered log of records: bytes, each with a [`Revision`]. A daemon above it is a
-//! state machine: it decides a record on its state in memory, appends it, applies it, and goes on; what it
-//! tells others waits until the record is durable. All that waits becomes durable together.
+//! A [`Journal`] is an ordered log of records: bytes, each with a [`Revision`]. A daemon above it
+//! is a state machine: it decides a record on its state in memory, appends it, applies it, and goes
+//! on; what it tells others waits until the record is durable. All that waits becomes durable
+//! together.
 //!
 //! ```
 //! use journal::{AppendError, Expected, Journal, Options, Record, Store};
@@ -47,8 +48,9 @@
 //! # Ok::<_, Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! [`Store`] keeps it in files of its own, [`Memory`] nowhere, for tests. The trait shows neither. What a
-//! daemon does when the disk fails is told at [`Journal`]; why no acknowledged record is lost, in
+//! [`Store`] keeps it in files of its own, [`Memory`] nowhere, for tests. The trait shows neither.
+//! What a daemon does when the disk fails is told at [`Journal`]; why no acknowledged record is
+//! lost, in
 //! `DURABILITY.md` beside this crate. [`check`] looks at a journal that does not open.
 //!
 //! This crate knows neither what a record means, nor users, nor Common TCP.

@@ -18,9 +18,9 @@ use crate::{
 
 /// A [`Journal`] that forgets: for tests of what stands above.
 ///
-/// Without threads and files, so a test decides what happens when: a record is durable at once, or, after
-/// [`hold`](Self::hold), when the test says so, or never. Clones are the same journal, so one survives
-/// the daemon whose start is tested.
+/// Without threads and files, so a test decides what happens when: a record is durable at once, or,
+/// after [`hold`](Self::hold), when the test says so, or never. Clones are the same journal, so one
+/// survives the daemon whose start is tested.
 #[derive(Clone, Debug)]
 pub struct Memory(Arc<Inner>);
 

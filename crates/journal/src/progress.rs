@@ -9,8 +9,8 @@ const REMEMBERED: usize = 1024;
 
 /// A record that is in line: its revision, if it becomes durable.
 ///
-/// After a failure the same revision is given again, to another record; so a receipt also knows before
-/// which failure it was given, and only [`Progress`] can tell what became of it.
+/// After a failure the same revision is given again, to another record; so a receipt also knows
+/// before which failure it was given, and only [`Progress`] can tell what became of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Receipt {
     pub(crate) term: u64,
@@ -110,7 +110,8 @@ impl Progress {
         }
     }
 
-    /// Waits until there is anything new: another durable revision, a failure, an end of it. Cancel safe.
+    /// Waits until there is anything new: another durable revision, a failure, an end of it. Cancel
+    /// safe.
     ///
     /// # Errors
     /// [`Failure::Closed`] when there will be nothing any more.
@@ -118,7 +119,8 @@ impl Progress {
         self.0.changed().await.map_err(|_| Failure::Closed)
     }
 
-    /// Waits until `revision` is durable, whichever record that will be, and tells the last one that is.
+    /// Waits until `revision` is durable, whichever record that will be, and tells the last one
+    /// that is.
     pub(crate) async fn passed(&mut self, revision: Revision) -> Result<Revision, FollowError> {
         let state = self.0.wait_for(|it| it.durable >= revision).await;
         state.map(|it| it.durable).map_err(|_| FollowError::Closed)

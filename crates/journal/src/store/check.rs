@@ -27,7 +27,8 @@ pub struct Report {
     pub segments: usize,
     /// How large everything is.
     pub bytes: u64,
-    /// What the next [`Store::open`](crate::Store::open) will cut off: the rest of a group that nobody was told of.
+    /// What the next [`Store::open`](crate::Store::open) will cut off: the rest of a group that
+    /// nobody was told of.
     pub torn: Option<Torn>,
     /// Everything that no crash explains. With any of it, the journal does not open.
     pub damage: Vec<Damage>,

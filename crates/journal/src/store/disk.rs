@@ -1,4 +1,5 @@
-//! The files of one directory: all that is asked of a disk, so that a test can be a disk that fails.
+//! The files of one directory: all that is asked of a disk, so that a test can be a disk that
+//! fails.
 
 use std::{
     fmt::Debug,
@@ -35,7 +36,8 @@ pub(crate) trait Stored: Debug + Send + Sync {
     /// Reads until `buffer` is full or the file ends, and tells how much there was.
     fn read(&self, buffer: &mut [u8], offset: u64) -> Result<usize, DiskError>;
     fn write(&self, bytes: &[u8], offset: u64) -> Result<(), DiskError>;
-    /// Makes the file longer by zeros which have their room on the disk. What can't do that does nothing.
+    /// Makes the file longer by zeros which have their room on the disk. What can't do that does
+    /// nothing.
     fn allocate(&self, offset: u64, length: u64) -> Result<(), DiskError>;
     fn truncate(&self, length: u64) -> Result<(), DiskError>;
     /// Makes everything that was written durable.
@@ -100,7 +102,8 @@ impl Directory {
 }
 
 impl Drop for Directory {
-    /// A child that is just being started has a copy of the lock, which would hold it a while longer.
+    /// A child that is just being started has a copy of the lock, which would hold it a while
+    /// longer.
     fn drop(&mut self) {
         if let Some(lock) = &self.lock {
             lock.unlock().ok();

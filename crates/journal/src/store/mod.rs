@@ -50,10 +50,12 @@ pub struct Options {
     pub segment_bytes: u64,
     /// How long a record may be; never more than a gigabyte.
     pub record_bytes: usize,
-    /// How much may be in line before [`AppendError::Full`]; as much again may be on its way to the disk.
+    /// How much may be in line before [`AppendError::Full`]; as much again may be on its way to the
+    /// disk.
     pub queue_bytes: usize,
-    /// How long a group may wait to get as many records as the one before it had. It never waits longer than for
-    /// those, so a lone writer does not wait at all, and many that wait for each record share their syncs.
+    /// How long a group may wait to get as many records as the one before it had. It never waits
+    /// longer than for those, so a lone writer does not wait at all, and many that wait for each
+    /// record share their syncs.
     pub commit_delay: Duration,
 }
 
@@ -79,7 +81,8 @@ pub struct Store {
 }
 
 impl Store {
-    /// Opens the journal in `directory`, or makes one (mode 0700). What a crash left half written is cut off.
+    /// Opens the journal in `directory`, or makes one (mode 0700). What a crash left half written
+    /// is cut off.
     ///
     /// Blocks: everything that is stored, but the bytes of the snapshot, is read and checked.
     ///
@@ -128,8 +131,8 @@ impl Store {
         Ok(Self { shelf: Shelf::new(disk, id, queue.clone()), queue, writer })
     }
 
-    /// Copies everything durable to `directory`, which must not be there, while the journal is in use. The
-    /// copy is a journal of its own; it has its name only when it is complete. Blocks.
+    /// Copies everything durable to `directory`, which must not be there, while the journal is in
+    /// use. The copy is a journal of its own; it has its name only when it is complete. Blocks.
     ///
     /// # Errors
     /// See [`SnapshotError`].
@@ -137,8 +140,8 @@ impl Store {
         self.shelf.backup(directory)
     }
 
-    /// Waits until all that is in line is durable, and ends; blocks. From then on nothing is taken, and what is
-    /// there can still be read.
+    /// Waits until all that is in line is durable, and ends; blocks. From then on nothing is taken,
+    /// and what is there can still be read.
     pub fn close(&self) {
         self.queue.end();
         let mut writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner);

@@ -1,7 +1,8 @@
 //! The file of a snapshot: opaque bytes in checked parts.
 //!
-//! A head like that of a segment, parts of the bytes, parts of the table of keys, and an end which tells
-//! where the table begins. A part is its length, a checksum over its place and its bytes, the bytes.
+//! A head like that of a segment, parts of the bytes, parts of the table of keys, and an end which
+//! tells where the table begins. A part is its length, a checksum over its place and its bytes, the
+//! bytes.
 
 use std::{
     io::{self, Read},

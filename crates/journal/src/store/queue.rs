@@ -59,7 +59,8 @@ struct Line {
     term: u64,
     failure: Option<Failure>,
     mend: Option<Answer>,
-    /// How many records the writer waits for, if it waits. Waking it costs a system call, so it is woken only then.
+    /// How many records the writer waits for, if it waits. Waking it costs a system call, so it is
+    /// woken only then.
     wanted: Option<u64>,
     /// How many records the last group had.
     before: u64,
@@ -138,7 +139,8 @@ impl Queue {
         self.lock().keys.durable().map(|(key, revision)| (key.to_owned(), revision)).collect()
     }
 
-    /// Asks the writer to make the journal writable again. One who asked before and still waits is told no.
+    /// Asks the writer to make the journal writable again. One who asked before and still waits is
+    /// told no.
     pub(crate) fn mend(&self, answer: Answer) {
         let mut line = self.lock();
         if !line.is_ending {
@@ -171,8 +173,8 @@ impl Queue {
         Job::Write(self.cut(line, spare))
     }
 
-    /// Waits for as many records as the last group had, if that was asked for: who was just told that its
-    /// record is durable often has another one, and two half groups take two syncs.
+    /// Waits for as many records as the last group had, if that was asked for: who was just told
+    /// that its record is durable often has another one, and two half groups take two syncs.
     fn gather<'a>(&self, mut line: MutexGuard<'a, Line>) -> MutexGuard<'a, Line> {
         let wanted = line.before;
         if self.options.commit_delay.is_zero() || line.count() >= wanted {

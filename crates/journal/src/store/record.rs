@@ -9,9 +9,10 @@
 //! | 4 | how many revisions the first record of the same group is before this one |
 //! | 1, 1, 2 | length of the key, kind, zero |
 //!
-//! Numbers are little endian. Both checksums start from the journal's random id, so nobody can have bytes
-//! stored that would pass for a record, and no record of another journal is one here. Everything
-//! is padded with zeros to [`ALIGNMENT`]; room that was never written is zero and reads as [`Flaw::Nothing`].
+//! Numbers are little endian. Both checksums start from the journal's random id, so nobody can have
+//! bytes stored that would pass for a record, and no record of another journal is one here.
+//! Everything is padded with zeros to [`ALIGNMENT`]; room that was never written is zero and reads
+//! as [`Flaw::Nothing`].
 
 use crate::Revision;
 
@@ -67,7 +68,8 @@ impl<'a> Frame<'a> {
         room(self.key.len(), self.bytes.len())
     }
 
-    /// Appends it to `out`. The key must not be longer than a byte can tell, nor the bytes than four.
+    /// Appends it to `out`. The key must not be longer than a byte can tell, nor the bytes than
+    /// four.
     pub(crate) fn encode(&self, id: u64, out: &mut Vec<u8>) {
         let start = out.len();
         out.resize(start + HEADER, 0);

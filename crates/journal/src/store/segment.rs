@@ -58,10 +58,11 @@ pub(crate) fn parse_head(magic: &[u8; 8], file: &[u8]) -> Option<(u64, Revision)
 
 /// Reads the records of a segment that begins with `first`, up to `until`.
 ///
-/// **Torn or damaged.** A group is written only when all before it are durable, and each record tells
-/// where its group begins. So if behind an unreadable record there is one whose group began after it, the
-/// unreadable one was durable: that is damage. If there is none, no later write was begun: then it may be
-/// part of the last group, of which a crash leaves any part, and which nobody was told of. That is torn.
+/// **Torn or damaged.** A group is written only when all before it are durable, and each record
+/// tells where its group begins. So if behind an unreadable record there is one whose group began
+/// after it, the unreadable one was durable: that is damage. If there is none, no later write was
+/// begun: then it may be part of the last group, of which a crash leaves any part, and which nobody
+/// was told of. That is torn.
 pub(crate) fn examine(
     file: &[u8],
     id: u64,

@@ -65,7 +65,8 @@ impl Tail {
         options: Options,
     ) -> Result<Self, DiskError> {
         let file = disk.open(&name(first, EXTENSION))?;
-        // Also room that was never written to: bytes of a lost group must not turn up behind the next one.
+        // Also room that was never written to: bytes of a lost group must not turn up behind the
+        // next one.
         let tail = Self { disk, id, options, file, first, end, allocated: end };
         tail.cut()?;
         Ok(tail)
@@ -94,14 +95,16 @@ impl Tail {
         self.file.sync()
     }
 
-    /// Says that nothing before `next` is torn, so that whatever may be found there later is damage.
+    /// Says that nothing before `next` is torn, so that whatever may be found there later is
+    /// damage.
     pub(crate) fn close(&mut self, next: Revision) -> Result<(), DiskError> {
         self.mark(Kind::Mark, next)
     }
 
     /// Goes on after a failure, when `durable` is the last revision that was acknowledged.
     ///
-    /// What is in memory need not be what is on the disk after a failed sync, so the durable part is read again.
+    /// What is in memory need not be what is on the disk after a failed sync, so the durable part
+    /// is read again.
     pub(crate) fn mend(&mut self, durable: Revision) -> Result<(), Failure> {
         let before = self.examine(durable)?;
         self.end = before.end;
@@ -150,7 +153,8 @@ impl Tail {
         Ok(())
     }
 
-    /// Takes room for `length` more bytes and a mark; much more than that, unless the disk is nearly full.
+    /// Takes room for `length` more bytes and a mark; much more than that, unless the disk is
+    /// nearly full.
     fn reserve(&mut self, length: u64) -> Result<(), DiskError> {
         let missing = (self.end + length + MARK).saturating_sub(self.allocated);
         if missing == 0 {

@@ -36,7 +36,8 @@ fn a_killed_writer_loses_nothing_that_it_was_told() {
     }
 }
 
-/// Lets several threads write until `lines` records were acknowledged, then kills them; notes all that were.
+/// Lets several threads write until `lines` records were acknowledged, then kills them; notes all
+/// that were.
 fn write_and_kill(directory: &Path, lines: usize, told: &mut HashMap<u64, String>) {
     let mut witness = witness::start(directory);
     let mut output = BufReader::new(witness.stdout.take().unwrap());

@@ -1,5 +1,5 @@
-//! Appends records from several threads until it is killed, and tells each one that is durable. `kill` runs it:
-//! these tests once more, in a process of its own.
+//! Appends records from several threads until it is killed, and tells each one that is durable.
+//! `kill` runs it: these tests once more, in a process of its own.
 
 use std::{
     error::Error,
@@ -27,7 +27,8 @@ const SEGMENT: u64 = 16 << 10;
 
 const THREADS: u64 = 4;
 
-/// Starts it on `directory`. It prints `durable REVISION THREAD NUMBER` for every acknowledged record.
+/// Starts it on `directory`. It prints `durable REVISION THREAD NUMBER` for every acknowledged
+/// record.
 pub(crate) fn start(directory: &Path) -> Child {
     Command::new(std::env::current_exe().unwrap())
         .args(["witness::witness", "--exact", "--ignored", "--nocapture"])

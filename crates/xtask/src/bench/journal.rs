@@ -1,4 +1,5 @@
-//! `bench journal`: how many records a second become durable, beside a file that is written and synced by hand.
+//! `bench journal`: how many records a second become durable, beside a file that is written and
+//! synced by hand.
 
 use std::{
     fs, io,

@@ -1,4 +1,5 @@
-//! A disk in memory that remembers every call, fails when it is told to, and can lose its power anywhere.
+//! A disk in memory that remembers every call, fails when it is told to, and can lose its power
+//! anywhere.
 
 use std::{
     collections::BTreeMap,
@@ -191,7 +192,8 @@ pub(super) fn crash(before: &Files, ops: &[Op], mut fate: impl FnMut() -> Fate) 
     names.into_iter().map(file).collect()
 }
 
-/// What the next sync says of a change to a file. One that failed says nothing, and none after it does.
+/// What the next sync says of a change to a file. One that failed says nothing, and none after it
+/// does.
 fn synced(later: &[Op], number: usize) -> Option<Fate> {
     let next = later.iter().find_map(|it| match it {
         Op::Sync(it) if *it == number => Some(Some(Fate::Kept)),

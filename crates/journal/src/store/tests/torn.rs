@@ -19,7 +19,8 @@ const GROUPS: [Revision; 4] = [1, 3, 4, 7];
 
 const LAST: Revision = 9;
 
-/// A segment of a process that died when its last group was on its way, and where each record begins.
+/// A segment of a process that died when its last group was on its way, and where each record
+/// begins.
 fn segment() -> (Vec<u8>, Vec<usize>) {
     let mut file = head(SEGMENT, ID, 1).to_vec();
     let mut places = Vec::new();
