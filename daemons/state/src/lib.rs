@@ -1,20 +1,40 @@
 //! The core of the state server: one JSON tree that many read, change and watch under permissions.
 //!
 //! Pure: it knows no file, no socket, no clock and no journal. Time, sessions and secrets come as
-//! arguments; what is to last comes out as a record and goes in again by replaying it. So
+//! arguments; what is to last comes out as a [`Record`] and goes in again by [`State::apply`]. So
 //! the daemon, its tests and a client that mirrors a part of the tree run the same code.
 
+pub mod account;
+pub mod actor;
+mod apply;
+pub mod decide;
 pub mod entry;
+pub mod failure;
 mod json;
 pub mod level;
+pub mod limits;
 pub mod map;
 pub mod name;
 pub mod node;
+pub mod operation;
 pub mod path;
 pub mod permission;
+mod read;
+pub mod record;
+pub mod rule;
 pub mod sequence;
+pub mod state;
 pub mod text;
 pub mod tree;
+pub mod trigger;
 
+pub use apply::{ApplyError, home};
+pub use decide::{Commit, decide};
+pub use failure::{Failure, Refusal};
+pub use limits::Limits;
 pub use node::{Node, Revision};
+pub use operation::{Operation, Request, Step};
 pub use path::{Path, Segment};
+pub use read::{Permissions, Value};
+pub use record::Record;
+pub use state::State;

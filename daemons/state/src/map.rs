@@ -59,6 +59,12 @@ impl<K: Clone + Ord, V: Clone> Map<K, V> {
         self.0.iter().map(|it| (&it.0, &it.1))
     }
 
+    /// Those from `key` on, by key.
+    pub fn iter_from(&self, key: &K) -> impl Iterator<Item = (&K, &V)> {
+        let at = self.find(key).unwrap_or_else(|it| it);
+        self.0.iter_from(at).map(|it| (&it.0, &it.1))
+    }
+
     /// How many there are.
     pub fn len(&self) -> usize {
         self.0.len()
@@ -106,6 +112,7 @@ mod tests {
         map.set(3, "d");
         assert!(map.iter().eq([(&2, &"c"), (&3, &"d")]));
         assert!(copy.iter().eq([(&1, &"a"), (&2, &"c")]));
+        assert!(map.iter_from(&3).eq([(&3, &"d")]));
         map.retain(|key, _| *key == 3);
         assert!(map.len() == 1 && !map.contains(&2) && map.get(&3) == Some(&"d"));
     }

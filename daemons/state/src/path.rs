@@ -147,6 +147,11 @@ impl Path {
         Self::new(segments.into_iter().map(Segment::new).collect::<Result<_, _>>()?)
     }
 
+    /// The path of a part of a path, which can't be too deep.
+    pub(crate) fn part(segments: &[Segment]) -> Self {
+        Self(segments.to_vec())
+    }
+
     /// The path one step below this.
     ///
     /// # Errors

@@ -90,6 +90,13 @@ impl Subject {
         can_read.then(|| self.walk(root, path).prune(self, node))
     }
 
+    /// Whether asking for `path` may be answered at all. What may not be read is answered as if it
+    /// were absent, and an absent path has the level of its way: so it is allowed to ask for
+    /// whatever has something readable on its way, though there may be nothing to be told.
+    pub fn may_ask(&self, root: &Node, path: &[Segment]) -> bool {
+        (0..=path.len()).any(|it| self.level(root, &path[..it]) >= Level::Viewer)
+    }
+
     /// Whether at least `level` is allowed at every node below `path` that carries entries.
     /// What carries none need not be asked: it has the level of what is above it.
     pub fn passes_guard(&self, root: &Node, path: &[Segment], level: Level) -> bool {
