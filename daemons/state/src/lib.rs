@@ -10,6 +10,8 @@ mod apply;
 pub mod decide;
 pub mod entry;
 pub mod failure;
+#[cfg(test)]
+mod fixture;
 mod json;
 pub mod level;
 pub mod limits;
