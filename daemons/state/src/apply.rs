@@ -84,12 +84,17 @@ impl State {
     }
 
     fn register(&mut self, id: RegistrationId, registration: &Registration) {
-        for trigger in &registration.triggers {
-            self.triggers.set((trigger.clone(), id), ());
-        }
+        self.index(id, registration);
         self.count_registrations(&registration.user, |it| it.saturating_add(1));
         self.registrations.set(id, registration.clone());
         self.next_registration = self.next_registration.max(id + 1);
+    }
+
+    /// Makes `registration` be found by its triggers.
+    pub(crate) fn index(&mut self, id: RegistrationId, registration: &Registration) {
+        for trigger in &registration.triggers {
+            self.triggers.set((trigger.clone(), id), ());
+        }
     }
 
     fn unregister(&mut self, id: RegistrationId) {

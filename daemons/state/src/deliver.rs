@@ -59,6 +59,20 @@ pub fn deliver(
     deliveries.collect()
 }
 
+/// What `record` means to one subscription alone, whatever session did it.
+pub(crate) fn retell(
+    before: &State,
+    after: &State,
+    record: &Record,
+    subscriber: &Subscriber,
+    subscription: (SubscriptionId, &Subscription),
+) -> Vec<Event> {
+    let mut told = Told::new(SessionId::from(""), subscriber, record);
+    told.is_own = false;
+    steps(before, after, record).iter().for_each(|it| told.step(it, &[subscription]));
+    told.finish(after).map(|it| it.events).unwrap_or_default()
+}
+
 /// Whose rights at all paths `act` may have changed.
 fn changed_rank(act: &Act) -> Option<&UserName> {
     match &act.change {

@@ -14,10 +14,12 @@ pub mod event;
 pub mod failure;
 #[cfg(test)]
 mod fixture;
+pub mod gc;
 mod index;
 mod json;
 pub mod level;
 pub mod limits;
+pub mod log;
 pub mod map;
 pub mod mirror;
 #[cfg(test)]
@@ -28,10 +30,12 @@ pub mod operation;
 pub mod path;
 pub mod pattern;
 pub mod permission;
+pub mod queue;
 mod read;
 pub mod record;
 pub mod rule;
 pub mod sequence;
+pub mod snapshot;
 pub mod state;
 pub mod subscription;
 pub mod text;

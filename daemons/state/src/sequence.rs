@@ -1,7 +1,7 @@
 //! A sequence that shares what it has in common with its copies.
 //!
 //! A B-tree by position. A copy costs one counter; a change after it copies only the way from the
-//! root to the place. A sequence of at most [`WIDTH`] items is one vector, so that small objects
+//! root to the place. A sequence of at most 32 items is one vector, so that small objects
 //! carry no tree. Kept sorted by its owner, it is a map as well: [`Sequence::search`].
 
 use std::{cmp::Ordering, fmt, sync::Arc};
