@@ -1,5 +1,7 @@
 //! Users, the tokens they come with, and what they may fill.
 
+use std::fmt;
+
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -13,14 +15,38 @@ use crate::{
 /// Milliseconds since 1970-01-01 UTC. The core is told it and never asks.
 pub type Time = u64;
 
-/// A user. What is secret in it is opaque here: whoever verifies passwords makes and reads it.
+/// Something that only whoever verifies it may see: the hash of a password or token. It is written
+/// into records and snapshots, and into nothing that people read.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Secret(String);
+
+impl Secret {
+    /// What is to be kept.
+    pub fn new(secret: impl Into<String>) -> Self {
+        Self(secret.into())
+    }
+
+    /// For whoever verifies it.
+    pub fn reveal(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("…")
+    }
+}
+
+/// A user. What is secret in it is opaque here: whoever verifies passwords makes and reads it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Account {
     /// What kind of user it is.
     pub rank: Rank,
     /// The hash of the password; scripts have none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub password: Option<String>,
+    pub password: Option<Secret>,
     /// How many registrations to delete something it has.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub registrations: u32,
@@ -31,21 +57,14 @@ fn is_zero(number: &u32) -> bool {
     *number == 0
 }
 
-impl std::fmt::Debug for Account {
-    /// Without the hash, which belongs into no log.
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Account").field("rank", &self.rank).finish_non_exhaustive()
-    }
-}
-
 /// The public name of a token, by which it is listed and revoked.
 pub type TokenId = String;
 
 /// Something that opens a session without a password.
-#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Token {
     /// The hash of what has to be shown.
-    pub hash: String,
+    pub hash: Secret,
     /// As whom the session is.
     pub user: UserName,
     /// Where it ends.
@@ -69,12 +88,6 @@ impl Token {
     /// Whether it opens a session at `now`.
     pub fn is_valid(&self, now: Time) -> bool {
         self.expires.is_none_or(|it| now < it)
-    }
-}
-
-impl std::fmt::Debug for Token {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Token").field("user", &self.user).finish_non_exhaustive()
     }
 }
 

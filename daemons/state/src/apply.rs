@@ -1,7 +1,7 @@
 //! Records into the state. Nothing is decided here, so the same records give the same state.
 
 use crate::{
-    account::Account,
+    account::{Account, Secret},
     entry::{Entries, Entry, Who},
     level::{Level, Rank},
     name::UserName,
@@ -116,7 +116,7 @@ impl State {
         &mut self,
         user: &UserName,
         rank: Rank,
-        password: &Option<String>,
+        password: &Option<Secret>,
         is_new_password: bool,
     ) {
         let registrations = self.account(user).map_or(0, |it| it.registrations);

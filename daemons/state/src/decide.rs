@@ -49,8 +49,8 @@ pub enum Answer {
     Done,
     /// Registered under this id.
     Registered(RegistrationId),
-    /// The message of this index will be sent.
-    Sent(usize),
+    /// The next of the messages will be sent; in a dry run it would.
+    Sent,
     /// Fired, but what it was for is not allowed any more, or gone.
     Dropped,
 }
@@ -136,7 +136,7 @@ impl<'a> Draft<'a> {
             Operation::Ungc { id } => self.ungc(*id),
             Operation::Emit(message) => self.emit(message),
             Operation::CreateUser { user, password, rank } => {
-                self.create_user(user, password.as_deref(), *rank)
+                self.create_user(user, password.as_ref(), *rank)
             }
             Operation::ChangePassword { user, password, is_proven } => {
                 self.change_password(user, password, *is_proven)

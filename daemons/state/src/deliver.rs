@@ -86,15 +86,15 @@ struct Span<'a> {
     before: State,
     after: State,
     places: Vec<Place<'a>>,
-    /// Whose rank may have changed.
-    ranks: Vec<&'a UserName>,
+    /// What may have changed somebody's rank.
+    ranks: Vec<&'a Act>,
 }
 
 fn steps<'a>(before: &State, after: &State, record: &'a Record) -> Vec<Span<'a>> {
     let has_perms = record.acts.iter().any(|it| matches!(it.change, Change::Permit { .. }));
     let is_one = record.acts.len() == 1;
     if has_perms || is_one {
-        let ranks = record.acts.iter().filter_map(changed_rank).collect();
+        let ranks = record.acts.iter().filter(|it| changed_rank(it).is_some()).collect();
         let places = places(&record.acts, before, after);
         return vec![Span { before: before.clone(), after: after.clone(), places, ranks }];
     }
@@ -107,7 +107,7 @@ fn steps<'a>(before: &State, after: &State, record: &'a Record) -> Vec<Span<'a>>
             return Vec::new();
         }
         let places = Place::of(act, &before).into_iter().collect();
-        let ranks = changed_rank(act).into_iter().collect();
+        let ranks = changed_rank(act).map(|_| act).into_iter().collect();
         spans.push(Span { before, after: state.clone(), places, ranks });
     }
     spans
@@ -130,8 +130,9 @@ impl<'a> Told<'a> {
 
     fn step(&mut self, span: &Span<'_>, subscriptions: &[(SubscriptionId, &Subscription)]) {
         let view = View::new(self.subscriber, &span.before, &span.after);
-        let is_ranked = self.subscriber.user().is_some_and(|it| span.ranks.contains(&it));
-        let whole = (is_ranked && view.has_other_rank()).then(Place::everywhere);
+        let is_own = |act: &&&Act| changed_rank(act) == self.subscriber.user();
+        let ranked = span.ranks.iter().find(is_own).filter(|_| view.has_other_rank());
+        let whole = ranked.map(|act| Place::everywhere(act));
         for place in whole.iter().chain(&span.places) {
             let mut events: Vec<Event> = Vec::new();
             for (id, subscription) in subscriptions {

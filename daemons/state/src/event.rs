@@ -7,6 +7,7 @@ use crate::{
     name::UserName,
     node::{Node, Revision},
     path::{Path, Segment},
+    record::Act,
 };
 
 /// Tells one subscription of a session from its others.
@@ -88,6 +89,21 @@ impl Happening {
     }
 }
 
+/// Where an event came from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Origin {
+    /// Who did it; nobody for anonymous sessions and the server itself.
+    pub src: Option<UserName>,
+    /// What he called it.
+    pub req: Option<String>,
+}
+
+impl From<&Act> for Origin {
+    fn from(act: &Act) -> Self {
+        Self { src: act.src.clone(), req: act.req.clone() }
+    }
+}
+
 /// One event, for all subscriptions of one session that it serves.
 #[derive(Clone, Debug)]
 pub struct Event {
@@ -97,10 +113,8 @@ pub struct Event {
     pub rev: Revision,
     /// What happened.
     pub happening: Happening,
-    /// Who did it; nobody for anonymous sessions, the server, and a first `sync`.
-    pub src: Option<UserName>,
-    /// What the one who did it called it.
-    pub req: Option<String>,
+    /// Where it came from; a `sync` that was asked for came from nothing that happened.
+    pub origin: Option<Origin>,
     /// The value at the prefix, over whatever was known of it.
     pub is_sync: bool,
     /// Another event of the same commit follows.
@@ -122,9 +136,8 @@ impl Event {
     }
 
     pub(crate) fn new(subs: Vec<SubscriptionId>, rev: Revision, happening: Happening) -> Self {
-        let (src, req, is_sync, has_more, is_by_perms, is_lagged) =
-            (None, None, false, false, false, false);
-        Self { subs, rev, happening, src, req, is_sync, has_more, is_by_perms, is_lagged }
+        let (is_sync, has_more, is_by_perms, is_lagged) = (false, false, false, false);
+        Self { subs, rev, happening, origin: None, is_sync, has_more, is_by_perms, is_lagged }
     }
 
     /// About how much of a queue it takes.
@@ -142,7 +155,7 @@ impl Event {
 }
 
 impl Serialize for Event {
-    /// The data of a `change` event. What is not so is left out, but `src` can be null.
+    /// The data of a `change` event. What is not so is left out; `src` can be null.
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let mut map = serializer.serialize_map(None)?;
         map.serialize_entry("subs", &self.subs)?;
@@ -161,8 +174,10 @@ impl Serialize for Event {
             }
             Happening::Delete { .. } | Happening::Revoked { .. } => {}
         }
-        map.serialize_entry("src", &self.src)?;
-        if let Some(req) = &self.req {
+        if let Some(origin) = &self.origin {
+            map.serialize_entry("src", &origin.src)?;
+        }
+        if let Some(req) = self.origin.as_ref().and_then(|it| it.req.as_ref()) {
             map.serialize_entry("req", req)?;
         }
         let marks = [("sync", self.is_sync), ("more", self.has_more), ("lagged", self.is_lagged)];

@@ -4,6 +4,7 @@ use serde_json::{Value, json};
 
 use crate::{
     Commit, Failure, Limits, Node, Operation, Path, Record, Request, State, Step,
+    account::Secret,
     actor::{Actor, SessionId},
     decide,
     level::Rank,
@@ -131,7 +132,7 @@ impl World {
     }
 
     pub(crate) fn account(&mut self, name: &str, rank: Rank) {
-        let password = Some(format!("hash of {name}"));
+        let password = Some(Secret::new(format!("hash of {name}")));
         self.does("", Operation::CreateUser { user: user(name), password, rank }).unwrap();
     }
 

@@ -18,6 +18,8 @@ pub struct Limits {
     pub registrations: u32,
     /// Permission entries of a node.
     pub entries: usize,
+    /// Subscriptions of a session.
+    pub subscriptions: usize,
     /// Anonymous sessions may do what entries for everybody allow.
     pub allows_anonymous: bool,
     /// Anonymous sessions may make accounts.
@@ -34,6 +36,7 @@ impl Default for Limits {
             batch: 1000,
             registrations: 10_000,
             entries: 1000,
+            subscriptions: 1000,
             allows_anonymous: false,
             self_register: false,
         }

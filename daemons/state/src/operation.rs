@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use crate::{
-    account::{Quota, Time, Token, TokenId},
+    account::{Quota, Secret, Time, Token, TokenId},
     entry::{Entry, Who},
     level::Rank,
     name::UserName,
@@ -73,7 +73,7 @@ pub enum Operation {
         /// Its name.
         user: UserName,
         /// The hash of its password.
-        password: Option<String>,
+        password: Option<Secret>,
         /// What kind of user.
         rank: Rank,
     },
@@ -82,7 +82,7 @@ pub enum Operation {
         /// Whose.
         user: UserName,
         /// Its hash.
-        password: String,
+        password: Secret,
         /// Who asks has shown the current one.
         is_proven: bool,
     },
@@ -91,9 +91,9 @@ pub enum Operation {
         /// Whose.
         user: UserName,
         /// The hash that was verified: if it is another by now, nothing is done.
-        from: String,
+        from: Secret,
         /// The better one.
-        to: String,
+        to: Secret,
     },
     /// Another rank.
     UpdateUserLevel {

@@ -98,11 +98,11 @@ impl Subject {
     }
 
     /// Whether at least `level` is allowed at every node below `path` that carries entries.
-    /// What carries none need not be asked: it has the level of what is above it.
+    /// What carries none need not be asked: it has the level of what is above it. Nor need a cap:
+    /// it allows below the path what it allows there.
     pub fn passes_guard(&self, root: &Node, path: &[Segment], level: Level) -> bool {
         let Some(node) = root.at(path) else { return true };
-        let is_capped = self.cap.as_ref().is_some_and(|it| it.level < level);
-        !(is_capped && node.below().guarded > 0) && self.walk(root, path).guard(self, node, level)
+        self.walk(root, path).guard(self, node, level)
     }
 }
 

@@ -6,7 +6,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    account::{Quota, Time, Token, TokenId},
+    account::{Quota, Secret, Time, Token, TokenId},
     actor::SessionId,
     entry::{Entries, Entry, Who},
     level::Rank,
@@ -111,7 +111,7 @@ pub enum Change {
         /// What kind of user.
         rank: Rank,
         /// The hash of the password.
-        password: Option<String>,
+        password: Option<Secret>,
         /// The password is another: what was opened with the old one ends.
         #[serde(default, skip_serializing_if = "std::ops::Not::not")]
         is_new_password: bool,

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::{
     actor::SessionId,
     event::{Event, EventName, SubscriptionId},
+    failure::Refusal,
     index::Index,
     name::UserName,
     path::{Path, Segment},
@@ -34,7 +35,8 @@ impl Filter {
     /// Whether `event` of one of the filtered kinds comes through.
     pub fn lets_through(&self, event: &Event) -> bool {
         let is_named = self.names.as_ref().is_none_or(|it| it.contains(&event.happening.name()));
-        is_named && (self.src.is_none() || self.src == event.src)
+        let src = event.origin.as_ref().and_then(|it| it.src.as_ref());
+        is_named && (self.src.is_none() || self.src.as_ref() == src)
     }
 }
 
@@ -128,22 +130,29 @@ impl Subscriptions {
     }
 
     /// Adds a subscription of an open session, and tells its id. The same one made again has the
-    /// same id. `None` if the session is not open.
+    /// same id.
+    ///
+    /// # Errors
+    /// If the session is not open, or would have more than `limit`.
     pub fn subscribe(
         &mut self,
         session: &SessionId,
         subscription: Subscription,
-    ) -> Option<SubscriptionId> {
-        let subscriber = self.sessions.get_mut(session)?;
+        limit: usize,
+    ) -> Result<SubscriptionId, Refusal> {
+        let subscriber = self.sessions.get_mut(session).ok_or(Refusal::AuthRequired)?;
         let known = subscriber.subscriptions.iter().find(|(_, it)| **it == subscription);
         if let Some((id, _)) = known {
-            return Some(*id);
+            return Ok(*id);
+        }
+        if subscriber.subscriptions.len() >= limit {
+            return Err(Refusal::Quota("subscriptions of a session"));
         }
         let id = subscriber.next;
         subscriber.next += 1;
         self.index.insert(&subscription.pattern, session.clone(), id);
         subscriber.subscriptions.insert(id, subscription);
-        Some(id)
+        Ok(id)
     }
 
     /// Ends a subscription; tells whether there was one.

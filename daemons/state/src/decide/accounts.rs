@@ -2,7 +2,7 @@
 
 use super::{Answer, Draft};
 use crate::{
-    account::{Quota, Token, TokenId},
+    account::{Quota, Secret, Token, TokenId},
     apply::{HOMES, entry_for, home},
     entry::Who,
     failure::Refusal,
@@ -21,7 +21,7 @@ impl Draft<'_> {
     pub(super) fn create_user(
         &mut self,
         user: &UserName,
-        password: Option<&str>,
+        password: Option<&Secret>,
         rank: Rank,
     ) -> Result<Answer, Refusal> {
         let registers_itself = self.actor.user.is_none() && rank == Rank::User && !user.is_script();
@@ -31,7 +31,7 @@ impl Draft<'_> {
         if self.state.account(user).is_some() {
             return Err(Refusal::Exists);
         }
-        let (user, password) = (user.clone(), password.map(str::to_owned));
+        let (user, password) = (user.clone(), password.cloned());
         let account =
             Change::Account { user: user.clone(), rank, password, is_new_password: false };
         self.push(account)?;
@@ -60,14 +60,14 @@ impl Draft<'_> {
     pub(super) fn change_password(
         &mut self,
         user: &UserName,
-        password: &str,
+        password: &Secret,
         is_proven: bool,
     ) -> Result<Answer, Refusal> {
         if !(self.is_root() || self.is_self(user) && is_proven) {
             return Err(Refusal::NeedsRoot);
         }
         let rank = self.state.account(user).ok_or(Refusal::NoSuchUser)?.rank;
-        let (user, password) = (user.clone(), Some(password.to_owned()));
+        let (user, password) = (user.clone(), Some(password.clone()));
         self.push(Change::Account { user, rank, password, is_new_password: true })?;
         Ok(Answer::Done)
     }
@@ -75,15 +75,15 @@ impl Draft<'_> {
     pub(super) fn rehash(
         &mut self,
         user: &UserName,
-        from: &str,
-        to: &str,
+        from: &Secret,
+        to: &Secret,
     ) -> Result<Answer, Refusal> {
         self.must_be_server()?;
         let account = self.state.account(user).ok_or(Refusal::NoSuchUser)?;
-        if account.password.as_deref() != Some(from) {
+        if account.password.as_ref() != Some(from) {
             return Ok(Answer::Dropped);
         }
-        let (rank, password) = (account.rank, Some(to.to_owned()));
+        let (rank, password) = (account.rank, Some(to.clone()));
         self.push(Change::Account { user: user.clone(), rank, password, is_new_password: false })?;
         Ok(Answer::Done)
     }

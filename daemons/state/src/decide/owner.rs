@@ -95,7 +95,7 @@ impl Draft<'_> {
     pub(super) fn emit(&mut self, message: &Message) -> Result<Answer, Refusal> {
         self.state.account(&message.user).ok_or(Refusal::NoSuchUser)?;
         self.messages.push(Sent { message: message.clone(), src: self.actor.user.clone() });
-        Ok(Answer::Sent(self.messages.len() - 1))
+        Ok(Answer::Sent)
     }
 
     /// Whether the actor may do what only ROOT may. A token that is limited to a path or a level

@@ -16,8 +16,8 @@ pub(super) struct Place<'a> {
     pub(super) kind: PlaceKind,
     /// Permission changes at or below it.
     pub(super) permits: Vec<&'a Act>,
-    /// The last act there, which is told as the origin. None if a rank changed.
-    pub(super) act: Option<&'a Act>,
+    /// The last act there, which is told as the origin.
+    pub(super) act: &'a Act,
 }
 
 /// What happened at a [`Place`].
@@ -52,13 +52,13 @@ impl<'a> Place<'a> {
             Some((parent, _)) if kind == PlaceKind::Delete && is_array(before, &parent) => parent,
             _ => path.clone(),
         };
-        Some(Self { path, reach, kind, permits, act: Some(act) })
+        Some(Self { path, reach, kind, permits, act })
     }
 
-    /// Where a user's rank matters.
-    pub(super) fn everywhere() -> Self {
+    /// Where it matters that `act` changed a user's rank.
+    pub(super) fn everywhere(act: &'a Act) -> Self {
         let (path, reach) = (Path::ROOT, Path::ROOT);
-        Self { path, reach, kind: PlaceKind::Perms, permits: Vec::new(), act: None }
+        Self { path, reach, kind: PlaceKind::Perms, permits: Vec::new(), act }
     }
 
     /// Whether something that a subscription's prefix stands for may have been replaced as a whole.

@@ -72,7 +72,7 @@ impl<'a> View<'a> {
             if is_about && is_owner && self.after.visible(prefix.len(), path).is_some() {
                 let (path, who, entry) = (path.clone(), who.clone(), *entry);
                 let event = event(Happening::UpdatePerms { path, who, entry });
-                events.push(Event { src: act.src.clone(), req: act.req.clone(), ..event });
+                events.push(Event { origin: Some((*act).into()), ..event });
             }
         }
         events
@@ -92,10 +92,8 @@ impl<'a> View<'a> {
             self.in_scope(place, subscription, &prefix, is_by_perms)?
         };
         let is_sync = is_sync && !matches!(happening, Happening::Revoked { .. });
-        let event = Event { is_sync, is_by_perms, ..event(happening) };
-        let act = place.act;
-        let (src, req) = (act.and_then(|it| it.src.clone()), act.and_then(|it| it.req.clone()));
-        Some(Event { src, req, ..event })
+        let origin = Some(place.act.into());
+        Some(Event { is_sync, is_by_perms, origin, ..event(happening) })
     }
 
     /// What changed at the prefix by something above it, or by permissions.

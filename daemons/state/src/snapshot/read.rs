@@ -20,6 +20,9 @@ use crate::{
 /// The longest run of bytes that is read at once; one value is never larger.
 const LONGEST: usize = 1 << 28;
 
+/// So much room is made before it is known that there is something to fill it.
+const STEP: usize = 1 << 16;
+
 impl State {
     /// Reads what [`State::write`] has written. In many small pieces: `from` should be buffered.
     ///
@@ -102,8 +105,15 @@ impl<R: Read> Reader<'_, R> {
         if len > LONGEST {
             return Err(SnapshotError::Damaged("a length is too large"));
         }
-        self.buffer.resize(len, 0);
-        self.from.read_exact(&mut self.buffer)?;
+        // A length is believed as far as bytes follow.
+        self.buffer.clear();
+        let mut rest = len;
+        while rest > 0 {
+            let (start, step) = (self.buffer.len(), rest.min(STEP));
+            self.buffer.resize(start + step, 0);
+            self.from.read_exact(&mut self.buffer[start..])?;
+            rest -= step;
+        }
         Ok(&self.buffer)
     }
 
