@@ -3,6 +3,45 @@
 //! Pure: it knows no file, no socket, no clock and no journal. Time, sessions and secrets come as
 //! arguments; what is to last comes out as a [`Record`] and goes in again by [`State::apply`]. So
 //! the daemon, its tests and a client that mirrors a part of the tree run the same code.
+//!
+//! A request is decided, its record made durable, and then told to those who watch:
+//!
+//! ```
+//! use serde_json::json;
+//! use state::{
+//!     Filter, Limits, Node, Operation, Path, Pattern, Request, State, Subscription,
+//!     Subscriptions, actor::Actor, deliver,
+//! };
+//!
+//! let before = State::default();
+//! let mut subscriptions = Subscriptions::default();
+//! subscriptions.open("session".into(), None, None);
+//! let pattern = Pattern::of(["doc", "**"])?;
+//! let subscription = Subscription { pattern, filter: Filter::default() };
+//! subscriptions.subscribe(&"session".into(), subscription, 1000)?;
+//!
+//! let path = Path::of(["doc", "n"])?;
+//! let update = Operation::Update { path, value: Node::try_from(&json!({"v": 1}))? };
+//! let request = Request::one(update, 0);
+//! let commit = state::decide(&before, &Actor::server(), &request, &Limits::default())?;
+//!
+//! let record = commit.record.ok_or("something was changed")?; // into the journal
+//! let mut after = before.clone();
+//! after.apply(&record)?;
+//! assert_eq!(after.revision(), commit.rev);
+//!
+//! // Nobody has said that anonymous sessions may read it.
+//! assert!(deliver(&before, &after, &record, &subscriptions).is_empty());
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! | to | begin at |
+//! |---|---|
+//! | change something | [`decide()`](decide::decide), [`State::apply`] |
+//! | tell something | [`State::get`], [`State::keys`], [`State::permissions`], [`State::may_watch`] |
+//! | watch | [`Subscriptions`], [`deliver()`](deliver::deliver), [`Mirror`], [`queue`], [`log`] |
+//! | keep | [`Record`], [`State::write`], [`State::read`] |
+//! | let go | [`State::due`] |
 
 pub mod account;
 pub mod actor;

@@ -181,3 +181,29 @@ impl Record {
         Ok(serde_json::from_slice(bytes)?)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::fixture::{World, step};
+
+    #[test]
+    fn a_record_is_short_and_plain() {
+        let world = World::with(json!({}), &[("", "bob:4")]);
+        let update = step(json!(["update", "a/b", {"x": 1}, {"req": "r"}]));
+        let record = world.would("bob", update).unwrap().record.unwrap();
+        let expected = r#"{"v":1,"at":1000,"session":"bob","acts":[{"do":{"update":{"path":["a","b"],"value":{"x":1}}},"src":"bob","req":"r"}]}"#;
+        assert_eq!(String::from_utf8(record.encode()).unwrap(), expected);
+    }
+
+    #[test]
+    fn what_a_newer_program_wrote_is_known_as_such() {
+        let newer = br#"{"v":2,"whatever":[]}"#;
+        assert!(matches!(Record::decode(newer), Err(RecordError::Version(2))));
+        for bytes in [&b"{}"[..], b"", br#"{"v":1,"at":1,"acts":[{"do":{"fly":{}}}]}"#] {
+            assert!(matches!(Record::decode(bytes), Err(RecordError::Unreadable(_))));
+        }
+    }
+}

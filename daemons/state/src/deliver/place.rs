@@ -1,6 +1,8 @@
 //! Where a commit changed something, and what kind of change it was there.
 
 use crate::{
+    entry::Who,
+    name::UserName,
     node::{Kind, Node},
     path::{Path, Segment},
     record::{Act, Change},
@@ -61,6 +63,16 @@ impl<'a> Place<'a> {
         Self { path, reach, kind: PlaceKind::Perms, permits: Vec::new(), act }
     }
 
+    /// Whether it is only about what others than `user` may do, which changes nothing for him.
+    pub(super) fn is_of_others(&self, user: Option<&UserName>) -> bool {
+        let is_of_other = |act: &&Act| match &act.change {
+            Change::Permit { who: Who::User(name), .. } => Some(name) != user,
+            _ => false,
+        };
+        let is_of_permits = self.kind == PlaceKind::Perms && !self.permits.is_empty();
+        is_of_permits && self.permits.iter().all(is_of_other)
+    }
+
     /// Whether something that a subscription's prefix stands for may have been replaced as a whole.
     pub(super) fn is_above(&self, prefix: &[Segment]) -> bool {
         let is_at_array = self.reach.len() < self.path.len();
@@ -100,9 +112,11 @@ pub(super) fn places<'a>(acts: &'a [Act], before: &State, after: &State) -> Vec<
 
 /// Adds to `outer` what happened later inside it.
 fn join<'a>(outer: &mut Place<'a>, inner: Place<'a>) {
-    if outer.kind == PlaceKind::Delete {
-        outer.kind = PlaceKind::Update;
-    }
+    outer.kind = match (outer.kind, inner.kind) {
+        (PlaceKind::Perms, PlaceKind::Perms) => PlaceKind::Perms,
+        (PlaceKind::Create, _) => PlaceKind::Create,
+        _ => PlaceKind::Update,
+    };
     outer.permits.extend(inner.permits);
     outer.act = inner.act;
 }
@@ -116,6 +130,8 @@ fn around<'a>(mut outer: Place<'a>, inner: Place<'a>) -> Place<'a> {
             (PlaceKind::Perms, then) => then,
             _ => PlaceKind::Update,
         };
+    } else if outer.kind == PlaceKind::Perms && inner.kind != PlaceKind::Perms {
+        outer.kind = PlaceKind::Update;
     }
     outer.permits.splice(0..0, inner.permits);
     outer

@@ -84,6 +84,9 @@ impl<'a> View<'a> {
         subscription: &Subscription,
         prefix: Path,
     ) -> Option<Event> {
+        if place.is_of_others(self.after.subject.user.as_ref()) {
+            return None;
+        }
         let is_by_perms = place.kind == PlaceKind::Perms || !place.permits.is_empty();
         let is_above = place.is_above(&prefix);
         let (happening, is_sync) = if is_above || is_by_perms && place.path == prefix {

@@ -112,6 +112,7 @@ fn check_model(world: &World, model: &Model) -> Result<(), TestCaseError> {
 }
 
 proptest! {
+    // `PROPTEST_CASES=10000` asks for more of them than the usual 256.
     /// Whatever is commanded, the state is what the rules say, and everybody who mirrors a part
     /// has exactly what he may read of it.
     #[test]
