@@ -7,7 +7,15 @@
 use std::{error::Error, fs, hint::black_box, time::Duration};
 
 use serde_json::{Value, json};
-use state::{Limits, Node, Operation, Path, Request, State, actor::Actor, decide};
+use state::{
+    Commit, Filter, Limits, Node, Operation, Path, Pattern, Request, State, Subscription,
+    Subscriptions,
+    actor::{Actor, SessionId},
+    decide, deliver,
+    entry::{Entry, Who},
+    level::Level,
+    node::Kind,
+};
 
 /// Objects of nine scalars each, by the thousand in a hundred objects.
 fn value() -> Value {
@@ -60,13 +68,21 @@ fn main() -> Result<(), Box<dyn Error>> {
     let nodes = state.root().totals().nodes;
     println!("{nodes} nodes, about {} bytes of memory each", weight(&bytes)? / nodes);
 
-    let path = Path::of(["g50", "p500", "age"])?;
+    let wide: serde_json::Map<_, _> =
+        (0..100_000).map(|it| (format!("k{it}"), json!(it))).collect();
+    let wide = with(serde_json::from_value(Value::Object(wide))?)?;
+    updates("updates of an object of 100000 members", wide, Path::of(["k777"])?)?;
+    updates("updates of a small object", state, Path::of(["g50", "p500", "age"])?)?;
+    crowd()
+}
+
+/// Updates at `path`, each of a state that somebody else still holds.
+fn updates(what: &str, mut state: State, path: Path) -> Result<(), Box<dyn Error>> {
+    const COUNT: u64 = 100_000;
     let limits = Limits::default();
-    let count = 100_000_u64;
-    timed(&format!("{count} updates, each of a shared state"), || {
-        let mut state = state.clone();
-        for number in 0..count {
-            let value = Node::from(state::node::Kind::Number(number.into()));
+    timed(&format!("{COUNT} {what}"), || {
+        for number in 0..COUNT {
+            let value = Node::from(Kind::Number(number.into()));
             let update = Operation::Update { path: path.clone(), value };
             let request = Request::one(update, number);
             let Ok(commit) = decide(&state, &Actor::server(), &request, &limits) else { break };
@@ -75,6 +91,41 @@ fn main() -> Result<(), Box<dyn Error>> {
         black_box(state.revision())
     })?;
     Ok(())
+}
+
+/// One update, watched by many sessions at one place and by as many elsewhere.
+fn crowd() -> Result<(), Box<dyn Error>> {
+    const SESSIONS: u32 = 10_000;
+    let before = with(serde_json::from_value(json!({"here": {"n": 0}}))?)?;
+    let permit = Operation::UpdatePerms {
+        path: Path::ROOT,
+        who: Who::Everybody,
+        entry: Some(Entry { level: Level::Viewer, is_important: false }),
+    };
+    let before = decided(&before, permit)?.after;
+    let mut subscriptions = Subscriptions::default();
+    for number in 0..SESSIONS {
+        let session = SessionId::from(number.to_string());
+        subscriptions.open(session.clone(), None, None);
+        for steps in [["here", "**"], ["elsewhere", number.to_string().as_str()]] {
+            let (pattern, filter) = (Pattern::of(steps)?, Filter::default());
+            subscriptions.subscribe(&session, Subscription { pattern, filter }, 2)?;
+        }
+    }
+    let path = Path::of(["here", "n"])?;
+    let value = serde_json::from_value(json!(1))?;
+    let commit = decided(&before, Operation::Update { path, value })?;
+    let record = commit.record.ok_or("something was changed")?;
+    let told = timed(&format!("telling {SESSIONS} sessions of one update"), || {
+        deliver(&before, &commit.after, &record, &subscriptions)
+    })?;
+    println!("{} were told", told.len());
+    Ok(())
+}
+
+fn decided(state: &State, operation: Operation) -> Result<Commit, Box<dyn Error>> {
+    let limits = Limits { value_bytes: usize::MAX, ..Limits::default() };
+    Ok(decide(state, &Actor::server(), &Request::one(operation, 0), &limits)?)
 }
 
 /// The memory of one state: the first few take what was used before.
@@ -90,7 +141,5 @@ fn weight(bytes: &[u8]) -> Result<usize, Box<dyn Error>> {
 }
 
 fn with(value: Node) -> Result<State, Box<dyn Error>> {
-    let limits = Limits { value_bytes: usize::MAX, ..Limits::default() };
-    let update = Operation::Update { path: Path::ROOT, value };
-    Ok(decide(&State::default(), &Actor::server(), &Request::one(update, 0), &limits)?.after)
+    Ok(decided(&State::default(), Operation::Update { path: Path::ROOT, value })?.after)
 }
