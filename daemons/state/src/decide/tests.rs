@@ -387,6 +387,16 @@ fn reading_does_not_tell_hidden_from_absent() {
 }
 
 #[test]
+fn what_is_not_there_is_not_found_by_who_may_read_around_it() {
+    let value = json!({"a": {"h": 1}, "s": 1});
+    let world = World::with(value, &[("a", "bob:2"), ("a/h", "bob:1")]);
+    let codes = ["a/x", "a/x/y", "a/h", "a/h/x"].map(|at| world.get("bob", at));
+    assert_eq!(codes, ["not-found"; 4]);
+    assert_eq!(["", "s", "s/x", "x"].map(|at| world.get("bob", at)), ["denied"; 4]);
+    assert_eq!(world.get("boss", "s/x"), "not-found");
+}
+
+#[test]
 fn keys_come_in_order_and_in_parts() {
     let world = World::with(
         json!({"o": {"b": 1, "a": 1, "h": 1, "c": 1}, "l": [1, 2, 3], "s": 1}),

@@ -355,6 +355,24 @@ fn what_a_batch_creates_and_hides_was_never_to_be_seen() {
 }
 
 #[test]
+fn parents_of_what_a_batch_hides_are_told() {
+    let mut watched = Watched::new(json!({}), &[("", "*:2")]);
+    watched.watch("bob", "**");
+    let told = watched.told_batch(
+        "bob",
+        "boss",
+        json!([
+            ["update", "a/b/c", 1], ["updatePerms", "a/b/c", "*", {"lvl": 1}],
+        ]),
+    );
+    assert_eq!(
+        told,
+        json!([{"name": "create", "path": "", "newObjName": "a", "newObjVal": {"b": {}},
+                "reason": "perms"}])
+    );
+}
+
+#[test]
 fn a_new_node_that_its_batch_permits_is_told_as_new() {
     let mut watched = Watched::new(json!({"a": {}}), &[("a", "bob:2")]);
     watched.watch("bob", "a/**");
