@@ -1,7 +1,7 @@
 //! Which registrations are due, and when the next one is.
 //!
-//! What is due is then done by [`Operation::Fire`](crate::Operation::Fire), one commit each, so that
-//! it is decided with the permissions of that moment. The end of an account is not here: its
+//! What is due is then done by [`Operation::Fire`](crate::Operation::Fire), one commit each, so
+//! that it is decided with the permissions of that moment. The end of an account is not here: its
 //! registrations are part of the commit that ends it.
 
 use crate::{

@@ -38,8 +38,9 @@
 //! | to | begin at |
 //! |---|---|
 //! | change something | [`decide()`](decide::decide), [`State::apply`] |
-//! | tell something | [`State::get`], [`State::keys`], [`State::permissions`], [`State::may_watch`] |
-//! | watch | [`Subscriptions`], [`deliver()`](deliver::deliver), [`Mirror`], [`queue`], [`log`] |
+//! | read | [`State::get`], [`State::keys`], [`State::permissions`], [`State::may_watch`] |
+//! | watch | [`Subscriptions`], [`deliver()`](deliver::deliver), [`Mirror`], [`queue`] |
+//! | come back | [`log`] |
 //! | keep | [`Record`], [`State::write`], [`State::read`] |
 //! | let go | [`State::due`] |
 
