@@ -55,6 +55,17 @@ fn bytes_that_end_too_early_or_go_wrong_are_refused() {
     assert!(matches!(read(b"state snapshot 2\n"), Err(SnapshotError::Start)));
 }
 
+#[test]
+fn members_out_of_order_and_missing_nodes_are_refused() {
+    let tree = |keys: &[u8; 2], nodes: u8| {
+        read(&[START, b"N", &[8, 2, 1, keys[0], 0, 1, keys[1], 0, nodes]].concat())
+    };
+    assert!(tree(b"ab", 3).is_ok());
+    for damaged in [tree(b"ba", 3), tree(b"aa", 3), tree(b"ab", 4)] {
+        assert!(matches!(damaged, Err(SnapshotError::Damaged(_))));
+    }
+}
+
 proptest! {
     /// Whatever was done, the state read back goes on exactly as the one that was written.
     #[test]
