@@ -1,0 +1,263 @@
+//! From what somebody asks to what is done: every check, in one order.
+//!
+//! Arguments, authentication, permission, existence and shape, preconditions, quota. Who lacks
+//! permission never comes as far as what exists.
+
+mod accounts;
+mod arguments;
+mod fire;
+mod owner;
+mod tree;
+
+use crate::{
+    account::Time,
+    actor::Actor,
+    apply::ApplyError,
+    failure::{Failure, Refusal},
+    level::Level,
+    limits::Limits,
+    name::UserName,
+    node::{Node, Revision},
+    operation::{Message, Operation, Request, Step},
+    path::{Path, Segment},
+    permission::Subject,
+    record::{Act, Change, Record},
+    rule::Action,
+    state::State,
+    trigger::RegistrationId,
+};
+
+/// What was decided.
+#[derive(Clone, Debug)]
+pub struct Commit {
+    /// To be made durable; none if nothing was changed, or nothing was to be.
+    pub record: Option<Record>,
+    /// The state with it: what replaying the record gives. Without a record, the state before.
+    pub after: State,
+    /// The revision that a reply tells: of the commit, or of one that would have been made.
+    pub rev: Revision,
+    /// What each step is answered, in order.
+    pub answers: Vec<Answer>,
+    /// To be sent once the record is durable, in order.
+    pub messages: Vec<Sent>,
+}
+
+/// What became of one step.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Answer {
+    /// Done, as of the commit's revision.
+    Done,
+    /// Registered under this id.
+    Registered(RegistrationId),
+    /// The next of the messages will be sent; in a dry run it would.
+    Sent,
+    /// Fired, but what it was for is not allowed any more, or gone.
+    Dropped,
+}
+
+/// A message with who sends it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Sent {
+    /// What is sent.
+    pub message: Message,
+    /// Who sends it; nobody if the server does.
+    pub src: Option<UserName>,
+}
+
+/// Decides `request` of `actor` on `state`, which stays as it is.
+///
+/// # Errors
+/// The first reason not to do it; of a batch with its index, and then none of it is done.
+pub fn decide(
+    state: &State,
+    actor: &Actor,
+    request: &Request,
+    limits: &Limits,
+) -> Result<Commit, Failure> {
+    arguments::check(request, limits)?;
+    let mut draft = Draft::new(state, actor, request, limits);
+    for (index, step) in request.steps.iter().enumerate() {
+        let index = request.is_batch.then_some(index);
+        draft.decide(step).map_err(|refusal| Failure { refusal, index })?;
+    }
+    Ok(draft.finish(state, request.is_dry))
+}
+
+/// A state on the way to the next, with the changes so far.
+struct Draft<'a> {
+    limits: &'a Limits,
+    request: &'a Request,
+    /// Who asked.
+    asker: &'a Actor,
+    /// As whom the current step is judged.
+    actor: Actor,
+    req: Option<String>,
+    state: State,
+    acts: Vec<Act>,
+    answers: Vec<Answer>,
+    messages: Vec<Sent>,
+}
+
+impl<'a> Draft<'a> {
+    fn new(state: &State, asker: &'a Actor, request: &'a Request, limits: &'a Limits) -> Self {
+        let state = State { revision: state.revision + 1, ..state.clone() };
+        let (acts, answers, messages) = (Vec::new(), Vec::new(), Vec::new());
+        let actor = asker.clone();
+        Self { limits, request, asker, actor, req: None, state, acts, answers, messages }
+    }
+
+    fn finish(self, before: &State, is_dry: bool) -> Commit {
+        let Self { answers, messages, state, .. } = self;
+        let rev = if self.acts.is_empty() { before.revision } else { state.revision };
+        if is_dry {
+            return Commit { record: None, after: before.clone(), rev, answers, messages: vec![] };
+        }
+        if self.acts.is_empty() {
+            return Commit { record: None, after: before.clone(), rev, answers, messages };
+        }
+        let record = Record::new(self.request.now, self.asker.session.clone(), self.acts);
+        Commit { record: Some(record), after: state, rev, answers, messages }
+    }
+
+    fn decide(&mut self, step: &Step) -> Result<(), Refusal> {
+        self.actor = self.acting(step)?;
+        self.req = step.req.clone().or_else(|| self.request.req.clone());
+        let answer = match &step.operation {
+            Operation::Create { path, name, value, is_ephemeral } => {
+                self.create(step, (path, name), value, *is_ephemeral)
+            }
+            Operation::Update { path, value } => self.update(step, path, value),
+            Operation::Merge { path, patch } => self.merge(step, path, patch),
+            Operation::Delete { path } => self.delete(step, path),
+            Operation::UpdatePerms { path, who, entry } => {
+                self.update_perms(step, path, who, *entry)
+            }
+            Operation::Gc { path, wishes } => self.gc(step, path, wishes),
+            Operation::Ungc { id } => self.ungc(*id),
+            Operation::Emit(message) => self.emit(message),
+            Operation::CreateUser { user, password, rank } => {
+                self.create_user(user, password.as_ref(), *rank)
+            }
+            Operation::ChangePassword { user, password, is_proven } => {
+                self.change_password(user, password, *is_proven)
+            }
+            Operation::Rehash { user, from, to } => self.rehash(user, from, to),
+            Operation::UpdateUserLevel { user, rank } => self.update_user_level(user, *rank),
+            Operation::DeleteUser { user, keeps_home } => self.delete_user(user, *keeps_home),
+            Operation::CreateToken { id, token } => self.create_token(id, token),
+            Operation::RevokeToken { id } => self.revoke_token(id),
+            Operation::SetQuota { path, quota } => self.set_quota(path, *quota),
+            Operation::Fire { id } => self.fire(*id),
+        }?;
+        self.answers.push(answer);
+        Ok(())
+    }
+
+    /// As whom `step` is judged.
+    fn acting(&self, step: &Step) -> Result<Actor, Refusal> {
+        self.authenticated(self.asker, &step.operation)?;
+        let Some(user) = &step.acting_as else { return Ok(self.asker.clone()) };
+        if !self.asker.service.as_ref().is_some_and(|it| it.acts_as(user)) {
+            return Err(Refusal::NotForThatUser);
+        }
+        self.state.account(user).ok_or(Refusal::NoSuchUser)?;
+        let session = self.asker.session.clone();
+        Ok(Actor { user: Some(user.clone()), session, ..Actor::default() })
+    }
+
+    /// Whether `actor` has logged in as far as `operation` needs it.
+    fn authenticated(&self, actor: &Actor, operation: &Operation) -> Result<(), Refusal> {
+        let is_enough = match &actor.user {
+            _ if actor.is_server() => true,
+            // An account that is gone is nobody.
+            Some(user) => self.state.account(user).is_some(),
+            None => match operation {
+                Operation::CreateUser { .. } => self.limits.self_register,
+                Operation::Create { is_ephemeral, .. } => {
+                    self.limits.allows_anonymous && !is_ephemeral
+                }
+                Operation::Update { .. }
+                | Operation::Merge { .. }
+                | Operation::Delete { .. }
+                | Operation::UpdatePerms { .. } => self.limits.allows_anonymous,
+                _ => false,
+            },
+        };
+        if is_enough { Ok(()) } else { Err(Refusal::AuthRequired) }
+    }
+
+    fn now(&self) -> Time {
+        self.request.now
+    }
+
+    fn subject(&self) -> Subject {
+        self.state.judge(&self.actor)
+    }
+
+    /// Whether the decision table lets the actor do `action` at `path`.
+    fn permitted(&self, action: Action, path: &[Segment]) -> Result<(), Refusal> {
+        let (rule, subject) = (action.rule(), self.subject());
+        self.needs(rule.level, path)?;
+        match rule.guard {
+            Some(level) if !subject.passes_guard(&self.state.root, path, level) => {
+                Err(Refusal::NeedsLevel(level))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn needs(&self, level: Level, path: &[Segment]) -> Result<(), Refusal> {
+        let is_enough = self.subject().level(&self.state.root, path) >= level;
+        if is_enough { Ok(()) } else { Err(Refusal::NeedsLevel(level)) }
+    }
+
+    /// Whether what `step` expects at `path` is so. Whoever comes here may read there.
+    fn expected(&self, step: &Step, path: &[Segment]) -> Result<(), Refusal> {
+        let rev = self.state.root.at(path).map_or(0, Node::rev);
+        let is_rev = step.if_rev.is_none_or(|it| it == rev);
+        let is_value = step.if_value.as_ref().is_none_or(|expected| {
+            let found = self.subject().readable(&self.state.root, path);
+            found.is_some_and(|it| it.is_same(expected))
+        });
+        if is_rev && is_value { Ok(()) } else { Err(Refusal::Conflict { rev }) }
+    }
+
+    /// Makes `change` part of the draft, if it leaves all quotas whole on the way to `path`.
+    fn change(&mut self, path: &[Segment], change: Change) -> Result<(), Refusal> {
+        let before = self.state.root.clone();
+        self.push(change)?;
+        for len in 0..=path.len() {
+            let totals = |root: &Node| root.at(&path[..len]).map(Node::totals).unwrap_or_default();
+            let Some(quota) = self.state.quota_of(&path[..len], self.limits) else { continue };
+            if quota.is_broken(totals(&before), totals(&self.state.root)) {
+                return Err(Refusal::Quota("here"));
+            }
+        }
+        Ok(())
+    }
+
+    /// Makes `change` part of the draft.
+    fn push(&mut self, change: Change) -> Result<(), Refusal> {
+        self.state.change(&change)?;
+        self.acts.push(Act { change, src: self.actor.user.clone(), req: self.req.clone() });
+        Ok(())
+    }
+}
+
+impl From<ApplyError> for Refusal {
+    fn from(error: ApplyError) -> Self {
+        match error {
+            ApplyError::Tree(misfit) => misfit.into(),
+            ApplyError::Account => Self::NoSuchUser,
+            ApplyError::Deep => Self::BadPath(crate::path::PathError::Deep),
+        }
+    }
+}
+
+/// The path of a new member.
+fn below(path: &Path, name: &Segment) -> Result<Path, Refusal> {
+    path.below(name.clone()).map_err(Refusal::BadPath)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,112 @@
+//! Deciding what owners may: permissions, registrations; and free messages.
+
+use super::{Answer, Draft, Sent};
+use crate::{
+    entry::{Entry, Who},
+    failure::Refusal,
+    level::Rank,
+    name::UserName,
+    operation::{Message, Step},
+    path::Path,
+    record::Change,
+    rule::Action,
+    trigger::{Registration, RegistrationId, Trigger, Wish},
+};
+
+impl Draft<'_> {
+    pub(super) fn update_perms(
+        &mut self,
+        step: &Step,
+        path: &Path,
+        who: &Who,
+        entry: Option<Entry>,
+    ) -> Result<Answer, Refusal> {
+        self.permitted(Action::UpdatePerms, path)?;
+        let node = self.state.root.at(path).ok_or(Refusal::NotFound)?;
+        let entries = node.entries().cloned().unwrap_or_default();
+        if let Who::User(user) = who {
+            self.state.account(user).ok_or(Refusal::NoSuchUser)?;
+        }
+        self.expected(step, path)?;
+        let is_more = entry.is_some() && entries.get(who).is_none();
+        if is_more && entries.len() >= self.limits.entries {
+            return Err(Refusal::Quota("entries at a node"));
+        }
+        self.push(Change::Permit { path: path.clone(), who: who.clone(), entry })?;
+        Ok(Answer::Done)
+    }
+
+    /// `path` need not exist yet: what is made there later is meant as well.
+    pub(super) fn gc(
+        &mut self,
+        step: &Step,
+        path: &Path,
+        wishes: &[Wish],
+    ) -> Result<Answer, Refusal> {
+        self.permitted(Action::Gc, path)?;
+        let user = self.actor.user.clone().ok_or(Refusal::AuthRequired)?;
+        let triggers = wishes.iter().map(|it| self.trigger(it, &user)).collect::<Result<_, _>>()?;
+        self.expected(step, path)?;
+        let id = self.register(Registration { path: path.clone(), user, triggers })?;
+        Ok(Answer::Registered(id))
+    }
+
+    fn trigger(&self, wish: &Wish, user: &UserName) -> Result<Trigger, Refusal> {
+        let known =
+            |it: &UserName| self.state.account(it).map(|_| it.clone()).ok_or(Refusal::NoSuchUser);
+        Ok(match wish {
+            Wish::Disconnect => {
+                Trigger::Disconnect(self.actor.session.clone().ok_or(Refusal::AuthRequired)?)
+            }
+            Wish::UserDeleted(user) => Trigger::UserDeleted(known(user)?),
+            Wish::Event { name, src } => {
+                Trigger::Event(name.clone(), known(src.as_ref().unwrap_or(user))?)
+            }
+            Wish::ScriptStopped(script) => Trigger::ScriptStopped(script.clone()),
+            Wish::After(ms) => Trigger::At(self.now().saturating_add(*ms)),
+            Wish::At(time) => Trigger::At(*time),
+        })
+    }
+
+    pub(super) fn register(
+        &mut self,
+        registration: Registration,
+    ) -> Result<RegistrationId, Refusal> {
+        let account = self.state.account(&registration.user).ok_or(Refusal::NoSuchUser)?;
+        if account.registrations >= self.limits.registrations {
+            return Err(Refusal::Quota("triggers of a user"));
+        }
+        let id = self.state.next_registration;
+        self.push(Change::Register { id, registration })?;
+        Ok(id)
+    }
+
+    /// Somebody else's registration is told no more of than one that never was.
+    pub(super) fn ungc(&mut self, id: RegistrationId) -> Result<Answer, Refusal> {
+        let registration = self.state.registrations.get(&id).ok_or(Refusal::NotFound)?;
+        let is_own = self.actor.user.as_ref() == Some(&registration.user);
+        if !is_own && !self.is_root() {
+            return Err(Refusal::NotFound);
+        }
+        self.push(Change::Unregister { id })?;
+        Ok(Answer::Done)
+    }
+
+    pub(super) fn emit(&mut self, message: &Message) -> Result<Answer, Refusal> {
+        self.state.account(&message.user).ok_or(Refusal::NoSuchUser)?;
+        self.messages.push(Sent { message: message.clone(), src: self.actor.user.clone() });
+        Ok(Answer::Sent)
+    }
+
+    /// Whether the actor may do what only ROOT may. A token that is limited to a path or a level
+    /// is not meant for accounts.
+    pub(super) fn is_root(&self) -> bool {
+        let rank = self.actor.user.as_ref().and_then(|it| self.state.account(it)).map(|it| it.rank);
+        self.actor.is_server() || rank == Some(Rank::Root) && self.actor.cap.is_none()
+    }
+
+    /// Whether the actor is `user`, without the limits of a token.
+    pub(super) fn is_self(&self, user: &UserName) -> bool {
+        self.actor.user.as_ref() == Some(user) && self.actor.cap.is_none()
+    }
+}

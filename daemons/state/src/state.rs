@@ -1,0 +1,104 @@
+//! All that the server keeps, at one revision.
+
+use crate::{
+    account::{Account, Quota, Token, TokenId},
+    actor::Actor,
+    level::Rank,
+    map::Map,
+    name::UserName,
+    node::{Node, Revision},
+    path::Path,
+    permission::Subject,
+    trigger::{Registration, RegistrationId, Trigger},
+};
+
+/// Everything at one revision. A copy costs next to nothing and never changes, so it is what
+/// readers and snapshots are given.
+#[derive(Clone, Debug)]
+pub struct State {
+    pub(crate) revision: Revision,
+    pub(crate) root: Node,
+    pub(crate) accounts: Map<UserName, Account>,
+    pub(crate) tokens: Map<TokenId, Token>,
+    pub(crate) registrations: Map<RegistrationId, Registration>,
+    /// The same by what fires them; follows from `registrations`.
+    pub(crate) triggers: Map<(Trigger, RegistrationId), ()>,
+    pub(crate) quotas: Map<Path, Quota>,
+    pub(crate) next_registration: RegistrationId,
+}
+
+impl Default for State {
+    /// Before the first commit: an empty object, and nobody.
+    fn default() -> Self {
+        Self {
+            revision: 0,
+            root: Node::object(),
+            accounts: Map::default(),
+            tokens: Map::default(),
+            registrations: Map::default(),
+            triggers: Map::default(),
+            quotas: Map::default(),
+            next_registration: 1,
+        }
+    }
+}
+
+impl State {
+    /// Of the last commit.
+    pub fn revision(&self) -> Revision {
+        self.revision
+    }
+
+    /// The tree.
+    pub fn root(&self) -> &Node {
+        &self.root
+    }
+
+    /// The account of `user`.
+    pub fn account(&self, user: &UserName) -> Option<&Account> {
+        self.accounts.get(user)
+    }
+
+    /// All accounts by name.
+    pub fn accounts(&self) -> impl Iterator<Item = (&UserName, &Account)> {
+        self.accounts.iter()
+    }
+
+    /// The token that is called `id`.
+    pub fn token(&self, id: &TokenId) -> Option<&Token> {
+        self.tokens.get(id)
+    }
+
+    /// All tokens.
+    pub fn tokens(&self) -> impl Iterator<Item = (&TokenId, &Token)> {
+        self.tokens.iter()
+    }
+
+    /// All registrations.
+    pub fn registrations(&self) -> impl Iterator<Item = (&RegistrationId, &Registration)> {
+        self.registrations.iter()
+    }
+
+    /// The quota that was set for `path` itself.
+    pub fn quota(&self, path: &Path) -> Option<Quota> {
+        self.quotas.get(path).copied()
+    }
+
+    /// How permissions see `user`, by his rank of this moment.
+    pub fn subject(&self, user: Option<&UserName>) -> Subject {
+        let rank = user.and_then(|it| self.account(it)).map(|it| it.rank);
+        Subject { user: user.cloned(), is_root: rank == Some(Rank::Root), cap: None }
+    }
+
+    /// How permissions see who asks. The server itself may do everything.
+    pub fn judge(&self, actor: &Actor) -> Subject {
+        let subject = self.subject(actor.user.as_ref());
+        let is_root = subject.is_root || actor.is_server();
+        Subject { is_root, cap: actor.cap.clone(), ..subject }
+    }
+
+    /// How many accounts may do everything.
+    pub(crate) fn roots(&self) -> usize {
+        self.accounts.iter().filter(|(_, it)| it.rank == Rank::Root).count()
+    }
+}
