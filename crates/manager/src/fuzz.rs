@@ -7,7 +7,6 @@ use crate::{
     cgroup,
     config::{Config, ConfigError},
     definition::Definition,
-    identity::Stat,
     keeper, manager,
     name::Name,
     registry::{Document, Problem},
@@ -34,11 +33,6 @@ pub fn diag(answer: &[u8]) -> io::Result<Vec<Listener>> {
 /// The text of `/proc/net/tcp`.
 pub fn table(text: &[u8]) -> Vec<Listener> {
     scan::parse_table(text)
-}
-
-/// The line of `/proc/PID/stat`.
-pub fn stat(line: &[u8]) -> Option<Stat> {
-    Stat::parse(line)
 }
 
 /// A cgroup's directory by `mountinfo` and the line of `/proc/PID/cgroup`.

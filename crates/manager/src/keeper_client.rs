@@ -21,15 +21,12 @@ use std::{
     process::{Child, Command, Stdio},
     sync::{
         Arc, Mutex, PoisonError,
-        atomic::{AtomicI32, Ordering},
+        atomic::{AtomicU32, Ordering},
     },
     time::Duration,
 };
 
-use rustix::{
-    event::{PollFd, PollFlags, Timespec, poll},
-    process::{Pid, PidfdFlags, pidfd_open},
-};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::UnixStream,
@@ -48,6 +45,7 @@ use crate::{
         protocol::{LINE_LIMIT_BYTES, Listed, Request, Scope, Spawn},
     },
     manager::Event,
+    proc::{self, Pid},
 };
 
 /// How long the log of keepers may be when another begins; one older is kept. A keeper that is well
@@ -59,7 +57,7 @@ const LOG_BYTES: u64 = 1 << 20;
 pub struct Keeper {
     place: Place,
     /// 0 while it is not known.
-    pid: Arc<AtomicI32>,
+    pid: Arc<AtomicU32>,
     children: Vec<Listed>,
     /// As lines. Closed while there is no link.
     requests: mpsc::Sender<Vec<u8>>,
@@ -153,7 +151,7 @@ impl Keeper {
             met => met,
         };
         let (connection, children) = met?;
-        let pid = Arc::new(AtomicI32::new(connection.peer()));
+        let pid = Arc::new(AtomicU32::new(connection.peer()));
         let (requests, queue) = mpsc::channel(REQUESTS);
         let link = tokio::spawn(keep(place.clone(), Arc::clone(&pid), connection, queue));
         Ok(Self { place, pid, children, requests, trouble: None, link })
@@ -161,7 +159,7 @@ impl Keeper {
 
     /// Its process.
     #[must_use]
-    pub fn pid(&self) -> Option<i32> {
+    pub fn pid(&self) -> Option<Pid> {
         let pid = self.pid.load(Ordering::Relaxed);
         (pid != 0).then_some(pid)
     }
@@ -224,8 +222,7 @@ impl Keeper {
 
     /// Ends it, since nothing is left to keep.
     pub async fn end(self) {
-        let process = self.pid().and_then(Pid::from_raw);
-        let process = process.and_then(|it| pidfd_open(it, PidfdFlags::empty()).ok());
+        let process = self.pid().and_then(|pid| proc::open(pid).ok());
         let Self { requests, mut link, place, .. } = self;
         let told = requests.send(line(&Request::End {})).await;
         drop(requests);
@@ -347,7 +344,7 @@ fn is_without_cgroups() -> bool {
 /// Keeps a link for as long as the manager has something to tell.
 async fn keep(
     place: Place,
-    pid: Arc<AtomicI32>,
+    pid: Arc<AtomicU32>,
     mut connection: Connection,
     mut queue: mpsc::Receiver<Vec<u8>>,
 ) {

@@ -7,8 +7,6 @@
 use std::fs;
 use std::os::fd::{AsFd, OwnedFd};
 
-use rustix::process::{Pid, PidfdFlags, pidfd_open};
-
 use super::child::{Child, Leader};
 use super::clock::Now;
 use super::handed::Handed;
@@ -20,7 +18,8 @@ use super::shared_log::SharedLog;
 use super::turn::{Keeper, RECHECK_MS};
 use super::unopened::Unopened;
 use super::{pipes, sources, syscall};
-use crate::identity::{Fate, Identity, Stat, has_ended};
+use crate::identity::{Fate, Identity};
+use crate::proc::{self, has_ended};
 
 impl Keeper {
     pub(super) fn adopt(
@@ -191,7 +190,7 @@ fn hand(link: &mut Link, child: &Child) -> Result<bool, LinkError> {
     let opened;
     let pidfd = match child.leader() {
         Leader::Adopted(pidfd) => pidfd.as_fd(),
-        Leader::Unreaped(pid) => match pidfd_open(*pid, PidfdFlags::empty()) {
+        Leader::Unreaped(pid) => match proc::open(*pid) {
             Ok(pidfd) => {
                 opened = pidfd;
                 opened.as_fd()
@@ -231,9 +230,8 @@ fn status(pidfd: &OwnedFd, identity: &Identity) -> Result<Status, Unreaped> {
 
 /// What a zombie shows, if it shows it to us: otherwise its status seems to be zero.
 fn status_of_zombie(identity: &Identity) -> Option<i32> {
-    let pid = Pid::from_raw(identity.pid)?;
-    let stat = Stat::of(pid).ok()?;
-    let is_it = stat.start_ticks == identity.start_ticks && stat.is_dead();
+    let stat = proc::stat(identity.pid).ok()??;
+    let is_it = stat.started == identity.start_ticks && stat.is_zombie();
     // Both are shown to those who may trace it.
     let is_shown = || fs::read(format!("/proc/{}/io", identity.pid)).is_ok();
     stat.status.filter(|&status| is_it && (status != 0 || is_shown()))

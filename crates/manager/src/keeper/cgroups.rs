@@ -32,8 +32,7 @@ impl Cgroups {
     pub(super) fn open(runtime: &Path) -> Option<Self> {
         let meta = fs::metadata(runtime).ok()?;
         let name = format!("{}{}-{}", cgroup::PREFIX, meta.dev(), meta.ino());
-        let own = rustix::process::getpid().as_raw_pid();
-        let dir = cgroup::directory_of(own)?.join(name);
+        let dir = cgroup::directory_of(std::process::id())?.join(name);
         if fs::create_dir(&dir).is_err() && !dir.is_dir() {
             return None;
         }

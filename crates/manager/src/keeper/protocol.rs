@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use crate::identity::Identity;
+use crate::proc::Pid;
 
 /// The longest line in either direction. An environment has at most 2 MiB in the kernel; as JSON
 /// it may double.
@@ -156,7 +157,7 @@ pub enum Report {
         /// Whose.
         name: String,
         /// Its leader.
-        pid: i32,
+        pid: Pid,
         /// Which descriptors come with this line.
         carried: Carried,
     },
@@ -176,7 +177,7 @@ pub enum Report {
         /// Whose.
         name: String,
         /// Its pid, by now free for others.
-        pid: i32,
+        pid: Pid,
         /// How it ended.
         status: Status,
         /// When, in Unix milliseconds.
@@ -187,7 +188,7 @@ pub enum Report {
         /// Whose.
         name: String,
         /// The pid that the leader had.
-        pid: i32,
+        pid: Pid,
     },
     /// A child that was adopted unverified is now known to be the process of before, or to have
     /// ended; also told to whoever would spawn another of its name.

@@ -9,14 +9,13 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::os::fd::OwnedFd;
 
-use rustix::process::{Pid, PidfdFlags, pidfd_open};
-
 use super::child::Child;
 use super::clock::Now;
 use super::sources::{self, Source};
 use super::tree;
 use super::turn::Keeper;
-use crate::identity::{Stat, has_ended};
+use crate::identity::SECRET_VARIABLE;
+use crate::proc::{self, Pid, has_ended};
 
 /// How long somebody within `exec`, who shows no cookie for a moment, keeps a tree from being
 /// called empty.
@@ -29,7 +28,7 @@ const RECHECK_MS: u64 = 20;
 /// One process of such a tree.
 #[derive(Debug)]
 pub(super) struct Stray {
-    pub(super) pid: i32,
+    pub(super) pid: Pid,
     pidfd: OwnedFd,
 }
 
@@ -100,7 +99,7 @@ impl Keeper {
 /// does.
 #[derive(Debug)]
 pub(super) struct Doubt {
-    pids: BTreeSet<i32>,
+    pids: BTreeSet<Pid>,
     since_ms: u64,
     /// Whether one of them may have left others behind.
     is_open: bool,
@@ -110,7 +109,7 @@ impl Doubt {
     /// Whether a further look is needed, which it is for at most so long.
     pub(super) fn remains(
         doubt: &mut Option<Self>,
-        unclear: &BTreeSet<i32>,
+        unclear: &BTreeSet<Pid>,
         limit_ms: u64,
         now: Now,
     ) -> bool {
@@ -124,7 +123,7 @@ impl Doubt {
     }
 
     /// Somebody was reaped without having shown whose it is.
-    pub(super) fn lost(&mut self, pid: i32) {
+    pub(super) fn lost(&mut self, pid: Pid) {
         self.is_open |= self.pids.contains(&pid);
     }
 }
@@ -133,27 +132,29 @@ impl Doubt {
 #[derive(Default)]
 struct Members {
     found: Vec<(u64, Stray)>,
-    unclear: BTreeSet<i32>,
+    unclear: BTreeSet<Pid>,
 }
 
 /// Looks for the living processes of these trees, in one pass over all processes.
 fn members(children: &BTreeMap<u64, &Child>) -> Members {
     let by_cookie: HashMap<&[u8], u64> =
         children.iter().map(|(key, it)| (it.identity.secret.as_bytes(), *key)).collect();
-    let by_group: HashMap<i32, u64> =
+    let by_group: HashMap<Pid, u64> =
         children.iter().map(|(key, it)| (it.identity.pid, *key)).collect();
     let mut members = Members::default();
     let mut of_groups = Vec::new();
-    for pid in tree::all_pids() {
-        let Some(stat) = Stat::of(pid).ok().filter(|stat| !stat.is_dead()) else { continue };
-        let Some(pidfd) = open(pid, &stat) else { continue };
-        let stray = Stray { pid: pid.as_raw_pid(), pidfd };
-        match cookie(stray.pid) {
+    for pid in proc::processes().unwrap_or_default() {
+        let Some(stat) = proc::stat(pid).ok().flatten().filter(|stat| !stat.is_zombie()) else {
+            continue;
+        };
+        let Some(pidfd) = stat.open() else { continue };
+        let stray = Stray { pid, pidfd };
+        match cookie(pid) {
             Cookie::Is(cookie) if by_cookie.contains_key(&cookie[..]) => {
                 members.found.push((by_cookie[&cookie[..]], stray));
                 continue;
             }
-            Cookie::Unclear => _ = members.unclear.insert(stray.pid),
+            Cookie::Unclear => _ = members.unclear.insert(pid),
             Cookie::Is(_) | Cookie::None => {}
         }
         of_groups.extend(by_group.get(&stat.group).map(|key| (*key, stray)));
@@ -172,27 +173,18 @@ enum Cookie {
     Unclear,
 }
 
-fn cookie(pid: i32) -> Cookie {
-    if !tree::is_own_user(pid) {
+fn cookie(pid: Pid) -> Cookie {
+    if !proc::is_own(pid).unwrap_or(false) {
         return Cookie::None;
     }
     let environment = tree::environment(pid);
-    match crate::proc::variable_in(&environment, "DAE_SECRET") {
+    match proc::variable_in(&environment, SECRET_VARIABLE) {
         Some(cookie) if !cookie.is_empty() => Cookie::Is(cookie.to_vec()),
-        None if environment.is_empty() && is_within_exec(pid) => Cookie::Unclear,
+        None if environment.is_empty() && proc::is_within_exec(pid).unwrap_or(false) => {
+            Cookie::Unclear
+        }
         _ => Cookie::None,
     }
-}
-
-fn is_within_exec(pid: i32) -> bool {
-    crate::proc::is_within_exec(pid.cast_unsigned()).unwrap_or(false)
-}
-
-/// A pidfd of the process that was seen, and not of whoever has the pid now.
-fn open(pid: Pid, seen: &Stat) -> Option<OwnedFd> {
-    let pidfd = pidfd_open(pid, PidfdFlags::empty()).ok()?;
-    let is_same = Stat::of(pid).is_ok_and(|stat| stat.start_ticks == seen.start_ticks);
-    is_same.then_some(pidfd)
 }
 
 #[cfg(test)]
@@ -202,7 +194,7 @@ mod tests {
     #[test]
     fn only_who_was_within_exec_at_the_first_look_is_waited_for() {
         let at = |ms| Now { unix_ms: 0, steady_ms: ms };
-        let remains = |doubt: &mut Option<Doubt>, pids: &[i32], ms| {
+        let remains = |doubt: &mut Option<Doubt>, pids: &[Pid], ms| {
             Doubt::remains(doubt, &pids.iter().copied().collect(), DOUBT_MS, at(ms))
         };
         let mut doubt = None;
@@ -219,7 +211,7 @@ mod tests {
     #[test]
     fn who_died_unseen_may_have_left_others() {
         let now = Now { unix_ms: 0, steady_ms: 5 };
-        let remains = |doubt: &mut Option<Doubt>, pids: &[i32]| {
+        let remains = |doubt: &mut Option<Doubt>, pids: &[Pid]| {
             Doubt::remains(doubt, &pids.iter().copied().collect(), DOUBT_MS, now)
         };
         let mut doubt = None;

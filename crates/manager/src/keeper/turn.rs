@@ -11,7 +11,7 @@ use nix::sys::signalfd::{SfdFlags, SignalFd};
 use rustix::buffer::spare_capacity;
 use rustix::event::{Timespec, epoll};
 use rustix::io::Errno;
-use rustix::process::{Pid, WaitOptions};
+use rustix::process::WaitOptions;
 
 use super::archivist::Archivist;
 use super::cgroups::Cgroups;
@@ -28,6 +28,7 @@ use super::tree::{self, Children, DOUBT_MS, Orphans};
 use super::{KeeperError, runtime, syscall};
 use crate::cgroup::Cgroup;
 use crate::identity::Identity;
+use crate::proc::{self, Pid};
 
 /// How much is read of one pipe in a turn: a loud child keeps the output of others waiting for no
 /// longer than writing this takes.
@@ -271,14 +272,15 @@ impl Keeper {
             if let Some(child) = key.and_then(|key| self.children.get_mut(&key)) {
                 child.before_reaping();
             }
-            let Ok(Some((_, status))) = rustix::process::waitpid(Some(pid), WaitOptions::NOHANG)
+            let Ok(Some((_, status))) =
+                rustix::process::waitpid(proc::raw(pid), WaitOptions::NOHANG)
             else {
                 break;
             };
             self.orphans.reaped(pid);
             self.archivist.reaped(pid);
             let doubts = self.children.values_mut().filter_map(|child| child.doubt.as_mut());
-            doubts.for_each(|doubt| doubt.lost(pid.as_raw_pid()));
+            doubts.for_each(|doubt| doubt.lost(pid));
             if let Some(key) = key {
                 // It may have spoken before it died; that is told first.
                 self.listen_to(key);

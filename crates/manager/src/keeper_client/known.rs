@@ -14,6 +14,7 @@ use crate::{
         handed::Handed,
         protocol::{Adopt, Listed, LogSettings, Report, State},
     },
+    proc::Pid,
 };
 
 /// All children that the keeper is not to forget.
@@ -25,7 +26,7 @@ struct Child {
     /// Absent until it is told that it runs.
     identity: Option<Identity>,
     /// Of the leader with this pid. Absent if this process had no room for more descriptors.
-    handed: Option<(i32, Handed)>,
+    handed: Option<(Pid, Handed)>,
 }
 
 /// For identities from before they said where the output goes, as are the two below.
@@ -45,7 +46,7 @@ impl Known {
     }
 
     /// Takes the descriptors of a child.
-    pub(super) fn hold(&self, name: String, pid: i32, handed: Option<Handed>) {
+    pub(super) fn hold(&self, name: String, pid: Pid, handed: Option<Handed>) {
         if handed.is_none() {
             tracing::warn!(
                 name,

@@ -329,7 +329,7 @@ impl Manager {
 
     pub(super) fn spawned(&mut self, name: &str, identity: Identity) {
         let Ok(name) = Name::new(name) else { return };
-        let pid = identity.pid as u32;
+        let pid = identity.pid;
         if let Some(entry) = self.entries.get_mut(&name) {
             entry.identity = Some(identity);
             entry.unverified = None;

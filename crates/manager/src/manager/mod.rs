@@ -315,7 +315,7 @@ impl Manager {
     fn own_pids(&self) -> Vec<u32> {
         let children = self.entries.values().filter_map(|entry| entry.child.state().pid());
         // One that is spawned during a look is the keeper's.
-        let keeper = self.keeper.pid().and_then(|it| it.try_into().ok());
+        let keeper = self.keeper.pid();
         children.chain([process::id()]).chain(keeper).collect()
     }
 

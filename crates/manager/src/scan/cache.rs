@@ -181,6 +181,7 @@ mod tests {
             group: pid,
             session: pid,
             started: 10_000 - u64::from(pid),
+            status: Some(0),
         }
     }
 

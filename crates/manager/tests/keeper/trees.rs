@@ -145,7 +145,7 @@ fn a_cgroup_that_cannot_be_watched_is_looked_at_all_the_same() {
     if identity.cgroup.is_none() {
         return skip("cgroups cannot be used here");
     }
-    let escaped: i32 =
+    let escaped: u32 =
         eventually(|| keeper.log("Sample").lines().find_map(|line| line.parse().ok()));
     keeper.process.kill().unwrap();
     keeper.process.wait().unwrap();
@@ -169,7 +169,7 @@ fn a_cgroup_that_cannot_be_watched_is_looked_at_all_the_same() {
     keeper.signal("Sample", 9, Scope::Leader);
     keeper.exit("Sample");
     assert!(is_running(escaped));
-    let escaped = rustix::process::Pid::from_raw(escaped).unwrap();
+    let escaped = manager::proc::raw(escaped).unwrap();
     rustix::process::kill_process(escaped, rustix::process::Signal::KILL).unwrap();
     keeper.empty("Sample");
 }
