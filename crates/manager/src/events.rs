@@ -198,7 +198,7 @@ impl Writer {
     }
 
     fn rotate(&mut self, now_ms: u64) -> io::Result<()> {
-        let rotated = rotated(&self.dir)?;
+        let rotated = Listing::read(&self.dir)?.rotated(&[NAMES]);
         let key = Key::next(rotated.last().copied(), now_ms);
         match fs::rename(self.dir.join(NAMES.current), self.dir.join(NAMES.file(key))) {
             // Renamed before, but the next file could not be opened.
@@ -369,12 +369,6 @@ fn open_current(dir: &Path) -> io::Result<File> {
     options.open(dir.join(NAMES.current))
 }
 
-fn rotated(dir: &Path) -> io::Result<Vec<Key>> {
-    let mut keys = Listing::read(dir)?.keys(&NAMES);
-    keys.retain(|it| *it != Key::Current);
-    Ok(keys)
-}
-
 /// The number of the last event there is; 0 without any.
 fn last_seq(dir: &Path) -> io::Result<u64> {
     for key in Listing::read(dir)?.keys(&NAMES).into_iter().rev() {
@@ -491,7 +485,7 @@ mod tests {
             writer.len = LIMIT_BYTES;
             writer.append(what("A"), time_ms).unwrap();
         }
-        assert_eq!(rotated(dir.path()).unwrap().len(), KEEP);
+        assert_eq!(Listing::read(dir.path()).unwrap().rotated(&[NAMES]).len(), KEEP);
         assert_eq!(read(dir.path(), 0), (4..=14).collect::<Vec<_>>());
         assert_eq!(read(dir.path(), 12), [12, 13, 14]);
         writer.rotate(20).unwrap();

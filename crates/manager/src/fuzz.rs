@@ -58,11 +58,6 @@ pub fn environment(text: &str) -> Result<BTreeMap<String, String>, usize> {
     manager::parse_env(text)
 }
 
-/// The name of a rotated file, as the keeper reads it.
-pub fn stamp(file_name: &str) -> Option<(u64, u32)> {
-    keeper::stamp(file_name)
-}
-
 /// What the copy of a keeper says that fails to become a child.
 pub fn failure(bytes: &[u8]) -> bool {
     keeper::parse_failure(bytes).is_some()

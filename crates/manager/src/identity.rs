@@ -131,9 +131,15 @@ impl Identity {
         })
     }
 
-    /// The file of a daemon's identity below a runtime directory.
+    /// The directory of all identities, below a runtime directory. It may outlive a reboot, so the
+    /// boot stands in them.
+    pub fn directory(runtime: &Path) -> PathBuf {
+        runtime.join("running")
+    }
+
+    /// The file of a daemon's identity.
     pub fn path(runtime: &Path, name: &str) -> PathBuf {
-        runtime.join("running").join(format!("{name}.json"))
+        Self::directory(runtime).join(format!("{name}.json"))
     }
 
     /// Writes it into the file of its name, mode 0600, in one call. Should it be torn all the same,
@@ -319,7 +325,7 @@ mod tests {
     #[test]
     fn what_is_stored_is_loaded() {
         let runtime = tempfile::tempdir().unwrap();
-        fs::create_dir(runtime.path().join("running")).unwrap();
+        fs::create_dir(Identity::directory(runtime.path())).unwrap();
         own().store(runtime.path()).unwrap();
         assert_eq!(Identity::load(&Identity::path(runtime.path(), "Sample")).unwrap(), own());
     }
@@ -327,7 +333,7 @@ mod tests {
     #[test]
     fn nothing_of_an_earlier_one_is_loaded() {
         let runtime = tempfile::tempdir().unwrap();
-        fs::create_dir(runtime.path().join("running")).unwrap();
+        fs::create_dir(Identity::directory(runtime.path())).unwrap();
         let load = || Identity::load(&Identity::path(runtime.path(), "Sample"));
         Identity::forget(runtime.path(), "Sample");
         assert!(matches!(load(), Err(LoadError::Read { .. })), "nobody has made the file");

@@ -40,8 +40,10 @@ use self::{
     known::Known,
 };
 use crate::{
+    causes::chain,
+    identity::Identity,
     keeper::{
-        SUBCOMMAND, WITHOUT_CGROUPS,
+        self, SUBCOMMAND, WITHOUT_CGROUPS,
         protocol::{LINE_LIMIT_BYTES, Listed, Request, Scope, Spawn},
     },
     manager::Event,
@@ -135,12 +137,11 @@ impl Keeper {
     /// When none can be started, or it does not answer.
     pub async fn connect(
         runtime: &Path,
-        socket: PathBuf,
         log: PathBuf,
         mailbox: mpsc::Sender<Event>,
     ) -> Result<Self, KeeperError> {
         let (known, started) = (Known::default(), Arc::default());
-        let runtime = runtime.to_owned();
+        let (runtime, socket) = (runtime.to_owned(), keeper::socket(runtime));
         let place = Place { runtime, socket, log, mailbox, known, started };
         // One that is about to end may hold the door and the lock for a moment.
         let met = match place.meet().await {
@@ -266,7 +267,7 @@ impl Place {
     async fn complete(&self, connection: &mut Connection) -> Option<Vec<Listed>> {
         let children = connection.list().await?;
         let logs = self.log.parent().unwrap_or(&self.runtime);
-        let missing = self.known.missing(&children, &self.runtime.join("running"), logs);
+        let missing = self.known.missing(&children, &Identity::directory(&self.runtime), logs);
         if missing.is_empty() {
             return Some(children);
         }
@@ -384,10 +385,4 @@ async fn has_ended(process: Option<OwnedFd>) -> bool {
     let ended =
         spawn_blocking(move || poll(&mut [PollFd::new(&process, PollFlags::IN)], Some(&deadline)));
     ended.await.is_ok_and(|polled| polled.is_ok_and(|count| count > 0))
-}
-
-/// An error with its causes, on one line.
-fn chain(error: &dyn std::error::Error) -> String {
-    let causes = std::iter::successors(Some(error), |it| it.source());
-    causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
 }

@@ -16,6 +16,7 @@ use tokio::{
 };
 
 use crate::{
+    causes::chain,
     definition::{Change, Definition, resolve_program, warning_if_writable_by_others},
     doctor,
     manager::{Answer, Asked, Event, Request, Target, Verb},
@@ -513,10 +514,4 @@ fn check_program(given: &Path) -> Result<(), Failure> {
             None => failure,
         }
     })
-}
-
-/// An error with its causes, on one line.
-fn chain(error: &dyn std::error::Error) -> String {
-    let causes = std::iter::successors(Some(error), |error| error.source());
-    causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
 }

@@ -28,11 +28,11 @@ impl Keeper {
         handed: Option<Handed>,
         now: Now,
     ) -> Result<(), Refusal> {
-        let log = adopt.identity.log.clone().or_else(|| Some(adopt.log.clone()));
-        let identity = &Identity { log, ..adopt.identity.clone() };
+        let identity = &adopt.identity;
         if !is_name(&identity.name) {
             return Err(Refusal::Unknown);
         }
+        let Some(settings) = &identity.log else { return Err(Refusal::Unreadable) };
         let is_it = |child: &Child| {
             child.identity.name == identity.name && child.identity.pid == identity.pid
         };
@@ -69,10 +69,10 @@ impl Keeper {
             (None, Leader::Adopted(_)) => pipes::of_leader(identity),
             (None, _) => [None, None],
         };
-        self.archivist.find_logs(&adopt.log.dir);
+        self.archivist.find_logs(&settings.dir);
         let log = self.log_of(&identity.name);
-        let log = log.map_or_else(|| SharedLog::resume(&adopt.log, Dropped::default(), now), Ok);
-        let log = log.map_err(|why| Unopened::new(&adopt.log, &why, now));
+        let log = log.map_or_else(|| SharedLog::resume(settings, Dropped::default(), now), Ok);
+        let log = log.map_err(|why| Unopened::new(settings, &why, now));
         let mut child = Child::adopted(identity.clone(), leader, outputs, log, now);
         child.is_let_go = adopt.let_go;
         self.last_key += 1;
@@ -106,11 +106,10 @@ impl Keeper {
     pub(super) fn verify(&mut self, key: u64, now: Now) {
         let Some(child) = self.drop_unverified(key) else { return };
         let Child { identity, is_let_go: let_go, .. } = child;
-        let Some(log) = identity.log.clone() else { return };
         let name = identity.name.clone();
         self.reserve.release();
         // One of another boot is nobody's any more.
-        let _ = self.adopt(&Adopt { identity, log, let_go, carried: None }, None, now);
+        let _ = self.adopt(&Adopt { identity, let_go, carried: None }, None, now);
         self.reserve.keep(&self.epoll);
         if !let_go {
             self.tell_verified(&name);

@@ -14,7 +14,6 @@ use std::fs::File;
 use std::io::{self, ErrorKind, Read, Seek, SeekFrom, Write};
 
 use self::files::Files;
-pub(super) use self::files::{Stamp, stamp};
 use self::full::Stuck;
 pub(super) use self::full::{Dropped, RETRY_MS};
 pub use self::index::{FLAG_DROPPED, RECORD_BYTES};

@@ -42,19 +42,16 @@ use rustix::io::Errno;
 use rustix::process::{Resource, Rlimit};
 
 use self::cgroups::Cgroups;
+#[cfg(fuzzing)]
+pub(crate) use self::exec::parse_failure;
 pub use self::log::{FLAG_DROPPED, RECORD_BYTES};
 use self::turn::Keeper;
-#[cfg(fuzzing)]
-pub(crate) use self::{exec::parse_failure, log::stamp};
 
 /// The hidden subcommand that gets here: `dae keeper --runtime DIR [--cgroup off]`.
 pub const SUBCOMMAND: &str = "keeper";
 
 /// With these behind, the keeper does without cgroups even where it could use them.
 pub const WITHOUT_CGROUPS: [&str; 2] = ["--cgroup", "off"];
-
-/// The socket below the runtime directory.
-pub const SOCKET: &str = ".keeper.sock";
 
 /// Why a keeper did not start, or did not go on.
 #[derive(Debug, thiserror::Error)]
@@ -85,6 +82,11 @@ impl From<Errno> for KeeperError {
     fn from(errno: Errno) -> Self {
         Self::Kernel(errno.into())
     }
+}
+
+/// The socket in a runtime directory. No daemon's name begins with a dot.
+pub fn socket(runtime: &Path) -> PathBuf {
+    runtime.join(".keeper.sock")
 }
 
 /// Runs the hidden subcommand with what follows its name.

@@ -94,10 +94,8 @@ pub struct Spawn {
 /// A child to take over, with what is left of it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Adopt {
-    /// Which process it was when it was spawned.
+    /// Which process it was when it was spawned, and where its output goes on.
     pub identity: Identity,
-    /// Where its output goes on.
-    pub log: LogSettings,
     /// Whether its name is another child's by now.
     #[serde(default)]
     pub let_go: bool,

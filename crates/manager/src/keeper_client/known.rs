@@ -115,8 +115,8 @@ pub(super) struct Adoption {
 }
 
 fn adoption(known: &BTreeMap<String, Child>, stored: Stored, logs: &Path) -> Adoption {
-    let Stored { identity, let_go } = stored;
-    let log = identity.log.clone().unwrap_or_else(|| LogSettings {
+    let Stored { mut identity, let_go } = stored;
+    identity.log.get_or_insert_with(|| LogSettings {
         dir: logs.join(&identity.name),
         max_bytes: LOG_MAX_BYTES,
         keep: LOG_KEEP,
@@ -126,7 +126,7 @@ fn adoption(known: &BTreeMap<String, Child>, stored: Stored, logs: &Path) -> Ado
     // Without room for copies it is adopted like one that nobody holds.
     let handed = held.filter(|(pid, _)| *pid == identity.pid).and_then(|(_, it)| copy(it));
     let carried = handed.as_ref().map(Handed::carried);
-    Adoption { adopt: Adopt { identity, log, let_go, carried }, handed }
+    Adoption { adopt: Adopt { identity, let_go, carried }, handed }
 }
 
 fn copy(handed: &Handed) -> Option<Handed> {

@@ -125,8 +125,7 @@ fn what_a_killed_keeper_left_is_ended_by_its_cgroup_and_leaves_no_directory() {
 
     keeper.process = keeper_command(keeper.home.path()).spawn().unwrap();
     keeper.connect();
-    let log = stored.log.clone().unwrap();
-    keeper.send(&Request::Adopt(Adopt { identity: stored, log, let_go: false, carried: None }));
+    keeper.send(&Request::Adopt(Adopt { identity: stored, let_go: false, carried: None }));
     keeper.kill("Sample");
     keeper.empty("Sample");
 
@@ -164,8 +163,7 @@ fn a_cgroup_that_cannot_be_watched_is_looked_at_all_the_same() {
         .spawn()
         .unwrap();
     keeper.connect();
-    let log = identity.log.clone().unwrap();
-    keeper.send(&Request::Adopt(Adopt { identity, log, let_go: false, carried: None }));
+    keeper.send(&Request::Adopt(Adopt { identity, let_go: false, carried: None }));
     keeper.signal("Sample", 9, Scope::Leader);
     keeper.exit("Sample");
     assert!(is_running(escaped));
