@@ -5,7 +5,7 @@
 //! one, since that takes a lock of the whole system: it is born there.
 //!
 //! Nothing here is needed. Without a hierarchy, or without leave to use it, a tree is found by its
-//! parents, its group and its cookie.
+//! parents, its group and its secret.
 
 use std::ffi::OsStr;
 use std::fs::{self, OpenOptions};

@@ -143,7 +143,7 @@ impl Identity {
     }
 
     /// Writes it into the file of its name, mode 0600, in one call. Should it be torn all the same,
-    /// it is no identity, or that of a process that has not been let go and ends.
+    /// it is no identity, or that of a process that waits for its go and ends.
     ///
     /// The file is neither replaced nor cut, since making one costs more than the rest of a spawn
     /// where many have just been removed. So what follows the line is of an earlier one.

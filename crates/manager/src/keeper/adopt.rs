@@ -135,14 +135,14 @@ impl Keeper {
             Leader::Unverified(None) | Leader::Unreaped(_) => false,
         };
         if has_lost_its_leader {
-            self.bury(key, now);
+            self.adopted_leader_ended(key, now);
         }
         // Many may end at once: one look is enough for all of them.
         self.recheck_at_ms.get_or_insert(now.steady_ms + RECHECK_MS);
     }
 
     /// Tells how an adopted leader has ended, once that is known.
-    fn bury(&mut self, key: u64, now: Now) {
+    fn adopted_leader_ended(&mut self, key: u64, now: Now) {
         let Some(child) = self.children.get_mut(&key) else { return };
         let status = match child.leader() {
             Leader::Adopted(pidfd) => match status(pidfd, &child.identity) {
@@ -155,9 +155,9 @@ impl Keeper {
             _ => Status::Unknown,
         };
         if let Leader::Adopted(pidfd) | Leader::Unverified(Some(pidfd)) = child.leader() {
-            sources::let_go(&self.epoll, pidfd);
+            sources::unwatch(&self.epoll, pidfd);
         }
-        child.bereave();
+        child.lose_leader();
         let report = child.ended(status, now);
         if !child.is_let_go {
             self.tell(&report);

@@ -333,7 +333,7 @@ impl Child {
 
     /// Its leader, which was adopted, is dead. Only what was seen to be it stands for its group
     /// from now on.
-    pub(super) fn bereave(&mut self) {
+    pub(super) fn lose_leader(&mut self) {
         self.leader = match std::mem::replace(&mut self.leader, Leader::Reaped(None)) {
             Leader::Adopted(pidfd) => Leader::Reaped(Some(pidfd)),
             _ => Leader::Reaped(None),
@@ -383,7 +383,7 @@ impl Child {
     }
 
     /// Whether reading is to stop (`Some(true)`) or to go on (`Some(false)`) from now on.
-    pub(super) fn turn_of_the_tap(&mut self) -> Option<bool> {
+    pub(super) fn take_pause_change(&mut self) -> Option<bool> {
         let is_paused = self.is_blocked() || self.rests_until_ms.is_some();
         let was_paused = std::mem::replace(&mut self.is_paused, is_paused);
         (was_paused != is_paused).then_some(is_paused)

@@ -114,7 +114,7 @@ pub fn main(arguments: impl Iterator<Item = OsString>) -> Result<(), KeeperError
 /// [`KeeperError`]
 pub fn run(runtime: &Path, with_cgroups: bool) -> Result<(), KeeperError> {
     let nofile = settle()?;
-    // Held to the end of this function; the kernel lets go of it however that comes.
+    // Held to the end of this function; the kernel releases it however that comes.
     let _lock = runtime::lock(runtime)?;
     let cgroups = with_cgroups.then(|| Cgroups::open(runtime)).flatten();
     let mut keeper = Keeper::listen(runtime, nofile, cgroups)?;

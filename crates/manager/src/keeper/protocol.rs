@@ -85,7 +85,7 @@ pub struct Spawn {
     pub umask: u32,
     /// Its soft limit of open files; absent: the one that the keeper was started with.
     pub nofile: Option<u64>,
-    /// The cookie that the manager put into `env` as `DAE_SECRET`.
+    /// What the manager put into `env` as `DAE_SECRET`.
     pub secret: String,
     /// Where its output goes.
     pub log: LogSettings,

@@ -1,7 +1,7 @@
 //! What is left of an adopted tree when its leader is dead.
 //!
 //! Its orphans do not come to this keeper, so nothing tells by itself who they are: they are looked
-//! for by cookie and by group, once, and then their pidfds are waited for. Nobody left at a further
+//! for by secret and by group, once, and then their pidfds are waited for. Nobody left at a further
 //! look means that the tree is empty. Zombies do not count; they are their parent's matter.
 //!
 //! Where a child has a cgroup, that tells first: only who has moved out of it is looked for.
@@ -17,7 +17,7 @@ use super::turn::Keeper;
 use crate::identity::SECRET_VARIABLE;
 use crate::proc::{self, Pid, has_ended};
 
-/// How long somebody within `exec`, who shows no cookie for a moment, keeps a tree from being
+/// How long somebody within `exec`, who shows no secret for a moment, keeps a tree from being
 /// called empty.
 const DOUBT_MS: u64 = 1_000;
 
@@ -93,7 +93,7 @@ impl Keeper {
     }
 }
 
-/// Who may be of a tree and shows no cookie, being within `exec`. Whoever of the tree lives at the
+/// Who may be of a tree and shows no secret, being within `exec`. Whoever of the tree lives at the
 /// first look is found by it or stands here, so those who begin an `exec` later do not matter, as
 /// long as nobody who stands here has died unseen and left them: on a busy machine somebody always
 /// does.
@@ -137,7 +137,7 @@ struct Members {
 
 /// Looks for the living processes of these trees, in one pass over all processes.
 fn members(children: &BTreeMap<u64, &Child>) -> Members {
-    let by_cookie: HashMap<&[u8], u64> =
+    let by_secret: HashMap<&[u8], u64> =
         children.iter().map(|(key, it)| (it.identity.secret.as_bytes(), *key)).collect();
     let by_group: HashMap<Pid, u64> =
         children.iter().map(|(key, it)| (it.identity.pid, *key)).collect();
@@ -149,13 +149,13 @@ fn members(children: &BTreeMap<u64, &Child>) -> Members {
         };
         let Some(pidfd) = stat.open() else { continue };
         let stray = Stray { pid, pidfd };
-        match cookie(pid) {
-            Cookie::Is(cookie) if by_cookie.contains_key(&cookie[..]) => {
-                members.found.push((by_cookie[&cookie[..]], stray));
+        match shown(pid) {
+            Shown::Secret(secret) if by_secret.contains_key(&secret[..]) => {
+                members.found.push((by_secret[&secret[..]], stray));
                 continue;
             }
-            Cookie::Unclear => _ = members.unclear.insert(pid),
-            Cookie::Is(_) | Cookie::None => {}
+            Shown::Unclear => _ = members.unclear.insert(pid),
+            Shown::Secret(_) | Shown::Nothing => {}
         }
         of_groups.extend(by_group.get(&stat.group).map(|key| (*key, stray)));
     }
@@ -165,25 +165,25 @@ fn members(children: &BTreeMap<u64, &Child>) -> Members {
     members
 }
 
-/// The cookie of a process.
-enum Cookie {
-    Is(Vec<u8>),
-    None,
+/// What a process shows of whose it is.
+enum Shown {
+    Secret(Vec<u8>),
+    Nothing,
     /// It shows no environment just now.
     Unclear,
 }
 
-fn cookie(pid: Pid) -> Cookie {
+fn shown(pid: Pid) -> Shown {
     if !proc::is_own(pid).unwrap_or(false) {
-        return Cookie::None;
+        return Shown::Nothing;
     }
     let environment = tree::environment(pid);
     match proc::variable_in(&environment, SECRET_VARIABLE) {
-        Some(cookie) if !cookie.is_empty() => Cookie::Is(cookie.to_vec()),
+        Some(secret) if !secret.is_empty() => Shown::Secret(secret.to_vec()),
         None if environment.is_empty() && proc::is_within_exec(pid).unwrap_or(false) => {
-            Cookie::Unclear
+            Shown::Unclear
         }
-        _ => Cookie::None,
+        _ => Shown::Nothing,
     }
 }
 

@@ -32,7 +32,7 @@ pub(super) struct Orphans {
     owners: HashMap<Pid, u64>,
     /// Who was sent SIGKILL, by pid and start, until the tree is empty: the dying show neither
     /// their environment nor, once it is reaped, their parent.
-    condemned: HashMap<(Pid, u64), u64>,
+    killed: HashMap<(Pid, u64), u64>,
     /// Orphans that show no environment just now.
     doubtful: HashMap<Pid, Doubtful>,
     /// The keeper's own helper, which is nobody's orphan.
@@ -74,7 +74,7 @@ impl Orphans {
         }
     }
 
-    /// The orphans that may be this child's, because they show no cookie just now: whoever is older
+    /// The orphans that may be this child's, because they show no secret just now: whoever is older
     /// is not.
     pub(super) fn unclear(&self, child: &Child, now: Now) -> BTreeSet<Pid> {
         let may_be_its = |(_, it): &(&Pid, &Doubtful)| {
@@ -97,7 +97,7 @@ impl Orphans {
 
     /// A tree is empty, so none of it has to be remembered.
     pub(super) fn emptied(&mut self, key: u64) {
-        self.condemned.retain(|_, owner| *owner != key);
+        self.killed.retain(|_, owner| *owner != key);
     }
 
     /// Freezes the trees of children, so that they cannot grow meanwhile, and kills them. What
@@ -117,19 +117,19 @@ impl Orphans {
                     Root::Keeper => None,
                     Root::Unknown => related(pid, &snapshot, keys, children),
                     Root::Foreign if proc::is_own(pid).unwrap_or(false) => {
-                        carried(pid, keys, children)
+                        by_secret(pid, keys, children)
                     }
                     Root::Foreign => None,
                 };
                 if let Some(key) = key {
                     signal_verified(stat, signal);
-                    self.condemned.insert((pid, stat.started), key);
+                    self.killed.insert((pid, stat.started), key);
                 }
             }
         }
     }
 
-    /// The child that an orphan belongs to. Its cgroup tells for certain. The cookie is asked
+    /// The child that an orphan belongs to. Its cgroup tells for certain. The secret is asked
     /// before the number of its session or group: it is this spawn's alone, while a number is used
     /// again when nothing is left of it, so that it speaks for the latest child that had it.
     fn owner(&self, pid: Pid, stat: &Stat, environment: &[u8], children: &Children) -> Option<u64> {
@@ -137,14 +137,14 @@ impl Orphans {
             let mut living = children.iter().rev().filter(|(_, child)| child.has_tree());
             living.find(|(_, child)| is_owner(child)).map(|(key, _)| *key)
         };
-        let condemned = self.condemned.get(&(pid, stat.started)).copied();
+        let killed = self.killed.get(&(pid, stat.started)).copied();
         let line = cgroup::line_of(pid).unwrap_or_default();
         let is_in = |child: &Child| {
             child.identity.cgroup.as_ref().is_some_and(|cgroup| cgroup.is_named_by(&line))
         };
-        condemned
+        killed
             .or_else(|| find(&is_in))
-            .or_else(|| find(&|child| holds(environment, &child.identity.secret)))
+            .or_else(|| find(&|child| contains(environment, &child.identity.secret)))
             .or_else(|| find(&|child| is_led(stat, child)))
     }
 
@@ -225,7 +225,7 @@ pub(super) fn signal_group(child: &Child, signal: i32) -> Result<(), Errno> {
             }
         }
         Leader::Unverified(_) => Err(Errno::SRCH),
-        // It died unseen; its number proves nothing, but the cookie does.
+        // It died unseen; its number proves nothing, but the secret does.
         Leader::Reaped(None) if child.is_adopted() => signal_group_one_by_one(child, signal),
         Leader::Reaped(None) => Err(Errno::SRCH),
         Leader::Adopted(pidfd) | Leader::Reaped(Some(pidfd)) => {
@@ -258,12 +258,12 @@ fn signal_group_by_number(leader: Pid, signal: i32) -> Result<(), Errno> {
     nix::sys::signal::killpg(group, signal).map_err(|errno| Errno::from_raw_os_error(errno as i32))
 }
 
-/// For kernels before 6.9, when the leader is reaped: members must carry the cookie too, since the
+/// For kernels before 6.9, when the leader is reaped: members must carry the secret too, since the
 /// number alone may be another group's by now.
 fn signal_group_one_by_one(child: &Child, signal: i32) -> Result<(), Errno> {
     let mut outcome = Err(Errno::SRCH);
     for (&pid, stat) in &Snapshot::take().processes {
-        if stat.group == child.identity.pid && carries(pid, &child.identity.secret) {
+        if stat.group == child.identity.pid && has_secret(pid, &child.identity.secret) {
             signal_verified(stat, signal);
             outcome = Ok(());
         }
@@ -313,19 +313,19 @@ fn related(
 ) -> Option<u64> {
     let stat = snapshot.processes.get(&pid)?;
     let is_led = |child: &Child| child.unreaped().is_some() && is_led(stat, child);
-    carried(pid, keys, children)
+    by_secret(pid, keys, children)
         .or_else(|| keys.iter().copied().find(|key| children.get(key).is_some_and(is_led)))
 }
 
-/// Whose cookie a process carries.
-fn carried(pid: Pid, keys: &BTreeSet<u64>, children: &Children) -> Option<u64> {
+/// Whose secret a process has.
+fn by_secret(pid: Pid, keys: &BTreeSet<u64>, children: &Children) -> Option<u64> {
     let environment = environment(pid);
-    let is_its = |child: &Child| holds(&environment, &child.identity.secret);
+    let is_its = |child: &Child| contains(&environment, &child.identity.secret);
     keys.iter().copied().find(|key| children.get(key).is_some_and(is_its))
 }
 
-fn carries(pid: Pid, secret: &str) -> bool {
-    holds(&environment(pid), secret)
+fn has_secret(pid: Pid, secret: &str) -> bool {
+    contains(&environment(pid), secret)
 }
 
 /// The environment of a process; empty if it cannot be seen.
@@ -333,8 +333,8 @@ pub(super) fn environment(pid: Pid) -> Vec<u8> {
     proc::environment(pid).unwrap_or_default()
 }
 
-/// Whether an environment has this cookie.
-fn holds(environment: &[u8], secret: &str) -> bool {
+/// Whether an environment has this secret.
+fn contains(environment: &[u8], secret: &str) -> bool {
     !secret.is_empty()
         && proc::values_in(environment, SECRET_VARIABLE).any(|value| value == secret.as_bytes())
 }

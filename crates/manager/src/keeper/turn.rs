@@ -46,7 +46,7 @@ const IDLE_MS: u64 = 60_000;
 pub(super) const RECHECK_MS: u64 = 5;
 
 /// How soon a cgroup is looked at again that cannot be watched.
-const DEAF_MS: u64 = 100;
+const UNWATCHED_MS: u64 = 100;
 
 /// How many events one turn takes.
 const EVENTS: usize = 256;
@@ -318,8 +318,8 @@ impl Keeper {
         let keys: BTreeSet<u64> =
             self.children.iter().filter(killed).map(|(key, _)| *key).collect();
         self.tidy_cgroups();
-        if self.cgroups.as_ref().is_some_and(Cgroups::take_deaf) {
-            let at = now.steady_ms + DEAF_MS;
+        if self.cgroups.as_ref().is_some_and(Cgroups::take_unwatched) {
+            let at = now.steady_ms + UNWATCHED_MS;
             self.recheck_at_ms = Some(self.recheck_at_ms.map_or(at, |it| it.min(at)));
         }
         if keys.is_empty() {
@@ -429,7 +429,7 @@ impl Keeper {
             self.blocked += usize::from(child.is_blocked());
             self.blocked -= usize::from(was_blocked);
             self.archivist.note(child.take_raw());
-            sources::turn_tap(&self.epoll, key, child);
+            sources::pause_or_resume(&self.epoll, key, child);
             if child.due_at_ms().is_some() {
                 self.due.insert(key);
             }

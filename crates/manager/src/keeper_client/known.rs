@@ -54,7 +54,7 @@ impl Known {
                 "no room for its descriptors: with its keeper its output would be lost"
             );
         }
-        // One that has been let go of meanwhile needs none.
+        // One that has been forgotten meanwhile needs none.
         let mut known = self.lock();
         let is_it = |it: &&mut Child| it.identity.as_ref().is_some_and(|it| it.pid == pid);
         if let Some(child) = known.get_mut(&name).filter(is_it) {
@@ -62,7 +62,7 @@ impl Known {
         }
     }
 
-    /// Lets go of a child that has ended.
+    /// Drops a child that has ended.
     pub(super) fn forget(&self, name: &str) {
         self.lock().remove(name);
     }

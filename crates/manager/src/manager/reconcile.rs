@@ -90,7 +90,7 @@ impl Manager {
             // It cannot be told whether that is it: the keeper refuses to start another.
             (None, Kept::Unverified) => self.cannot_tell(name, child.identity.pid),
             (None, Kept::Failed { .. }) => self.keeper.forget(name.as_str()),
-            (None, Kept::Exited { .. }) if self.has_begun => self.let_go(name, state, child),
+            (None, Kept::Exited { .. }) if self.has_begun => self.forget_told(name, state, child),
             (None, _) if !is_spawning(state) => {
                 self.take_over(name, child);
                 return has_ended;
@@ -141,7 +141,7 @@ impl Manager {
     }
 
     /// One that has been dealt with, and whose end was to be forgotten.
-    fn let_go(&mut self, name: &Name, state: State, child: &Listed) {
+    fn forget_told(&mut self, name: &Name, state: State, child: &Listed) {
         if child.empty {
             self.keeper.forget(name.as_str());
         }

@@ -128,7 +128,7 @@ impl Keeper {
         }
     }
 
-    /// No other test has it: a cookie is looked for among all processes.
+    /// No other test has it: a secret is looked for among all processes.
     pub(crate) fn secret(&self, name: &str) -> String {
         format!("{name}-in-{}", self.home.path().display())
     }

@@ -7,7 +7,7 @@ use manager::keeper::protocol::{Adopt, Refusal, Request, Scope, Status, Step};
 
 use crate::harness::{Keeper, descendants, eventually, is_running, keeper_command, numbers};
 
-/// The tree is found again by a cookie that nobody shows while it is within `exec`.
+/// The tree is found again by a secret that nobody shows while it is within `exec`.
 #[test]
 fn an_escape_is_seen_however_early_the_leader_ends() {
     for mut keeper in Keeper::start_both() {
@@ -93,7 +93,7 @@ fn many_are_killed_at_once() {
     }
 }
 
-/// Shows nothing of its daemon: no cookie, no session, no stream, no parent.
+/// Shows nothing of its daemon: no secret, no session, no stream, no parent.
 const ANONYMOUS: &str = "(setsid env -i sh -c 'trap \"\" TERM; echo $$ >&3; exec 3>&-; \
     while :; do sleep 9; done' 3>&1 >/dev/null 2>&1 &)";
 
