@@ -26,6 +26,7 @@ mod shared_log;
 mod sources;
 mod spawn;
 mod stray;
+mod sweep;
 mod syscall;
 mod tree;
 mod turn;

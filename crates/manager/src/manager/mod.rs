@@ -5,6 +5,7 @@
 //! to wait leaves a `Waiter` and is answered when a transition settles it.
 
 mod act;
+mod announced;
 mod ended;
 mod ending;
 mod entry;
@@ -17,6 +18,7 @@ mod reconcile;
 mod request;
 mod slots;
 mod timers;
+mod transition;
 mod verbs;
 mod waiters;
 mod watchers;

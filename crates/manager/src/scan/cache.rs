@@ -6,7 +6,8 @@
 use std::collections::{HashMap, HashSet};
 
 use super::{
-    probe::{Credential, Probe},
+    credential::Credential,
+    probe::Probe,
     table::{Inode, Listener},
 };
 use crate::proc::{Pid, Stat};
