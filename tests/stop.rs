@@ -413,7 +413,7 @@ fn has_cgroup(pid: u32) -> bool {
     fs::read_to_string(of(pid, "cgroup")).unwrap().contains("/dae-")
 }
 
-/// The living processes that carry the cookie of one spawn.
+/// The living processes that carry the secret of one spawn.
 fn of_spawn(secret: &str) -> Vec<u32> {
     let carries = |pid: &u32| {
         fs::read(of(*pid, "environ"))

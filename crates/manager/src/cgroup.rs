@@ -5,7 +5,7 @@
 //! one, since that takes a lock of the whole system: it is born there.
 //!
 //! Nothing here is needed. Without a hierarchy, or without leave to use it, a tree is found by its
-//! parents, its group and its cookie.
+//! parents, its group and its secret.
 
 use std::ffi::OsStr;
 use std::fs::{self, OpenOptions};
@@ -14,6 +14,8 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Component, Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
+
+use crate::proc::Pid;
 
 /// What the directories of a keeper's cgroups begin with.
 pub const PREFIX: &str = "dae-";
@@ -62,7 +64,7 @@ impl Cgroup {
     }
 
     /// Those in it, but not below.
-    pub fn processes(&self) -> Vec<i32> {
+    pub fn processes(&self) -> Vec<Pid> {
         let all = fs::read_to_string(self.path.join("cgroup.procs")).unwrap_or_default();
         all.lines().filter_map(|pid| pid.parse().ok()).collect()
     }
@@ -127,12 +129,12 @@ fn remove(path: &Path) {
 }
 
 /// The line of `/proc/PID/cgroup` about the unified hierarchy, without its end.
-pub fn line_of(pid: i32) -> Option<Vec<u8>> {
+pub fn line_of(pid: Pid) -> Option<Vec<u8>> {
     unified(&fs::read(format!("/proc/{pid}/cgroup")).ok()?).map(<[u8]>::to_vec)
 }
 
 /// The directory of a process's own cgroup; `None` without a unified hierarchy.
-pub fn directory_of(pid: i32) -> Option<PathBuf> {
+pub fn directory_of(pid: Pid) -> Option<PathBuf> {
     directory(&fs::read("/proc/self/mountinfo").ok()?, &line_of(pid)?)
 }
 
@@ -148,7 +150,7 @@ pub fn outside(directory: &Path) -> Option<&Path> {
 /// that it does not end with it.
 pub fn leave() {
     let pid = std::process::id();
-    let Some(own) = directory_of(pid.cast_signed()) else { return };
+    let Some(own) = directory_of(pid) else { return };
     if let Some(outside) = outside(&own) {
         // Where that is not allowed it stays a part of the daemon.
         drop(fs::write(outside.join("cgroup.procs"), pid.to_string()));

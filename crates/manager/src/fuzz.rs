@@ -7,7 +7,6 @@ use crate::{
     cgroup,
     config::{Config, ConfigError},
     definition::Definition,
-    identity::Stat,
     keeper, manager,
     name::Name,
     registry::{Document, Problem},
@@ -36,11 +35,6 @@ pub fn table(text: &[u8]) -> Vec<Listener> {
     scan::parse_table(text)
 }
 
-/// The line of `/proc/PID/stat`.
-pub fn stat(line: &[u8]) -> Option<Stat> {
-    Stat::parse(line)
-}
-
 /// A cgroup's directory by `mountinfo` and the line of `/proc/PID/cgroup`.
 pub fn cgroup(mountinfo: &[u8], line: &[u8]) -> Option<PathBuf> {
     cgroup::directory(mountinfo, line)
@@ -62,11 +56,6 @@ pub fn registry(bytes: &[u8]) -> Result<(String, Vec<(Name, Definition)>), Probl
 /// A file of variables.
 pub fn environment(text: &str) -> Result<BTreeMap<String, String>, usize> {
     manager::parse_env(text)
-}
-
-/// The name of a rotated file, as the keeper reads it.
-pub fn stamp(file_name: &str) -> Option<(u64, u32)> {
-    keeper::stamp(file_name)
 }
 
 /// What the copy of a keeper says that fails to become a child.

@@ -6,20 +6,21 @@
 
 use std::fs::{self, OpenOptions};
 use std::io::{self, Write};
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 use std::time::Duration;
 
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
-use rustix::process::{Pid, PidfdFlags, pidfd_open};
 use serde::{Deserialize, Serialize};
 
-use crate::keeper::protocol::LogSettings;
-
 use crate::cgroup::Cgroup;
+use crate::keeper::protocol::LogSettings;
+use crate::proc::{self, Pid, has_ended, inode};
+
+/// The variable in the environment of a whole tree by which it can be told whose a process is.
+pub(crate) const SECRET_VARIABLE: &str = "DAE_SECRET";
 
 /// One process, as `running/NAME.json` has it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -27,14 +28,14 @@ pub struct Identity {
     /// The daemon that it runs.
     pub name: String,
     /// Its pid, which somebody else may have by now.
-    pub pid: i32,
+    pub pid: Pid,
     /// When it started, in clock ticks since boot (field 22 of `/proc/PID/stat`).
     pub start_ticks: u64,
     /// The boot in which it started.
     pub boot_id: String,
     /// The inode of its pidfd, unique within a boot; absent before Linux 6.9.
     pub inode: Option<u64>,
-    /// The cookie of this spawn, `DAE_SECRET` in the environment of the whole tree.
+    /// Which spawn it is: in the environment of the whole tree, and in no other.
     pub secret: String,
     /// When it was spawned, in Unix milliseconds.
     pub spawned_at_ms: u64,
@@ -66,7 +67,7 @@ pub enum Fate {
 #[derive(Debug, thiserror::Error)]
 #[error("cannot identify pid {pid}")]
 pub struct ReadError {
-    pid: i32,
+    pid: Pid,
     /// What the kernel said.
     pub source: io::Error,
 }
@@ -113,12 +114,13 @@ impl Identity {
     /// # Errors
     /// [`ReadError`] if there is no such process.
     pub fn read(name: &str, pid: Pid, secret: &str, now_ms: u64) -> Result<Self, ReadError> {
-        let failed = |source| ReadError { pid: pid.as_raw_pid(), source };
-        let pidfd = pidfd_open(pid, PidfdFlags::empty()).map_err(|errno| failed(errno.into()))?;
+        let failed = |source| ReadError { pid, source };
+        let pidfd = proc::open(pid).map_err(|errno| failed(errno.into()))?;
+        let stat = proc::stat(pid).map_err(failed)?;
         Ok(Self {
             name: name.to_owned(),
-            pid: pid.as_raw_pid(),
-            start_ticks: Stat::of(pid).map_err(failed)?.start_ticks,
+            pid,
+            start_ticks: stat.ok_or_else(|| failed(Errno::SRCH.into()))?.started,
             boot_id: boot_id().map_err(failed)?.to_owned(),
             inode: inode(&pidfd),
             secret: secret.to_owned(),
@@ -129,13 +131,19 @@ impl Identity {
         })
     }
 
-    /// The file of a daemon's identity below a runtime directory.
+    /// The directory of all identities, below a runtime directory. It may outlive a reboot, so the
+    /// boot stands in them.
+    pub fn directory(runtime: &Path) -> PathBuf {
+        runtime.join("running")
+    }
+
+    /// The file of a daemon's identity.
     pub fn path(runtime: &Path, name: &str) -> PathBuf {
-        runtime.join("running").join(format!("{name}.json"))
+        Self::directory(runtime).join(format!("{name}.json"))
     }
 
     /// Writes it into the file of its name, mode 0600, in one call. Should it be torn all the same,
-    /// it is no identity, or that of a process that has not been let go and ends.
+    /// it is no identity, or that of a process that waits for its go and ends.
     ///
     /// The file is neither replaced nor cut, since making one costs more than the rest of a spawn
     /// where many have just been removed. So what follows the line is of an earlier one.
@@ -212,8 +220,7 @@ impl Identity {
         }
         // The pidfd comes first: what is read after it was opened is about the process it holds,
         // or about a later one, whose start differs.
-        let Some(pid) = Pid::from_raw(self.pid) else { return Fate::Ended(None) };
-        let pidfd = match pidfd_open(pid, PidfdFlags::empty()) {
+        let pidfd = match proc::open(self.pid) {
             Ok(pidfd) => pidfd,
             // Nobody has the number, or a thread of somebody.
             Err(Errno::SRCH | Errno::INVAL | Errno::NOENT) => return Fate::Ended(None),
@@ -222,75 +229,20 @@ impl Identity {
         if !self.has_inode_of(&pidfd) {
             return Fate::Ended(None);
         }
-        match Stat::of(pid) {
-            Ok(stat) if stat.start_ticks != self.start_ticks => Fate::Ended(None),
-            Ok(_) if has_ended(&pidfd) => Fate::Ended(Some(pidfd)),
-            Ok(_) => Fate::Runs(pidfd),
-            Err(_) if has_ended(&pidfd) => Fate::Ended(None),
+        match proc::stat(self.pid).ok().flatten() {
+            Some(stat) if stat.started != self.start_ticks => Fate::Ended(None),
+            Some(_) if has_ended(&pidfd) => Fate::Ended(Some(pidfd)),
+            Some(_) => Fate::Runs(pidfd),
+            None if has_ended(&pidfd) => Fate::Ended(None),
             // Whoever cannot be looked at is known by the inode alone, if there is one.
-            Err(_) if self.inode.is_some() => Fate::Runs(pidfd),
-            Err(_) => Fate::Unclear(Some(pidfd)),
+            None if self.inode.is_some() => Fate::Runs(pidfd),
+            None => Fate::Unclear(Some(pidfd)),
         }
     }
 
     /// False if the inode proves that this pidfd is another process's.
     fn has_inode_of(&self, pidfd: &OwnedFd) -> bool {
         self.inode.is_none() || inode(pidfd) == self.inode
-    }
-}
-
-/// Whether the process has ended for which a pidfd stands; a zombie has.
-pub fn has_ended(pidfd: &OwnedFd) -> bool {
-    let now = Timespec { tv_sec: 0, tv_nsec: 0 };
-    let mut polled = [PollFd::new(pidfd, PollFlags::IN)];
-    poll(&mut polled, Some(&now)).is_ok_and(|count| count > 0)
-}
-
-/// What `/proc/PID/stat` says of a process's relations.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Stat {
-    /// `R`, `S`, `Z` and so on.
-    pub state: u8,
-    /// Its parent's pid.
-    pub parent: i32,
-    /// The number of its process group.
-    pub group: i32,
-    /// The number of its session.
-    pub session: i32,
-    /// When it started, in clock ticks since boot.
-    pub start_ticks: u64,
-    /// How it ended, as `wait` would tell it. Zero while it runs, and for whoever may not trace it.
-    pub status: Option<i32>,
-}
-
-impl Stat {
-    /// Asks the kernel.
-    ///
-    /// # Errors
-    /// Those of reading the file: there is no such process.
-    pub fn of(pid: Pid) -> io::Result<Self> {
-        let text = fs::read(format!("/proc/{pid}/stat"))?;
-        Self::parse(&text).ok_or_else(|| io::ErrorKind::InvalidData.into())
-    }
-
-    /// Whether it has ended and waits to be reaped.
-    pub fn is_dead(&self) -> bool {
-        matches!(self.state, b'Z' | b'X')
-    }
-
-    /// The program's name, field 2, may hold blanks and parentheses: the last one ends it.
-    pub(crate) fn parse(text: &[u8]) -> Option<Self> {
-        let name_end = text.iter().rposition(|&byte| byte == b')')?;
-        let rest = str::from_utf8(text.get(name_end + 1..)?).ok()?;
-        let mut fields = rest.split_ascii_whitespace();
-        Some(Self {
-            state: *fields.next()?.as_bytes().first()?,
-            parent: fields.next()?.parse().ok()?,
-            group: fields.next()?.parse().ok()?,
-            session: fields.next()?.parse().ok()?,
-            start_ticks: fields.nth(15)?.parse().ok()?,
-            status: fields.nth(29).and_then(|field| field.parse().ok()),
-        })
     }
 }
 
@@ -311,20 +263,12 @@ fn boot_id() -> io::Result<&'static str> {
     Ok(BOOT_ID.get_or_init(|| text.trim().to_owned()))
 }
 
-/// Before Linux 6.9 all pidfds share one anonymous inode, which identifies nothing.
-fn inode(pidfd: impl AsFd) -> Option<u64> {
-    const PIDFS_MAGIC: u64 = 0x5049_4446;
-    let system = rustix::fs::fstatfs(&pidfd).ok()?;
-    let is_pidfs = u64::try_from(system.f_type).is_ok_and(|magic| magic == PIDFS_MAGIC);
-    is_pidfs.then(|| rustix::fs::fstat(pidfd).ok().map(|stat| stat.st_ino)).flatten()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     fn own() -> Identity {
-        Identity::read("Sample", rustix::process::getpid(), "secret", 5).unwrap()
+        Identity::read("Sample", std::process::id(), "secret", 5).unwrap()
     }
 
     #[test]
@@ -347,14 +291,14 @@ mod tests {
         assert!(matches!(before.fate(None), Fate::Ended(None)), "somebody else has the pid");
 
         let mut child = gone();
-        let pid = Pid::from_child(&child);
-        let kept = pidfd_open(pid, PidfdFlags::empty()).unwrap();
+        let pid = child.id();
+        let kept = proc::open(pid).unwrap();
         let it = Identity::read("Sample", pid, "secret", 5).unwrap();
         child.wait().unwrap();
         assert!(matches!(it.fate(None), Fate::Ended(None)));
         assert!(matches!(it.fate(Some(kept)), Fate::Ended(Some(_))));
         // A kept pidfd of somebody else is worth nothing.
-        let other = pidfd_open(rustix::process::getpid(), PidfdFlags::empty()).unwrap();
+        let other = proc::open(std::process::id()).unwrap();
         assert!(it.inode.is_none() || matches!(it.fate(Some(other)), Fate::Ended(None)));
     }
 
@@ -369,9 +313,9 @@ mod tests {
     #[test]
     fn a_zombie_is_not_alive() {
         let mut child = std::process::Command::new("true").spawn().unwrap();
-        let pid = Pid::from_child(&child);
+        let pid = child.id();
         let it = Identity::read("Sample", pid, "secret", 5).unwrap();
-        while !Stat::of(pid).unwrap().is_dead() {
+        while !proc::stat(pid).unwrap().unwrap().is_zombie() {
             std::thread::yield_now();
         }
         assert!(!it.is_alive());
@@ -381,7 +325,7 @@ mod tests {
     #[test]
     fn what_is_stored_is_loaded() {
         let runtime = tempfile::tempdir().unwrap();
-        fs::create_dir(runtime.path().join("running")).unwrap();
+        fs::create_dir(Identity::directory(runtime.path())).unwrap();
         own().store(runtime.path()).unwrap();
         assert_eq!(Identity::load(&Identity::path(runtime.path(), "Sample")).unwrap(), own());
     }
@@ -389,7 +333,7 @@ mod tests {
     #[test]
     fn nothing_of_an_earlier_one_is_loaded() {
         let runtime = tempfile::tempdir().unwrap();
-        fs::create_dir(runtime.path().join("running")).unwrap();
+        fs::create_dir(Identity::directory(runtime.path())).unwrap();
         let load = || Identity::load(&Identity::path(runtime.path(), "Sample"));
         Identity::forget(runtime.path(), "Sample");
         assert!(matches!(load(), Err(LoadError::Read { .. })), "nobody has made the file");
@@ -412,14 +356,5 @@ mod tests {
         assert!(!text.contains("cgroup"));
         fs::write(&path, text).unwrap();
         assert_eq!(Identity::load(&path).unwrap().cgroup, None);
-    }
-
-    #[test]
-    fn a_name_with_parentheses_does_not_shift_the_fields() {
-        let line = b"7 (a) R 1 (b) S 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 4242 20 1 2 3 4 5 6 7 8 9 10 \
-            11 12 13 14 15 16 17 18 19 20 21 22 23 24 25 26 27 28 9472";
-        let stat = Stat::parse(line).unwrap();
-        assert_eq!((stat.state, stat.parent, stat.group, stat.session), (b'S', 1, 2, 3));
-        assert_eq!((stat.start_ticks, stat.status), (4242, Some(37 << 8)));
     }
 }

@@ -21,15 +21,12 @@ use std::{
     process::{Child, Command, Stdio},
     sync::{
         Arc, Mutex, PoisonError,
-        atomic::{AtomicI32, Ordering},
+        atomic::{AtomicU32, Ordering},
     },
     time::Duration,
 };
 
-use rustix::{
-    event::{PollFd, PollFlags, Timespec, poll},
-    process::{Pid, PidfdFlags, pidfd_open},
-};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::UnixStream,
@@ -43,11 +40,14 @@ use self::{
     known::Known,
 };
 use crate::{
+    causes::chain,
+    identity::Identity,
     keeper::{
-        SUBCOMMAND, WITHOUT_CGROUPS,
+        self, SUBCOMMAND, WITHOUT_CGROUPS,
         protocol::{LINE_LIMIT_BYTES, Listed, Request, Scope, Spawn},
     },
     manager::Event,
+    proc::{self, Pid},
 };
 
 /// How long the log of keepers may be when another begins; one older is kept. A keeper that is well
@@ -59,7 +59,7 @@ const LOG_BYTES: u64 = 1 << 20;
 pub struct Keeper {
     place: Place,
     /// 0 while it is not known.
-    pid: Arc<AtomicI32>,
+    pid: Arc<AtomicU32>,
     children: Vec<Listed>,
     /// As lines. Closed while there is no link.
     requests: mpsc::Sender<Vec<u8>>,
@@ -137,12 +137,11 @@ impl Keeper {
     /// When none can be started, or it does not answer.
     pub async fn connect(
         runtime: &Path,
-        socket: PathBuf,
         log: PathBuf,
         mailbox: mpsc::Sender<Event>,
     ) -> Result<Self, KeeperError> {
         let (known, started) = (Known::default(), Arc::default());
-        let runtime = runtime.to_owned();
+        let (runtime, socket) = (runtime.to_owned(), keeper::socket(runtime));
         let place = Place { runtime, socket, log, mailbox, known, started };
         // One that is about to end may hold the door and the lock for a moment.
         let met = match place.meet().await {
@@ -153,7 +152,7 @@ impl Keeper {
             met => met,
         };
         let (connection, children) = met?;
-        let pid = Arc::new(AtomicI32::new(connection.peer()));
+        let pid = Arc::new(AtomicU32::new(connection.peer()));
         let (requests, queue) = mpsc::channel(REQUESTS);
         let link = tokio::spawn(keep(place.clone(), Arc::clone(&pid), connection, queue));
         Ok(Self { place, pid, children, requests, trouble: None, link })
@@ -161,7 +160,7 @@ impl Keeper {
 
     /// Its process.
     #[must_use]
-    pub fn pid(&self) -> Option<i32> {
+    pub fn pid(&self) -> Option<Pid> {
         let pid = self.pid.load(Ordering::Relaxed);
         (pid != 0).then_some(pid)
     }
@@ -224,8 +223,7 @@ impl Keeper {
 
     /// Ends it, since nothing is left to keep.
     pub async fn end(self) {
-        let process = self.pid().and_then(Pid::from_raw);
-        let process = process.and_then(|it| pidfd_open(it, PidfdFlags::empty()).ok());
+        let process = self.pid().and_then(|pid| proc::open(pid).ok());
         let Self { requests, mut link, place, .. } = self;
         let told = requests.send(line(&Request::End {})).await;
         drop(requests);
@@ -269,7 +267,7 @@ impl Place {
     async fn complete(&self, connection: &mut Connection) -> Option<Vec<Listed>> {
         let children = connection.list().await?;
         let logs = self.log.parent().unwrap_or(&self.runtime);
-        let missing = self.known.missing(&children, &self.runtime.join("running"), logs);
+        let missing = self.known.missing(&children, &Identity::directory(&self.runtime), logs);
         if missing.is_empty() {
             return Some(children);
         }
@@ -347,7 +345,7 @@ fn is_without_cgroups() -> bool {
 /// Keeps a link for as long as the manager has something to tell.
 async fn keep(
     place: Place,
-    pid: Arc<AtomicI32>,
+    pid: Arc<AtomicU32>,
     mut connection: Connection,
     mut queue: mpsc::Receiver<Vec<u8>>,
 ) {
@@ -387,10 +385,4 @@ async fn has_ended(process: Option<OwnedFd>) -> bool {
     let ended =
         spawn_blocking(move || poll(&mut [PollFd::new(&process, PollFlags::IN)], Some(&deadline)));
     ended.await.is_ok_and(|polled| polled.is_ok_and(|count| count > 0))
-}
-
-/// An error with its causes, on one line.
-fn chain(error: &dyn std::error::Error) -> String {
-    let causes = std::iter::successors(Some(error), |it| it.source());
-    causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
 }

@@ -10,7 +10,7 @@ use std::{
 use directories::ProjectDirs;
 use nix::unistd::geteuid;
 
-use crate::name::Name;
+use crate::{identity::Identity, keeper, name::Name};
 
 /// The longest path of a Unix socket: `sun_path` has 108 bytes, the last is NUL.
 const LONGEST_SOCKET: usize = 107;
@@ -85,7 +85,7 @@ impl Paths {
         create(&self.daemon_logs(name))
     }
 
-    /// Settings and declared daemons; optional.
+    /// What the user has set for the manager; optional.
     pub fn config(&self) -> PathBuf {
         self.config.join("config.toml")
     }
@@ -105,14 +105,14 @@ impl Paths {
         self.state.join("manager.lock")
     }
 
-    /// The directory of the identities of running children.
-    pub fn running(&self) -> PathBuf {
-        self.runtime.join("running")
+    /// What manager and keeper have to do with each other.
+    pub fn runtime(&self) -> &Path {
+        &self.runtime
     }
 
-    /// The identity of one running child. May outlive a reboot, so the boot id stands in it.
-    pub fn identity(&self, name: &Name) -> PathBuf {
-        self.running().join(format!("{name}.json"))
+    /// The directory of the identities of running children.
+    pub fn running(&self) -> PathBuf {
+        Identity::directory(&self.runtime)
     }
 
     /// Where the command line finds the manager.
@@ -120,9 +120,9 @@ impl Paths {
         self.runtime.join("Dae.sock")
     }
 
-    /// Where the manager finds the keeper. No daemon's name begins with a dot.
+    /// Where the manager finds the keeper.
     pub fn keeper_socket(&self) -> PathBuf {
-        self.runtime.join(".keeper.sock")
+        keeper::socket(&self.runtime)
     }
 
     /// Where a daemon may put a socket of its own.
@@ -258,7 +258,7 @@ mod tests {
             (paths.daemon_logs(&sample), "/h/state/logs/Sample"),
             (paths.events(), "/h/state/events"),
             (paths.purged(), "/h/state/purged"),
-            (paths.identity(&sample), "/h/run/running/Sample.json"),
+            (Identity::path(paths.runtime(), "Sample"), "/h/run/running/Sample.json"),
             (paths.socket(), "/h/run/Dae.sock"),
             (paths.keeper_socket(), "/h/run/.keeper.sock"),
             (paths.daemon_socket(&sample).unwrap(), "/h/run/Sample.sock"),

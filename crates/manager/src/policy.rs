@@ -110,7 +110,7 @@ impl Failures {
 
     /// The daemon has been stable: its next crash is its first. What `give_up` counts is forgotten
     /// by time alone.
-    pub fn forgive(&mut self) {
+    pub fn clear(&mut self) {
         self.in_row = 0;
         self.since = None;
     }
@@ -199,7 +199,7 @@ mod tests {
         let start = Instant::now();
         let mut failures = Failures::default();
         let mut at = |seconds| {
-            failures.forgive();
+            failures.clear();
             failures.is_too_many(limit, start + Duration::from_secs(seconds))
         };
         assert!(!at(0) && !at(10));
@@ -218,7 +218,7 @@ mod tests {
         assert_eq!(said(&failures, 1), "exit 101");
         (1..23).for_each(|it| failures.add(start + Duration::from_secs(it)));
         assert_eq!(said(&failures, 550), "crash loop: 23 failures in 9m, last: exit 101");
-        failures.forgive();
+        failures.clear();
         assert_eq!(said(&failures, 600), "exit 101");
     }
 

@@ -95,9 +95,8 @@ pub async fn run(paths: &Paths, options: Options) -> Result<(), RunError> {
     }
     let (mailbox, events) = mpsc::channel(MAILBOX);
     let (patient, asked) = mpsc::channel(MAILBOX);
-    let runtime = paths.keeper_socket().parent().map(Path::to_owned).unwrap_or_default();
     let log = paths.logs().join("keeper.log");
-    let keeper = Keeper::connect(&runtime, paths.keeper_socket(), log, mailbox.clone()).await?;
+    let keeper = Keeper::connect(paths.runtime(), log, mailbox.clone()).await?;
 
     let dae = || service::Dae::new(mailbox.clone(), patient.clone(), paths.clone());
     let settings = settings(paths, options.port.or(lock.last_port));

@@ -207,7 +207,7 @@ impl Step<'_> {
     }
 
     fn stable(&mut self, state: State) {
-        self.child.failures.forgive();
+        self.child.failures.clear();
         self.child.state = state;
     }
 

@@ -8,7 +8,6 @@ use std::{
 use rustix::{
     event::{PollFd, PollFlags, poll},
     io::retry_on_intr,
-    process::{Pid, PidfdFlags, pidfd_open},
 };
 use tokio::io::unix::AsyncFd;
 
@@ -19,9 +18,7 @@ pub(super) struct Process(OwnedFd);
 impl Process {
     /// The process that has `pid` now.
     pub(super) fn open(pid: u32) -> io::Result<Self> {
-        let pid = i32::try_from(pid).ok().and_then(Pid::from_raw);
-        let pid = pid.ok_or(io::ErrorKind::InvalidInput)?;
-        Ok(Self(pidfd_open(pid, PidfdFlags::empty())?))
+        Ok(Self(manager::proc::open(pid)?))
     }
 
     /// Waits until it has ended. Cancel safe.

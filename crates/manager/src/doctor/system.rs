@@ -62,7 +62,7 @@ pub(super) fn soft_limit(line: &str) -> Option<u64> {
 /// of who would start one.
 pub(super) fn cgroup(manager: Option<Pid>) -> Check {
     let pid = manager.unwrap_or_else(std::process::id);
-    let detail = match cgroup::directory_of(pid.cast_signed()) {
+    let detail = match cgroup::directory_of(pid) {
         None => without("there is no unified hierarchy"),
         Some(_) if is_turned_off(pid) => without("`DAE_CGROUP=off`"),
         Some(folder) if is_ours(&folder) => {

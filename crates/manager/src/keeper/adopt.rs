@@ -7,8 +7,6 @@
 use std::fs;
 use std::os::fd::{AsFd, OwnedFd};
 
-use rustix::process::{Pid, PidfdFlags, pidfd_open};
-
 use super::child::{Child, Leader};
 use super::clock::Now;
 use super::handed::Handed;
@@ -20,7 +18,8 @@ use super::shared_log::SharedLog;
 use super::turn::{Keeper, RECHECK_MS};
 use super::unopened::Unopened;
 use super::{pipes, sources, syscall};
-use crate::identity::{Fate, Identity, Stat, has_ended};
+use crate::identity::{Fate, Identity};
+use crate::proc::{self, has_ended};
 
 impl Keeper {
     pub(super) fn adopt(
@@ -29,11 +28,11 @@ impl Keeper {
         handed: Option<Handed>,
         now: Now,
     ) -> Result<(), Refusal> {
-        let log = adopt.identity.log.clone().or_else(|| Some(adopt.log.clone()));
-        let identity = &Identity { log, ..adopt.identity.clone() };
+        let identity = &adopt.identity;
         if !is_name(&identity.name) {
             return Err(Refusal::Unknown);
         }
+        let Some(settings) = &identity.log else { return Err(Refusal::Unreadable) };
         let is_it = |child: &Child| {
             child.identity.name == identity.name && child.identity.pid == identity.pid
         };
@@ -70,10 +69,10 @@ impl Keeper {
             (None, Leader::Adopted(_)) => pipes::of_leader(identity),
             (None, _) => [None, None],
         };
-        self.archivist.find_logs(&adopt.log.dir);
+        self.archivist.find_logs(&settings.dir);
         let log = self.log_of(&identity.name);
-        let log = log.map_or_else(|| SharedLog::resume(&adopt.log, Dropped::default(), now), Ok);
-        let log = log.map_err(|why| Unopened::new(&adopt.log, &why, now));
+        let log = log.map_or_else(|| SharedLog::resume(settings, Dropped::default(), now), Ok);
+        let log = log.map_err(|why| Unopened::new(settings, &why, now));
         let mut child = Child::adopted(identity.clone(), leader, outputs, log, now);
         child.is_let_go = adopt.let_go;
         self.last_key += 1;
@@ -107,11 +106,10 @@ impl Keeper {
     pub(super) fn verify(&mut self, key: u64, now: Now) {
         let Some(child) = self.drop_unverified(key) else { return };
         let Child { identity, is_let_go: let_go, .. } = child;
-        let Some(log) = identity.log.clone() else { return };
         let name = identity.name.clone();
         self.reserve.release();
         // One of another boot is nobody's any more.
-        let _ = self.adopt(&Adopt { identity, log, let_go, carried: None }, None, now);
+        let _ = self.adopt(&Adopt { identity, let_go, carried: None }, None, now);
         self.reserve.keep(&self.epoll);
         if !let_go {
             self.tell_verified(&name);
@@ -137,14 +135,14 @@ impl Keeper {
             Leader::Unverified(None) | Leader::Unreaped(_) => false,
         };
         if has_lost_its_leader {
-            self.bury(key, now);
+            self.adopted_leader_ended(key, now);
         }
         // Many may end at once: one look is enough for all of them.
         self.recheck_at_ms.get_or_insert(now.steady_ms + RECHECK_MS);
     }
 
     /// Tells how an adopted leader has ended, once that is known.
-    fn bury(&mut self, key: u64, now: Now) {
+    fn adopted_leader_ended(&mut self, key: u64, now: Now) {
         let Some(child) = self.children.get_mut(&key) else { return };
         let status = match child.leader() {
             Leader::Adopted(pidfd) => match status(pidfd, &child.identity) {
@@ -157,9 +155,9 @@ impl Keeper {
             _ => Status::Unknown,
         };
         if let Leader::Adopted(pidfd) | Leader::Unverified(Some(pidfd)) = child.leader() {
-            sources::let_go(&self.epoll, pidfd);
+            sources::unwatch(&self.epoll, pidfd);
         }
-        child.bereave();
+        child.lose_leader();
         let report = child.ended(status, now);
         if !child.is_let_go {
             self.tell(&report);
@@ -191,7 +189,7 @@ fn hand(link: &mut Link, child: &Child) -> Result<bool, LinkError> {
     let opened;
     let pidfd = match child.leader() {
         Leader::Adopted(pidfd) => pidfd.as_fd(),
-        Leader::Unreaped(pid) => match pidfd_open(*pid, PidfdFlags::empty()) {
+        Leader::Unreaped(pid) => match proc::open(*pid) {
             Ok(pidfd) => {
                 opened = pidfd;
                 opened.as_fd()
@@ -231,9 +229,8 @@ fn status(pidfd: &OwnedFd, identity: &Identity) -> Result<Status, Unreaped> {
 
 /// What a zombie shows, if it shows it to us: otherwise its status seems to be zero.
 fn status_of_zombie(identity: &Identity) -> Option<i32> {
-    let pid = Pid::from_raw(identity.pid)?;
-    let stat = Stat::of(pid).ok()?;
-    let is_it = stat.start_ticks == identity.start_ticks && stat.is_dead();
+    let stat = proc::stat(identity.pid).ok()??;
+    let is_it = stat.started == identity.start_ticks && stat.is_zombie();
     // Both are shown to those who may trace it.
     let is_shown = || fs::read(format!("/proc/{}/io", identity.pid)).is_ok();
     stat.status.filter(|&status| is_it && (status != 0 || is_shown()))

@@ -16,8 +16,8 @@ use std::process::ExitCode;
 use rustix::fs::FlockOperation;
 use rustix::process::Signal;
 
-use super::log::{Stamp, stamp};
 use super::syscall;
+use crate::logs::rotation::{DATA, Key, PACKED};
 
 /// The hidden subcommand that gets here: `dae archive LOGS CAP_BYTES`.
 pub const SUBCOMMAND: &str = "archive";
@@ -88,11 +88,15 @@ fn remove_unfinished(logs: &Path) -> io::Result<()> {
 }
 
 /// All rotated files of all logs, raw and compressed, oldest first.
-fn rotated(logs: &Path) -> io::Result<Vec<(Stamp, PathBuf)>> {
-    let stamped = |path: PathBuf| Some((stamp(path.file_name()?.to_str()?)?, path));
-    let mut rotated: Vec<_> = files(logs)?.filter_map(stamped).collect();
+fn rotated(logs: &Path) -> io::Result<Vec<(Key, PathBuf)>> {
+    let mut rotated: Vec<_> = files(logs)?.filter_map(|it| Some((key(&it)?, it))).collect();
     rotated.sort_unstable();
     Ok(rotated)
+}
+
+fn key(path: &Path) -> Option<Key> {
+    let name = path.file_name()?.to_str()?;
+    [DATA, PACKED].iter().find_map(|names| names.key(name)).filter(|key| *key != Key::Current)
 }
 
 /// The files of all logs. Any of them, and a whole log, may be removed meanwhile.

@@ -5,9 +5,8 @@ use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use rustix::process::Pid;
-
 use super::archive;
+use crate::proc::Pid;
 
 /// What is to be done, and who does it now.
 #[derive(Debug, Default)]
@@ -53,5 +52,5 @@ fn start(logs: &Path) -> Option<Pid> {
     let mut command = Command::new("/proc/self/exe");
     command.arg0("dae").arg(archive::SUBCOMMAND).arg(logs).arg(archive::CAP_BYTES.to_string());
     let child = command.env_clear().stdin(Stdio::null()).stdout(Stdio::null()).spawn().ok()?;
-    Some(Pid::from_child(&child))
+    Some(child.id())
 }

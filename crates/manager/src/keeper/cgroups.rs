@@ -21,7 +21,7 @@ pub(super) struct Cgroups {
     dir: PathBuf,
     changes: OwnedFd,
     /// Whether somebody is in a cgroup that could not be watched.
-    is_deaf: Cell<bool>,
+    is_unwatched: Cell<bool>,
     /// Whether that was said.
     has_told: Cell<bool>,
 }
@@ -32,15 +32,14 @@ impl Cgroups {
     pub(super) fn open(runtime: &Path) -> Option<Self> {
         let meta = fs::metadata(runtime).ok()?;
         let name = format!("{}{}-{}", cgroup::PREFIX, meta.dev(), meta.ino());
-        let own = rustix::process::getpid().as_raw_pid();
-        let dir = cgroup::directory_of(own)?.join(name);
+        let dir = cgroup::directory_of(std::process::id())?.join(name);
         if fs::create_dir(&dir).is_err() && !dir.is_dir() {
             return None;
         }
         let flags = CreateFlags::CLOEXEC | CreateFlags::NONBLOCK;
         let changes = inotify::init(flags).ok()?;
-        let (is_deaf, has_told) = (Cell::new(false), Cell::new(false));
-        let cgroups = Self { dir, changes, is_deaf, has_told };
+        let (is_unwatched, has_told) = (Cell::new(false), Cell::new(false));
+        let cgroups = Self { dir, changes, is_unwatched, has_told };
         cgroups.tidy(|_| false);
         // Linux 5.14; before, all could be listed but not killed at once.
         cgroups.dir.join("cgroup.kill").exists().then_some(cgroups)
@@ -75,18 +74,18 @@ impl Cgroups {
         // Asked once more, since the last one may have left before it was watched.
         let is_populated = cgroup.is_populated();
         if let (true, Err(error)) = (is_populated, watched) {
-            self.go_deaf(error);
+            self.cannot_watch(error);
         }
         is_populated
     }
 
     /// Whether somebody is in one that nothing will tell of, so that it has to be looked at again.
-    pub(super) fn take_deaf(&self) -> bool {
-        self.is_deaf.replace(false)
+    pub(super) fn take_unwatched(&self) -> bool {
+        self.is_unwatched.replace(false)
     }
 
-    fn go_deaf(&self, why: Errno) {
-        self.is_deaf.set(true);
+    fn cannot_watch(&self, why: Errno) {
+        self.is_unwatched.set(true);
         if !self.has_told.replace(true) {
             eprintln!(
                 "dae: cgroups cannot be watched, so they are looked at from time to time: {why}"

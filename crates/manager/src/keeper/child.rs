@@ -5,7 +5,7 @@ use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 
 use rustix::io::Errno;
-use rustix::process::{Pid, PidfdFlags, WaitStatus, pidfd_open};
+use rustix::process::WaitStatus;
 
 use super::clock::Now;
 use super::exec;
@@ -16,6 +16,7 @@ use super::spawn::Started;
 use super::stray::{Doubt, Stray};
 use super::unopened::Unopened;
 use crate::identity::Identity;
+use crate::proc::{self, Pid};
 
 /// How long the pipes of an empty tree are read on. Nobody of the tree can write any more; whoever
 /// else has got hold of the other end shall not keep the daemon from a new start.
@@ -103,7 +104,7 @@ pub(super) enum Leader {
 impl Child {
     /// A child whose program does not run yet.
     pub(super) fn new(spawn_id: u64, started: Started, log: SharedLog) -> Self {
-        let pid = Pid::from_raw(started.identity.pid).expect("a child has a pid");
+        let leader = Leader::Unreaped(started.identity.pid);
         Self {
             identity: started.identity,
             state: State::Starting,
@@ -112,7 +113,7 @@ impl Child {
             is_stopping: false,
             spawn_id,
             control: Some(started.control),
-            leader: Leader::Unreaped(pid),
+            leader,
             outputs: started.outputs.map(Some),
             lacks_outputs: false,
             closing: Vec::new(),
@@ -310,7 +311,7 @@ impl Child {
     /// Keeps hold of the group of a leader that is about to be reaped.
     pub(super) fn before_reaping(&mut self) {
         if let Leader::Unreaped(pid) = self.leader {
-            self.leader = Leader::Reaped(pidfd_open(pid, PidfdFlags::empty()).ok());
+            self.leader = Leader::Reaped(proc::open(pid).ok());
         }
     }
 
@@ -332,7 +333,7 @@ impl Child {
 
     /// Its leader, which was adopted, is dead. Only what was seen to be it stands for its group
     /// from now on.
-    pub(super) fn bereave(&mut self) {
+    pub(super) fn lose_leader(&mut self) {
         self.leader = match std::mem::replace(&mut self.leader, Leader::Reaped(None)) {
             Leader::Adopted(pidfd) => Leader::Reaped(Some(pidfd)),
             _ => Leader::Reaped(None),
@@ -382,7 +383,7 @@ impl Child {
     }
 
     /// Whether reading is to stop (`Some(true)`) or to go on (`Some(false)`) from now on.
-    pub(super) fn turn_of_the_tap(&mut self) -> Option<bool> {
+    pub(super) fn take_pause_change(&mut self) -> Option<bool> {
         let is_paused = self.is_blocked() || self.rests_until_ms.is_some();
         let was_paused = std::mem::replace(&mut self.is_paused, is_paused);
         (was_paused != is_paused).then_some(is_paused)
@@ -504,7 +505,7 @@ mod tests {
         rustix::io::write(&out_end, b"late").unwrap();
         let (control, _) = UnixStream::pair().unwrap();
         rustix::io::ioctl_fionbio(&err, true).unwrap();
-        let own = rustix::process::getpid();
+        let own = std::process::id();
         let identity = Identity::read("Sample", own, "secret", 1).unwrap();
         let mut child = Child::new(1, Started { identity, control, outputs: [out, err] }, log);
         child.tree_emptied(now);

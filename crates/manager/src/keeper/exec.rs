@@ -48,7 +48,7 @@ pub(super) struct Plan {
 /// The ends of pipes and socket that the child gets.
 #[derive(Debug)]
 pub(super) struct Ends {
-    /// By which it is let go, and tells a failure. `exec` closes it, which tells of success.
+    /// By which it gets its go, and tells a failure. `exec` closes it, which tells of success.
     pub(super) control: OwnedFd,
     /// Its standard output and error.
     pub(super) outputs: [OwnedFd; 2],

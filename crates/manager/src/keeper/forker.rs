@@ -13,11 +13,11 @@ use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread::{self, JoinHandle};
 
 use rustix::io::Errno;
-use rustix::process::Pid;
 
 use super::exec::{Ends, Plan};
 use super::handed::{self, Groups};
 use super::syscall;
+use crate::proc::Pid;
 
 /// A stack for a thread that calls nothing deep.
 const STACK_BYTES: usize = 64 << 10;

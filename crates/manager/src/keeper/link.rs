@@ -72,7 +72,7 @@ impl Link {
 
     /// Whether the manager leaves something unread, or is owed more than that, if that is new since
     /// the last call.
-    pub(super) fn turn_of_the_backlog(&mut self, owes: bool) -> Option<bool> {
+    pub(super) fn take_backlog_change(&mut self, owes: bool) -> Option<bool> {
         let has_backlog = owes || !self.output.is_empty();
         let was_backed_up = std::mem::replace(&mut self.is_backed_up, has_backlog);
         (was_backed_up != has_backlog).then_some(has_backlog)

@@ -14,7 +14,6 @@ use std::fs::File;
 use std::io::{self, ErrorKind, Read, Seek, SeekFrom, Write};
 
 use self::files::Files;
-pub(super) use self::files::{Stamp, stamp};
 use self::full::Stuck;
 pub(super) use self::full::{Dropped, RETRY_MS};
 pub use self::index::{FLAG_DROPPED, RECORD_BYTES};
@@ -128,7 +127,7 @@ impl Log {
             retry_at_ms: now.steady_ms + RETRY_MS,
         };
         log.mend(torn, now)?;
-        log.confess(now);
+        log.note_dropped(now);
         Ok(log)
     }
 
@@ -163,7 +162,7 @@ impl Log {
     pub(super) fn retry(&mut self, now: Now) {
         self.retry_at_ms = now.steady_ms + RETRY_MS;
         let Some(mut stuck) = self.stuck.take() else {
-            self.confess(now);
+            self.note_dropped(now);
             return;
         };
         let written = self.write(stuck.stream, &stuck.bytes, now);
@@ -196,7 +195,7 @@ impl Log {
     /// Nothing more comes; returns what is still to be told of what was dropped.
     pub(super) fn finish(mut self, now: Now) -> Dropped {
         self.dropped.end_lines();
-        self.confess(now);
+        self.note_dropped(now);
         self.dropped
     }
 
@@ -245,7 +244,7 @@ impl Log {
     /// Returns how many of the bytes are in the files.
     fn write(&mut self, stream: Stream, bytes: &[u8], now: Now) -> usize {
         let mut written = 0;
-        if bytes.is_empty() || !self.confess(now) {
+        if bytes.is_empty() || !self.note_dropped(now) {
             return written;
         }
         while written < bytes.len() {
@@ -313,7 +312,7 @@ impl Log {
         let pieces = [piece(ended, lines), piece(begun, len - lines)];
         let wanted = usize::from(lines == 0)..if lines == len { 1 } else { 2 };
         if let Err(error) = self.index.append(&pieces[wanted]) {
-            self.dropped.blame(&error);
+            self.dropped.set_why(&error);
             return false;
         }
         let own = &mut self.begun[stream.index()];
@@ -336,13 +335,13 @@ impl Log {
     }
 
     /// Writes how much was dropped, if anything was; false if there is no room even for that.
-    fn confess(&mut self, now: Now) -> bool {
+    fn note_dropped(&mut self, now: Now) -> bool {
         if self.dropped.is_nothing() {
             return true;
         }
         let before = (self.data_bytes, self.index.bytes(), self.begun);
-        if self.try_confess(now) {
-            self.dropped.forgive();
+        if self.try_note_dropped(now) {
+            self.dropped.clear();
             return true;
         }
         self.cut((before.0, before.1));
@@ -350,7 +349,7 @@ impl Log {
         false
     }
 
-    fn try_confess(&mut self, now: Now) -> bool {
+    fn try_note_dropped(&mut self, now: Now) -> bool {
         for stream in Stream::ALL {
             let is_broken = self.begun[stream.index()].is_some_and(|it| it.is_broken);
             if is_broken && self.put(stream, b"\n", now) == 0 {
@@ -441,7 +440,7 @@ impl Log {
                 Ok(count) => done += count,
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 Err(error) => {
-                    self.dropped.blame(&error);
+                    self.dropped.set_why(&error);
                     break;
                 }
             }

@@ -26,6 +26,7 @@ mod shared_log;
 mod sources;
 mod spawn;
 mod stray;
+mod sweep;
 mod syscall;
 mod tree;
 mod turn;
@@ -42,19 +43,16 @@ use rustix::io::Errno;
 use rustix::process::{Resource, Rlimit};
 
 use self::cgroups::Cgroups;
+#[cfg(fuzzing)]
+pub(crate) use self::exec::parse_failure;
 pub use self::log::{FLAG_DROPPED, RECORD_BYTES};
 use self::turn::Keeper;
-#[cfg(fuzzing)]
-pub(crate) use self::{exec::parse_failure, log::stamp};
 
 /// The hidden subcommand that gets here: `dae keeper --runtime DIR [--cgroup off]`.
 pub const SUBCOMMAND: &str = "keeper";
 
 /// With these behind, the keeper does without cgroups even where it could use them.
 pub const WITHOUT_CGROUPS: [&str; 2] = ["--cgroup", "off"];
-
-/// The socket below the runtime directory.
-pub const SOCKET: &str = ".keeper.sock";
 
 /// Why a keeper did not start, or did not go on.
 #[derive(Debug, thiserror::Error)]
@@ -87,6 +85,11 @@ impl From<Errno> for KeeperError {
     }
 }
 
+/// The socket in a runtime directory. No daemon's name begins with a dot.
+pub fn socket(runtime: &Path) -> PathBuf {
+    runtime.join(".keeper.sock")
+}
+
 /// Runs the hidden subcommand with what follows its name.
 ///
 /// # Errors
@@ -112,7 +115,7 @@ pub fn main(arguments: impl Iterator<Item = OsString>) -> Result<(), KeeperError
 /// [`KeeperError`]
 pub fn run(runtime: &Path, with_cgroups: bool) -> Result<(), KeeperError> {
     let nofile = settle()?;
-    // Held to the end of this function; the kernel lets go of it however that comes.
+    // Held to the end of this function; the kernel releases it however that comes.
     let _lock = runtime::lock(runtime)?;
     let cgroups = with_cgroups.then(|| Cgroups::open(runtime)).flatten();
     let mut keeper = Keeper::listen(runtime, nofile, cgroups)?;

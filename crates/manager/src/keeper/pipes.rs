@@ -12,6 +12,7 @@ use super::sources::{self, Source};
 use super::turn::Keeper;
 use crate::cgroup::Cgroup;
 use crate::identity::Identity;
+use crate::proc::{self, Pid};
 
 impl Keeper {
     /// Reads on what those write who have no leader any more, once they are known.
@@ -19,7 +20,7 @@ impl Keeper {
         let is_meant = |child: &Child| child.lacks_outputs() && !child.is_led() && child.has_tree();
         for (key, child) in self.children.iter_mut().filter(|(_, child)| is_meant(child)) {
             let in_cgroup = child.identity.cgroup.iter().flat_map(Cgroup::processes);
-            let pids: Vec<i32> = in_cgroup.chain(child.strays.iter().map(|it| it.pid)).collect();
+            let pids: Vec<Pid> = in_cgroup.chain(child.strays.iter().map(|it| it.pid)).collect();
             if pids.is_empty() {
                 continue;
             }
@@ -42,20 +43,20 @@ pub(super) fn of_leader(identity: &Identity) -> [Option<OwnedFd>; 2] {
         // It is where it was given, or somewhere else.
         let usual = format!("/proc/{}/fd/{}", identity.pid, stream.index() + 1);
         open_pipe(&usual.into(), inode).or_else(|| {
-            let tree = crate::proc::tree(identity.pid.cast_unsigned()).unwrap_or_default();
-            find(tree.into_iter().map(u32::cast_signed), inode)
+            let tree = proc::tree(identity.pid).unwrap_or_default();
+            find(tree.into_iter(), inode)
         })
     })
 }
 
-fn of_any(identity: &Identity, pids: &[i32]) -> [Option<OwnedFd>; 2] {
+fn of_any(identity: &Identity, pids: &[Pid]) -> [Option<OwnedFd>; 2] {
     let Some(pipes) = identity.pipes else { return [None, None] };
     pipes.map(|inode| find(pids.iter().copied(), inode))
 }
 
 /// Looks through all that these processes have open. That a pid is no stranger's does not matter:
 /// it is the inode that is asked for.
-fn find(pids: impl Iterator<Item = i32>, inode: u64) -> Option<OwnedFd> {
+fn find(pids: impl Iterator<Item = Pid>, inode: u64) -> Option<OwnedFd> {
     let tables = pids.filter_map(|pid| fs::read_dir(format!("/proc/{pid}/fd")).ok());
     tables.flatten().flatten().find_map(|entry| open_pipe(&entry.path(), inode))
 }

@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use crate::identity::Identity;
+use crate::proc::Pid;
 
 /// The longest line in either direction. An environment has at most 2 MiB in the kernel; as JSON
 /// it may double.
@@ -84,7 +85,7 @@ pub struct Spawn {
     pub umask: u32,
     /// Its soft limit of open files; absent: the one that the keeper was started with.
     pub nofile: Option<u64>,
-    /// The cookie that the manager put into `env` as `DAE_SECRET`.
+    /// What the manager put into `env` as `DAE_SECRET`.
     pub secret: String,
     /// Where its output goes.
     pub log: LogSettings,
@@ -93,10 +94,8 @@ pub struct Spawn {
 /// A child to take over, with what is left of it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Adopt {
-    /// Which process it was when it was spawned.
+    /// Which process it was when it was spawned, and where its output goes on.
     pub identity: Identity,
-    /// Where its output goes on.
-    pub log: LogSettings,
     /// Whether its name is another child's by now.
     #[serde(default)]
     pub let_go: bool,
@@ -156,7 +155,7 @@ pub enum Report {
         /// Whose.
         name: String,
         /// Its leader.
-        pid: i32,
+        pid: Pid,
         /// Which descriptors come with this line.
         carried: Carried,
     },
@@ -176,7 +175,7 @@ pub enum Report {
         /// Whose.
         name: String,
         /// Its pid, by now free for others.
-        pid: i32,
+        pid: Pid,
         /// How it ended.
         status: Status,
         /// When, in Unix milliseconds.
@@ -187,7 +186,7 @@ pub enum Report {
         /// Whose.
         name: String,
         /// The pid that the leader had.
-        pid: i32,
+        pid: Pid,
     },
     /// A child that was adopted unverified is now known to be the process of before, or to have
     /// ended; also told to whoever would spawn another of its name.

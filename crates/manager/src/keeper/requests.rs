@@ -163,7 +163,7 @@ impl Keeper {
             Ok(key) => vec![key],
             Err(_) => {
                 self.remove_identity(name);
-                self.let_go(|child| child.identity.name == name)
+                self.all_let_go(|child| child.identity.name == name)
             }
         };
         if keys.is_empty() {
@@ -190,7 +190,7 @@ impl Keeper {
     }
 
     /// Those that have let go of their names.
-    fn let_go(&self, is_wanted: impl Fn(&Child) -> bool) -> Vec<u64> {
+    fn all_let_go(&self, is_wanted: impl Fn(&Child) -> bool) -> Vec<u64> {
         let all = self.children.iter().filter(|(_, child)| child.is_let_go && is_wanted(child));
         all.map(|(key, _)| *key).collect()
     }
@@ -220,7 +220,7 @@ impl Keeper {
     }
 
     fn end(&mut self) -> Result<(), Refusal> {
-        let left = self.let_go(|child| !child.is_empty());
+        let left = self.all_let_go(|child| !child.is_empty());
         if self.living > left.len() {
             return Err(Refusal::Alive);
         }

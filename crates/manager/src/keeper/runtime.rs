@@ -10,7 +10,8 @@ use rustix::fs::{FlockOperation, Mode, fchmod};
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, socket_with};
 
-use super::{KeeperError, SOCKET};
+use super::{KeeperError, socket};
+use crate::identity::Identity;
 
 /// Held while a keeper lives. The lock decides, never the file: a socket that a dead keeper left
 /// behind may be replaced by whoever has it.
@@ -28,7 +29,7 @@ pub(super) fn lock(runtime: &Path) -> Result<File, KeeperError> {
         let path = path.to_owned();
         move |source| KeeperError::Runtime { path, source }
     };
-    let running = runtime.join("running");
+    let running = Identity::directory(runtime);
     DirBuilder::new().recursive(true).mode(0o700).create(&running).map_err(failed(&running))?;
     let path = runtime.join(LOCK);
     let mut options = OpenOptions::new();
@@ -78,7 +79,7 @@ fn remove_identities(running: &Path) -> io::Result<()> {
 
 /// Listens, for who has the lock.
 pub(super) fn bind(runtime: &Path) -> Result<UnixListener, KeeperError> {
-    let path = runtime.join(SOCKET);
+    let path = socket(runtime);
     let bind = || {
         match fs::remove_file(&path) {
             Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
@@ -97,5 +98,5 @@ pub(super) fn bind(runtime: &Path) -> Result<UnixListener, KeeperError> {
 
 /// Takes the socket away. The next keeper would replace it anyway, so a failure is no harm.
 pub(super) fn remove_socket(runtime: &Path) {
-    drop(fs::remove_file(runtime.join(SOCKET)));
+    drop(fs::remove_file(socket(runtime)));
 }

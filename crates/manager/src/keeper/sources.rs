@@ -89,12 +89,12 @@ pub(super) fn watch_reaping(epoll: &OwnedFd, pidfd: &OwnedFd, key: u64) -> Resul
 /// Closes what a child will not say any more.
 pub(super) fn close(epoll: &OwnedFd, child: &mut Child) {
     for pipe in child.take_closing() {
-        let_go(epoll, pipe);
+        unwatch(epoll, pipe);
     }
 }
 
 /// Waits no longer for what is about to be closed.
-pub(super) fn let_go(epoll: &OwnedFd, fd: impl AsFd) {
+pub(super) fn unwatch(epoll: &OwnedFd, fd: impl AsFd) {
     // One that is not watched just now is none the worse for it.
     let _ = epoll::delete(epoll, fd);
 }
@@ -102,11 +102,11 @@ pub(super) fn let_go(epoll: &OwnedFd, fd: impl AsFd) {
 /// Reads a child's pipes or lets them be, as its log wants.
 ///
 /// A blocked pipe is taken out altogether: its end would wake the keeper even unasked.
-pub(super) fn turn_tap(epoll: &OwnedFd, key: u64, child: &mut Child) {
-    let Some(is_blocked) = child.turn_of_the_tap() else { return };
+pub(super) fn pause_or_resume(epoll: &OwnedFd, key: u64, child: &mut Child) {
+    let Some(is_paused) = child.take_pause_change() else { return };
     for (stream, fd) in child.outputs() {
-        // Each is watched exactly when the tap is open, so neither can fail.
-        let _ = if is_blocked {
+        // Each is watched exactly when it is not paused, so neither can fail.
+        let _ = if is_paused {
             epoll::delete(epoll, fd)
         } else {
             watch(epoll, fd, Source::Output(key, stream))
@@ -122,7 +122,7 @@ pub(super) fn promote(epoll: &OwnedFd, link: &Link) -> Result<(), Errno> {
 
 /// Waits until the manager reads on, while it leaves something unread.
 pub(super) fn watch_backlog(epoll: &OwnedFd, link: &mut Link, owes: bool) {
-    let Some(has_backlog) = link.turn_of_the_backlog(owes) else { return };
+    let Some(has_backlog) = link.take_backlog_change(owes) else { return };
     let is_wanted = if has_backlog { epoll::EventFlags::OUT } else { epoll::EventFlags::empty() };
     let data = epoll::EventData::new_u64(Source::Link.number());
     // It is watched, so this cannot fail.

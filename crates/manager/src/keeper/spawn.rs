@@ -9,7 +9,6 @@ use std::path::Path;
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 use rustix::pipe::PipeFlags;
-use rustix::process::Pid;
 
 use super::cgroups::Cgroups;
 use super::clock::Now;
@@ -18,6 +17,7 @@ use super::forker::Forker;
 use super::protocol::{Spawn, Step};
 use crate::cgroup::Cgroup;
 use crate::identity::{Identity, StoreError};
+use crate::proc::Pid;
 
 /// A process between `spawn` and its program.
 #[derive(Debug)]

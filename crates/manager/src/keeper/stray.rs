@@ -1,7 +1,7 @@
 //! What is left of an adopted tree when its leader is dead.
 //!
 //! Its orphans do not come to this keeper, so nothing tells by itself who they are: they are looked
-//! for by cookie and by group, once, and then their pidfds are waited for. Nobody left at a further
+//! for by secret and by group, once, and then their pidfds are waited for. Nobody left at a further
 //! look means that the tree is empty. Zombies do not count; they are their parent's matter.
 //!
 //! Where a child has a cgroup, that tells first: only who has moved out of it is looked for.
@@ -9,16 +9,15 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::os::fd::OwnedFd;
 
-use rustix::process::{Pid, PidfdFlags, pidfd_open};
-
 use super::child::Child;
 use super::clock::Now;
 use super::sources::{self, Source};
 use super::tree;
 use super::turn::Keeper;
-use crate::identity::{Stat, has_ended};
+use crate::identity::SECRET_VARIABLE;
+use crate::proc::{self, Pid, has_ended};
 
-/// How long somebody within `exec`, who shows no cookie for a moment, keeps a tree from being
+/// How long somebody within `exec`, who shows no secret for a moment, keeps a tree from being
 /// called empty.
 const DOUBT_MS: u64 = 1_000;
 
@@ -29,7 +28,7 @@ const RECHECK_MS: u64 = 20;
 /// One process of such a tree.
 #[derive(Debug)]
 pub(super) struct Stray {
-    pub(super) pid: i32,
+    pub(super) pid: Pid,
     pidfd: OwnedFd,
 }
 
@@ -94,13 +93,13 @@ impl Keeper {
     }
 }
 
-/// Who may be of a tree and shows no cookie, being within `exec`. Whoever of the tree lives at the
+/// Who may be of a tree and shows no secret, being within `exec`. Whoever of the tree lives at the
 /// first look is found by it or stands here, so those who begin an `exec` later do not matter, as
 /// long as nobody who stands here has died unseen and left them: on a busy machine somebody always
 /// does.
 #[derive(Debug)]
 pub(super) struct Doubt {
-    pids: BTreeSet<i32>,
+    pids: BTreeSet<Pid>,
     since_ms: u64,
     /// Whether one of them may have left others behind.
     is_open: bool,
@@ -110,7 +109,7 @@ impl Doubt {
     /// Whether a further look is needed, which it is for at most so long.
     pub(super) fn remains(
         doubt: &mut Option<Self>,
-        unclear: &BTreeSet<i32>,
+        unclear: &BTreeSet<Pid>,
         limit_ms: u64,
         now: Now,
     ) -> bool {
@@ -124,7 +123,7 @@ impl Doubt {
     }
 
     /// Somebody was reaped without having shown whose it is.
-    pub(super) fn lost(&mut self, pid: i32) {
+    pub(super) fn lost(&mut self, pid: Pid) {
         self.is_open |= self.pids.contains(&pid);
     }
 }
@@ -133,28 +132,30 @@ impl Doubt {
 #[derive(Default)]
 struct Members {
     found: Vec<(u64, Stray)>,
-    unclear: BTreeSet<i32>,
+    unclear: BTreeSet<Pid>,
 }
 
 /// Looks for the living processes of these trees, in one pass over all processes.
 fn members(children: &BTreeMap<u64, &Child>) -> Members {
-    let by_cookie: HashMap<&[u8], u64> =
+    let by_secret: HashMap<&[u8], u64> =
         children.iter().map(|(key, it)| (it.identity.secret.as_bytes(), *key)).collect();
-    let by_group: HashMap<i32, u64> =
+    let by_group: HashMap<Pid, u64> =
         children.iter().map(|(key, it)| (it.identity.pid, *key)).collect();
     let mut members = Members::default();
     let mut of_groups = Vec::new();
-    for pid in tree::all_pids() {
-        let Some(stat) = Stat::of(pid).ok().filter(|stat| !stat.is_dead()) else { continue };
-        let Some(pidfd) = open(pid, &stat) else { continue };
-        let stray = Stray { pid: pid.as_raw_pid(), pidfd };
-        match cookie(stray.pid) {
-            Cookie::Is(cookie) if by_cookie.contains_key(&cookie[..]) => {
-                members.found.push((by_cookie[&cookie[..]], stray));
+    for pid in proc::processes().unwrap_or_default() {
+        let Some(stat) = proc::stat(pid).ok().flatten().filter(|stat| !stat.is_zombie()) else {
+            continue;
+        };
+        let Some(pidfd) = stat.open() else { continue };
+        let stray = Stray { pid, pidfd };
+        match shown(pid) {
+            Shown::Secret(secret) if by_secret.contains_key(&secret[..]) => {
+                members.found.push((by_secret[&secret[..]], stray));
                 continue;
             }
-            Cookie::Unclear => _ = members.unclear.insert(stray.pid),
-            Cookie::Is(_) | Cookie::None => {}
+            Shown::Unclear => _ = members.unclear.insert(pid),
+            Shown::Secret(_) | Shown::Nothing => {}
         }
         of_groups.extend(by_group.get(&stat.group).map(|key| (*key, stray)));
     }
@@ -164,35 +165,26 @@ fn members(children: &BTreeMap<u64, &Child>) -> Members {
     members
 }
 
-/// The cookie of a process.
-enum Cookie {
-    Is(Vec<u8>),
-    None,
+/// What a process shows of whose it is.
+enum Shown {
+    Secret(Vec<u8>),
+    Nothing,
     /// It shows no environment just now.
     Unclear,
 }
 
-fn cookie(pid: i32) -> Cookie {
-    if !tree::is_own_user(pid) {
-        return Cookie::None;
+fn shown(pid: Pid) -> Shown {
+    if !proc::is_own(pid).unwrap_or(false) {
+        return Shown::Nothing;
     }
     let environment = tree::environment(pid);
-    match crate::proc::variable_in(&environment, "DAE_SECRET") {
-        Some(cookie) if !cookie.is_empty() => Cookie::Is(cookie.to_vec()),
-        None if environment.is_empty() && is_within_exec(pid) => Cookie::Unclear,
-        _ => Cookie::None,
+    match proc::variable_in(&environment, SECRET_VARIABLE) {
+        Some(secret) if !secret.is_empty() => Shown::Secret(secret.to_vec()),
+        None if environment.is_empty() && proc::is_within_exec(pid).unwrap_or(false) => {
+            Shown::Unclear
+        }
+        _ => Shown::Nothing,
     }
-}
-
-fn is_within_exec(pid: i32) -> bool {
-    crate::proc::is_within_exec(pid.cast_unsigned()).unwrap_or(false)
-}
-
-/// A pidfd of the process that was seen, and not of whoever has the pid now.
-fn open(pid: Pid, seen: &Stat) -> Option<OwnedFd> {
-    let pidfd = pidfd_open(pid, PidfdFlags::empty()).ok()?;
-    let is_same = Stat::of(pid).is_ok_and(|stat| stat.start_ticks == seen.start_ticks);
-    is_same.then_some(pidfd)
 }
 
 #[cfg(test)]
@@ -202,7 +194,7 @@ mod tests {
     #[test]
     fn only_who_was_within_exec_at_the_first_look_is_waited_for() {
         let at = |ms| Now { unix_ms: 0, steady_ms: ms };
-        let remains = |doubt: &mut Option<Doubt>, pids: &[i32], ms| {
+        let remains = |doubt: &mut Option<Doubt>, pids: &[Pid], ms| {
             Doubt::remains(doubt, &pids.iter().copied().collect(), DOUBT_MS, at(ms))
         };
         let mut doubt = None;
@@ -219,7 +211,7 @@ mod tests {
     #[test]
     fn who_died_unseen_may_have_left_others() {
         let now = Now { unix_ms: 0, steady_ms: 5 };
-        let remains = |doubt: &mut Option<Doubt>, pids: &[i32]| {
+        let remains = |doubt: &mut Option<Doubt>, pids: &[Pid]| {
             Doubt::remains(doubt, &pids.iter().copied().collect(), DOUBT_MS, now)
         };
         let mut doubt = None;

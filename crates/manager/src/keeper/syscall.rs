@@ -6,7 +6,8 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::ptr;
 
 use rustix::io::Errno;
-use rustix::process::Pid;
+
+use crate::proc::Pid;
 
 /// What a process shows that could not become a program; nobody sees it but `ps`.
 const FAILED: libc::c_int = 127;
@@ -47,7 +48,7 @@ pub(super) fn dead_child() -> Option<Pid> {
             _ => 0,
         }
     };
-    Pid::from_raw(pid)
+    number(pid)
 }
 
 /// How a process ended for which a pidfd stands, as `wait` would tell it; `None` until it has been
@@ -180,7 +181,7 @@ fn clone(cgroup: Option<BorrowedFd<'_>>) -> Result<Option<Pid>, Errno> {
     // reads as many bytes as there are, and writes none without the flags that ask for it.
     let pid = unsafe { libc::syscall(libc::SYS_clone3, &raw const args, size_of_val(&args)) };
     outcome(pid)?;
-    Ok(i32::try_from(pid).ok().and_then(Pid::from_raw))
+    Ok(i32::try_from(pid).ok().and_then(number))
 }
 
 /// As [`clone`], by the older call.
@@ -188,7 +189,12 @@ fn plain_fork() -> Result<Option<Pid>, Errno> {
     // SAFETY: as in `clone`.
     let pid = unsafe { libc::fork() };
     outcome(pid.into())?;
-    Ok(Pid::from_raw(pid))
+    Ok(number(pid))
+}
+
+/// Whom a call has named; `None` for nobody, and for this process itself.
+fn number(pid: libc::pid_t) -> Option<Pid> {
+    u32::try_from(pid).ok().filter(|pid| *pid != 0)
 }
 
 /// Ends the process when it is dropped, also by a panic: what was copied must not go on as two.

@@ -1,6 +1,6 @@
 //! The keeper's one loop: waits, reads, reaps, and does what is due.
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::BTreeSet;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixListener;
@@ -11,7 +11,7 @@ use nix::sys::signalfd::{SfdFlags, SignalFd};
 use rustix::buffer::spare_capacity;
 use rustix::event::{Timespec, epoll};
 use rustix::io::Errno;
-use rustix::process::{Pid, WaitOptions};
+use rustix::process::WaitOptions;
 
 use super::archivist::Archivist;
 use super::cgroups::Cgroups;
@@ -23,11 +23,10 @@ use super::log::Stream;
 use super::protocol::{Report, State};
 use super::reserve::Reserve;
 use super::sources::{self, Source};
-use super::stray::Doubt;
-use super::tree::{self, Children, DOUBT_MS, Orphans};
+use super::tree::{Children, Orphans};
 use super::{KeeperError, runtime, syscall};
-use crate::cgroup::Cgroup;
 use crate::identity::Identity;
+use crate::proc::{self, Pid};
 
 /// How much is read of one pipe in a turn: a loud child keeps the output of others waiting for no
 /// longer than writing this takes.
@@ -43,9 +42,6 @@ const IDLE_MS: u64 = 60_000;
 /// How soon trees are looked at again when it could not be told whose an orphan is: no event says
 /// that an `exec` is over.
 pub(super) const RECHECK_MS: u64 = 5;
-
-/// How soon a cgroup is looked at again that cannot be watched.
-const DEAF_MS: u64 = 100;
 
 /// How many events one turn takes.
 const EVENTS: usize = 256;
@@ -271,14 +267,15 @@ impl Keeper {
             if let Some(child) = key.and_then(|key| self.children.get_mut(&key)) {
                 child.before_reaping();
             }
-            let Ok(Some((_, status))) = rustix::process::waitpid(Some(pid), WaitOptions::NOHANG)
+            let Ok(Some((_, status))) =
+                rustix::process::waitpid(proc::raw(pid), WaitOptions::NOHANG)
             else {
                 break;
             };
             self.orphans.reaped(pid);
             self.archivist.reaped(pid);
             let doubts = self.children.values_mut().filter_map(|child| child.doubt.as_mut());
-            doubts.for_each(|doubt| doubt.lost(pid.as_raw_pid()));
+            doubts.for_each(|doubt| doubt.lost(pid));
             if let Some(key) = key {
                 // It may have spoken before it died; that is told first.
                 self.listen_to(key);
@@ -302,97 +299,6 @@ impl Keeper {
     fn leader_key(&self, pid: Pid) -> Option<u64> {
         let is_it = |child: &Child| child.unreaped() == Some(pid);
         self.children.iter().find(|(_, child)| is_it(child)).map(|(key, _)| *key)
-    }
-
-    /// Goes on killing, and sees which trees are empty. Nothing else empties one: its last process
-    /// is always a child of the keeper, so its end is a SIGCHLD, or its cgroup says so.
-    pub(super) fn sweep_and_check(&mut self, now: Now) {
-        self.reserve.release();
-        self.is_check_wanted = false;
-        self.recheck_at_ms = None;
-        self.check_strays(now);
-        self.check_trees(now);
-        let killed = |(_, child): &(&u64, &Child)| child.is_swept() && !self.is_dying(child);
-        let keys: BTreeSet<u64> =
-            self.children.iter().filter(killed).map(|(key, _)| *key).collect();
-        self.tidy_cgroups();
-        if self.cgroups.as_ref().is_some_and(Cgroups::take_deaf) {
-            let at = now.steady_ms + DEAF_MS;
-            self.recheck_at_ms = Some(self.recheck_at_ms.map_or(at, |it| it.min(at)));
-        }
-        if keys.is_empty() {
-            return;
-        }
-        self.orphans.sweep(&keys, &self.children, now);
-        for key in keys {
-            if let Some(child) = self.children.get_mut(&key) {
-                child.sweeps_left -= 1;
-            }
-        }
-    }
-
-    /// Whether the kernel is at it: all in the cgroup end, and only then it is looked for others.
-    fn is_dying(&self, child: &Child) -> bool {
-        child.identity.cgroup.is_some() && (child.is_led() || self.is_populated(child))
-    }
-
-    /// Whether somebody is in the child's cgroup; who is told so hears when that is over.
-    pub(super) fn is_populated(&self, child: &Child) -> bool {
-        let Some(cgroup) = &child.identity.cgroup else { return false };
-        match &self.cgroups {
-            Some(cgroups) => cgroups.is_populated(cgroup),
-            None => cgroup.is_populated(),
-        }
-    }
-
-    /// Removes the cgroups of spawns that have failed, once nobody is in them.
-    fn tidy_cgroups(&mut self) {
-        let Some(cgroups) = self.cgroups.as_ref().filter(|_| self.is_untidy) else { return };
-        let owned = self.children.values().filter_map(|child| child.identity.cgroup.as_ref());
-        let owned: HashSet<&Path> = owned.map(Cgroup::path).collect();
-        self.is_untidy = !cgroups.tidy(|path| owned.contains(path));
-    }
-
-    fn check_trees(&mut self, now: Now) {
-        let is_open = |child: &Child| child.has_tree() && !child.is_adopted() && !child.is_led();
-        if !self.children.values().any(is_open) {
-            return;
-        }
-        let owners = self.orphans.owners(&self.children, now);
-        let is_empty = |(key, child): &(&u64, &Child)| {
-            is_open(child)
-                && !owners.contains(key)
-                && !tree::has_group(child)
-                && !self.is_populated(child)
-        };
-        let empty: BTreeSet<u64> =
-            self.children.iter().filter(is_empty).map(|(key, _)| *key).collect();
-        for (_, child) in self.children.iter_mut().filter(|(key, _)| !empty.contains(key)) {
-            child.doubt = child.doubt.take().filter(|_| child.is_adopted());
-        }
-        for key in empty {
-            match self.is_in_doubt(key, now) {
-                true => self.recheck_at_ms = Some(now.steady_ms + RECHECK_MS),
-                false => self.tree_emptied(key, now),
-            }
-        }
-    }
-
-    /// Whether somebody may be left of a tree that seems to be empty.
-    fn is_in_doubt(&mut self, key: u64, now: Now) -> bool {
-        let Some(child) = self.children.get_mut(&key) else { return false };
-        let unclear = self.orphans.unclear(child, now);
-        Doubt::remains(&mut child.doubt, &unclear, DOUBT_MS, now)
-    }
-
-    pub(super) fn tree_emptied(&mut self, key: u64, now: Now) {
-        let Some(child) = self.children.get_mut(&key) else { return };
-        child.tree_emptied(now);
-        if let Some(cgroup) = &child.identity.cgroup {
-            cgroup.remove();
-        }
-        self.orphans.emptied(key);
-        self.due.insert(key);
     }
 
     fn capture(&mut self, key: u64, stream: Stream, now: Now) {
@@ -427,7 +333,7 @@ impl Keeper {
             self.blocked += usize::from(child.is_blocked());
             self.blocked -= usize::from(was_blocked);
             self.archivist.note(child.take_raw());
-            sources::turn_tap(&self.epoll, key, child);
+            sources::pause_or_resume(&self.epoll, key, child);
             if child.due_at_ms().is_some() {
                 self.due.insert(key);
             }

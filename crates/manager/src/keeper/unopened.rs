@@ -23,7 +23,7 @@ impl Unopened {
     /// One that could not be opened, and why.
     pub(super) fn new(settings: &LogSettings, why: &io::Error, now: Now) -> Self {
         let mut dropped = Dropped::default();
-        dropped.blame(why);
+        dropped.set_why(why);
         Self {
             settings: settings.clone(),
             dropped,
@@ -48,7 +48,7 @@ impl Unopened {
         self.retry_at_ms = now.steady_ms + RETRY_MS;
         let opened = SharedLog::resume(&self.settings, self.dropped.clone(), now);
         self.is_blocked &= now.steady_ms < self.until_ms;
-        opened.inspect_err(|error| self.dropped.blame(error)).ok()
+        opened.inspect_err(|error| self.dropped.set_why(error)).ok()
     }
 
     /// Takes what nobody waits for any more.

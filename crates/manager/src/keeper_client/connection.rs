@@ -11,6 +11,7 @@ use crate::{
         protocol::{LINE_LIMIT_BYTES, Listed, Report, Request},
     },
     manager::Event,
+    proc::Pid,
 };
 
 /// What is read at once.
@@ -37,8 +38,9 @@ impl Connection {
     }
 
     /// The process at the other end; 0 if the kernel does not tell.
-    pub(super) fn peer(&self) -> i32 {
-        self.stream.peer_cred().ok().and_then(|it| it.pid()).unwrap_or_default()
+    pub(super) fn peer(&self) -> Pid {
+        let pid = self.stream.peer_cred().ok().and_then(|it| it.pid());
+        pid.map(i32::cast_unsigned).unwrap_or_default()
     }
 
     /// All that the keeper has. What it reports before is told by the list as well.

@@ -14,6 +14,7 @@ use crate::{
         handed::Handed,
         protocol::{Adopt, Listed, LogSettings, Report, State},
     },
+    proc::Pid,
 };
 
 /// All children that the keeper is not to forget.
@@ -25,7 +26,7 @@ struct Child {
     /// Absent until it is told that it runs.
     identity: Option<Identity>,
     /// Of the leader with this pid. Absent if this process had no room for more descriptors.
-    handed: Option<(i32, Handed)>,
+    handed: Option<(Pid, Handed)>,
 }
 
 /// For identities from before they said where the output goes, as are the two below.
@@ -45,7 +46,7 @@ impl Known {
     }
 
     /// Takes the descriptors of a child.
-    pub(super) fn hold(&self, name: String, pid: i32, handed: Option<Handed>) {
+    pub(super) fn hold(&self, name: String, pid: Pid, handed: Option<Handed>) {
         if handed.is_none() {
             tracing::warn!(
                 name,
@@ -53,7 +54,7 @@ impl Known {
                 "no room for its descriptors: with its keeper its output would be lost"
             );
         }
-        // One that has been let go of meanwhile needs none.
+        // One that has been forgotten meanwhile needs none.
         let mut known = self.lock();
         let is_it = |it: &&mut Child| it.identity.as_ref().is_some_and(|it| it.pid == pid);
         if let Some(child) = known.get_mut(&name).filter(is_it) {
@@ -61,7 +62,7 @@ impl Known {
         }
     }
 
-    /// Lets go of a child that has ended.
+    /// Drops a child that has ended.
     pub(super) fn forget(&self, name: &str) {
         self.lock().remove(name);
     }
@@ -114,8 +115,8 @@ pub(super) struct Adoption {
 }
 
 fn adoption(known: &BTreeMap<String, Child>, stored: Stored, logs: &Path) -> Adoption {
-    let Stored { identity, let_go } = stored;
-    let log = identity.log.clone().unwrap_or_else(|| LogSettings {
+    let Stored { mut identity, let_go } = stored;
+    identity.log.get_or_insert_with(|| LogSettings {
         dir: logs.join(&identity.name),
         max_bytes: LOG_MAX_BYTES,
         keep: LOG_KEEP,
@@ -125,7 +126,7 @@ fn adoption(known: &BTreeMap<String, Child>, stored: Stored, logs: &Path) -> Ado
     // Without room for copies it is adopted like one that nobody holds.
     let handed = held.filter(|(pid, _)| *pid == identity.pid).and_then(|(_, it)| copy(it));
     let carried = handed.as_ref().map(Handed::carried);
-    Adoption { adopt: Adopt { identity, log, let_go, carried }, handed }
+    Adoption { adopt: Adopt { identity, let_go, carried }, handed }
 }
 
 fn copy(handed: &Handed) -> Option<Handed> {

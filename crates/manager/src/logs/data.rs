@@ -4,13 +4,8 @@ use std::{fs::File, io, os::unix::fs::FileExt, path::Path, sync::Arc};
 
 use super::{
     packed::Packed,
-    rotation::{Key, Listing, Names},
+    rotation::{DATA, Key, Listing, PACKED},
 };
-
-/// The files as they were written.
-const RAW: Names = Names { current: "current", suffix: ".log" };
-/// Those that were compressed since. None of these is written to.
-const PACKED: Names = Names { current: "", suffix: ".log.gz" };
 
 /// What can be read from anywhere.
 pub(super) trait ReadAt {
@@ -35,7 +30,7 @@ impl Data {
     /// Opens the file with this key. While it is there in both forms, the raw one counts: it is
     /// removed only when the other is whole.
     pub(super) fn open(dir: &Path, key: Key) -> io::Result<Self> {
-        match File::open(dir.join(RAW.file(key))) {
+        match File::open(dir.join(DATA.file(key))) {
             Err(error) if error.kind() == io::ErrorKind::NotFound && key != Key::Current => {
                 Ok(Self::Packed(Arc::new(Packed::open(&dir.join(PACKED.file(key)))?)))
             }
@@ -53,7 +48,7 @@ impl Data {
 
     /// The keys of all there are, oldest first.
     pub(super) fn keys(listing: &Listing) -> Vec<Key> {
-        let mut keys = listing.keys(&RAW);
+        let mut keys = listing.keys(&DATA);
         keys.extend(listing.keys(&PACKED));
         keys.sort_unstable();
         keys.dedup();

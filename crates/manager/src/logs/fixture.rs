@@ -8,11 +8,8 @@ use std::{
 
 use super::{
     Line, Reader, Record, Selection, Stream,
-    rotation::{Key, Names},
+    rotation::{DATA, INDEX, Key},
 };
-
-const DATA: Names = Names { current: "current", suffix: ".log" };
-const INDEX: Names = Names { current: "current.index", suffix: ".index" };
 
 /// A keeper with one daemon.
 #[derive(Debug)]

@@ -10,7 +10,7 @@ use super::{
     line::{Line, Selection},
     merge::Merge,
     reader::{ReadError, Reader},
-    segment::INDEX,
+    rotation::INDEX,
     watch::{Watch, WatchError},
 };
 

@@ -25,6 +25,13 @@ pub struct Names {
     pub suffix: &'static str,
 }
 
+/// The output of a daemon.
+pub const DATA: Names = Names { current: "current", suffix: ".log" };
+/// What says what is in it.
+pub const INDEX: Names = Names { current: "current.index", suffix: ".index" };
+/// Output that has been rotated and compressed; the file still written to never is.
+pub const PACKED: Names = Names { current: "", suffix: ".log.gz" };
+
 /// The names in a directory at one moment, sorted.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Listing {
@@ -97,6 +104,15 @@ impl Listing {
         keys.sort_unstable();
         keys
     }
+
+    /// The keys of rotated files, each in at least one of these kinds, oldest first.
+    pub fn rotated(&self, kinds: &[Names]) -> Vec<Key> {
+        let mut keys: Vec<_> = kinds.iter().flat_map(|names| self.keys(names)).collect();
+        keys.retain(|it| *it != Key::Current);
+        keys.sort_unstable();
+        keys.dedup();
+        keys
+    }
 }
 
 /// Opens by a listing of `dir` that is still true once the files are open.
@@ -138,16 +154,14 @@ pub fn is_file(path: &Path, inode: u64) -> io::Result<bool> {
 mod tests {
     use super::*;
 
-    const LOG: Names = Names { current: "current", suffix: ".log" };
-
     #[test]
     fn names_and_keys_are_the_same_thing() {
         for name in ["current", "@1700000000000-0.log", "@5-12.log"] {
-            assert_eq!(LOG.file(LOG.key(name).unwrap()), name);
+            assert_eq!(DATA.file(DATA.key(name).unwrap()), name);
         }
         for name in ["current.index", "@5-1.index", "@5.log", "@x-1.log", "5-1.log", "@5-1.log.zst"]
         {
-            assert_eq!(LOG.key(name), None, "{name}");
+            assert_eq!(DATA.key(name), None, "{name}");
         }
     }
 
@@ -156,14 +170,14 @@ mod tests {
         for name in
             ["@+5-1.log", "@05-1.log", "@5-+1.log", "@5-01.log", "@99999999999999999999-0.log"]
         {
-            assert_eq!(LOG.key(name), None, "{name}");
+            assert_eq!(DATA.key(name), None, "{name}");
         }
     }
 
     #[test]
     fn keys_sort_by_number_and_current_is_last() {
         let names =
-            ["@10-0.log", "@9-2.log", "@9-10.log", "current"].map(|it| LOG.key(it).unwrap());
+            ["@10-0.log", "@9-2.log", "@9-10.log", "current"].map(|it| DATA.key(it).unwrap());
         let mut sorted = names;
         sorted.sort();
         assert_eq!(sorted, [names[1], names[2], names[0], names[3]]);
@@ -180,9 +194,9 @@ mod tests {
 
     #[test]
     fn a_name_with_the_last_number_of_its_millisecond_is_followed_by_the_next() {
-        let last = LOG.key("@7-4294967295.log");
+        let last = DATA.key("@7-4294967295.log");
         assert_eq!(Key::next(last, 7), Key::Rotated { ms: 8, n: 0 });
-        let very_last = LOG.key("@18446744073709551615-4294967295.log");
+        let very_last = DATA.key("@18446744073709551615-4294967295.log");
         assert_eq!(Key::next(very_last, 7), Key::Rotated { ms: u64::MAX, n: 0 });
     }
 
@@ -194,7 +208,7 @@ mod tests {
         let keys = settled(dir.path(), |listing| {
             calls += 1;
             fs::rename(dir.path().join("current"), dir.path().join("@1-0.log")).ok();
-            Ok(Some(listing.keys(&LOG)))
+            Ok(Some(listing.keys(&DATA)))
         });
         assert_eq!(keys.unwrap(), Some(vec![Key::Rotated { ms: 1, n: 0 }]));
         assert_eq!(calls, 2);

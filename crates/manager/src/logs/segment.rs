@@ -5,11 +5,8 @@ use std::{fs::File, io, os::unix::fs::MetadataExt, path::Path, sync::Arc};
 use super::{
     data::{Data, ReadAt},
     index::{Record, SIZE, Stream},
-    rotation::{self, Key, Listing, Names},
+    rotation::{self, INDEX, Key, Listing},
 };
-
-/// The files that say what is in them.
-pub(super) const INDEX: Names = Names { current: "current.index", suffix: ".index" };
 
 /// Index bytes kept in memory: a whole number of records that fits a page.
 const RECORD_BLOCK: u64 = 170 * SIZE as u64;

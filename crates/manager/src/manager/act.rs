@@ -1,31 +1,16 @@
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
-use common_tcp::Failure;
-use serde_json::{Map, Value, json};
+use serde_json::json;
 use tokio::time::Instant;
 
-use super::{
-    Manager,
-    ended::End,
-    entry::Entry,
-    listing, plan, readiness,
-    request::{Answer, Target},
-    waiters::Waiter,
-};
+use super::{Manager, ended::End, listing, plan, readiness, request::Target};
 use crate::{
-    child::{Action, Event, Phase, State, Then},
+    child::{Action, Event, State, Then},
     definition::Ready,
-    events::{Kind, What},
     identity::Identity,
     keeper::protocol::Report,
     name::Name,
-    order::Link,
-    scan::{self, Belonging},
 };
-
-/// How soon the kernel is asked again about a daemon that said that it listens, and did not: that
-/// takes a look at all its processes, and it could say so without end.
-const AGAIN: Duration = Duration::from_millis(100);
 
 impl Manager {
     /// Takes a daemon one step further and performs what its table says.
@@ -209,99 +194,6 @@ impl Manager {
         }
     }
 
-    /// Tells everybody of a transition.
-    fn went(&mut self, name: &Name, from: State, to: State, note: Option<String>) {
-        let Some(entry) = self.entries.get_mut(name) else { return };
-        entry.went(from, to, note.clone());
-        tracing::info!(daemon = %name, from = from.word(), to = to.word(), note, "transition");
-        let end = entry.end.as_mut().and_then(|end| end.tell(from));
-        self.record(transition(name, from, to, note, end));
-        self.tell_watchers(name, from, to);
-        self.settle_waiters(name, to);
-        self.tell_linked(name, from, to);
-    }
-
-    fn tell_watchers(&mut self, name: &Name, from: State, to: State) {
-        let Some(entry) = self.entries.get(name) else { return };
-        let listed = self.listed(name, entry);
-        self.watchers.tell(name.as_str(), "state", &listed);
-        let is_ready = |state| matches!(state, State::Up { .. } | State::Sick { .. });
-        match (is_ready(from), is_ready(to)) {
-            (false, true) => self.watchers.tell(name.as_str(), "up", &listed),
-            (true, false) => self.watchers.tell(name.as_str(), "gone", &listed),
-            _ => {}
-        }
-    }
-
-    fn settle_waiters(&mut self, name: &Name, to: State) {
-        let settled = self.waiters.settle(name, to);
-        for (waiter, is_reached) in settled {
-            self.answer_waiter(name, waiter, is_reached);
-        }
-    }
-
-    pub(super) fn answer_waiter(&self, name: &Name, waiter: Waiter, is_reached: bool) {
-        let Some(entry) = self.entries.get(name) else { return };
-        let result = match is_reached {
-            true => Ok(self.listed(name, entry)),
-            false => Err(self.missed(name, entry)),
-        };
-        waiter.answer.send(result);
-    }
-
-    /// Why a daemon is not what somebody waited for, with its last lines of output.
-    fn missed(&self, name: &Name, entry: &Entry) -> Failure {
-        let state = entry.child.state();
-        let code = match state {
-            State::Stopping { phase: Phase::Stuck, .. } => "unavailable",
-            State::Failed | State::Waiting { .. } if entry.spawn_failure.is_some() => {
-                "spawn-failed"
-            }
-            State::Down | State::Stopping { .. } => "stopped",
-            _ => "not-ready",
-        };
-        let why = entry.child.note().unwrap_or("somebody stopped it");
-        let message = format!("`{name}` is {state}: {why}");
-        let mut failure = listing::about(code, name, message).with("state", state.word());
-        if let Some((step, errno)) = entry.spawn_failure.as_ref().filter(|_| code == "spawn-failed")
-        {
-            failure = failure.with("step", step.as_str()).with("errno", *errno);
-        }
-        let output = listing::last_output(&self.paths.daemon_logs(name), 10);
-        if output.is_empty() { failure } else { failure.with("output", output) }
-    }
-
-    /// Tells those who need or follow this daemon.
-    fn tell_linked(&mut self, name: &Name, from: State, to: State) {
-        let linked =
-            |link| -> Vec<Name> { self.order.linked_to(name, link).into_iter().cloned().collect() };
-        let has_failed = matches!(to, State::Failed);
-        let is_lost = matches!(to, State::Down | State::Failed) && !matches!(from, State::Down);
-        if is_lost {
-            for other in linked(Link::Needs) {
-                self.step(&other, Event::NeedLost { need: name.clone(), has_failed });
-            }
-            return;
-        }
-        let has_come_back = matches!((from, to), (State::Starting { .. }, State::Up { .. }));
-        if has_come_back {
-            let mut followers = linked(Link::Follows);
-            followers.retain(|it| self.has_missed(it, name));
-            for other in followers {
-                self.step(&other, Event::Returned { followed: name.clone() });
-            }
-        }
-    }
-
-    /// Whether `follower` has yet to be restarted after `followed`, which is ready: not if
-    /// `followed` has only been found again by a new manager, unless it had come back just before
-    /// that.
-    fn has_missed(&self, follower: &Name, followed: &Name) -> bool {
-        let spawned = |name| self.identity_of(name).map(|it| it.start_ticks);
-        let is_adopted = self.entries.get(followed).is_some_and(|it| it.is_adopted);
-        !is_adopted || spawned(follower) < spawned(followed)
-    }
-
     /// Takes in what the keeper reports.
     pub(super) fn reported(&mut self, report: Report, is_empty: bool) {
         match report {
@@ -329,7 +221,7 @@ impl Manager {
 
     pub(super) fn spawned(&mut self, name: &str, identity: Identity) {
         let Ok(name) = Name::new(name) else { return };
-        let pid = identity.pid as u32;
+        let pid = identity.pid;
         if let Some(entry) = self.entries.get_mut(&name) {
             entry.identity = Some(identity);
             entry.unverified = None;
@@ -341,67 +233,6 @@ impl Manager {
         }
     }
 
-    /// A child says that it listens: believed if the kernel says so too.
-    pub(super) fn heard_ready(&mut self, secret: &str, port: u16, answer: Answer) {
-        let is_it = |entry: &Entry| entry.secret.as_deref() == Some(secret);
-        let found = self.entries.iter_mut().find(|(_, entry)| is_it(entry));
-        let Some((name, entry)) = found else {
-            let failure = Failure::new("denied", "no spawn of this manager has this secret");
-            return answer.send(Err(failure));
-        };
-        let (name, state) = (name.clone(), entry.child.state());
-        // One that is up without a port, since its readiness is no port's matter, may tell it now.
-        if let State::Up { port: Some(known), .. } | State::Sick { port: Some(known), .. } = state {
-            return answer.send(heard_again(&name, known, port));
-        }
-        match state.pid() {
-            Some(pid) => answer.send(self.check_ready(&name, pid, port)),
-            // It was faster than the keeper's report about it.
-            None if matches!(state, State::Starting { .. }) => {
-                entry.announced = Some((port, answer));
-            }
-            None => {
-                let message = format!("`{name}` is {state}");
-                answer.send(Err(listing::about("unavailable", &name, message)));
-            }
-        }
-    }
-
-    fn check_ready(&mut self, name: &Name, pid: u32, port: u16) -> Result<Value, Failure> {
-        let name = name.clone();
-        if self.entries.get(&name).and_then(|it| it.denied).is_some_and(|at| at.elapsed() < AGAIN) {
-            let message = format!("`{name}` was just looked at and did not listen where it said");
-            return Err(listing::about("busy", &name, message).with("hint", "say it again soon"));
-        }
-        let ready = self.look_whether_ready(&name, pid, port);
-        if let Some(entry) = self.entries.get_mut(&name) {
-            entry.denied = ready.is_err().then(Instant::now);
-        }
-        ready
-    }
-
-    fn look_whether_ready(&mut self, name: &Name, pid: u32, port: u16) -> Result<Value, Failure> {
-        let name = name.clone();
-        let tree = crate::proc::tree(pid)?;
-        match scan::belongs_to(port, &tree)? {
-            Belonging::Tree(_) => {
-                self.step(&name, Event::Ready { pid, port: Some(port), note: None });
-                Ok(Value::Null)
-            }
-            Belonging::Stranger(_) => {
-                let owner = scan::owner_of_port(port)?.unwrap_or_default();
-                let what = format!("port {port} belongs to pid {owner}, not to `{name}`");
-                self.step(&name, Event::Found { pid, what: what.clone() });
-                Err(Failure::new("denied", what).with("owner", owner))
-            }
-            Belonging::Nobody => {
-                let what = format!("nobody listens on port {port}");
-                self.step(&name, Event::Found { pid, what: what.clone() });
-                Err(Failure::new("denied", what))
-            }
-        }
-    }
-
     pub(super) fn state(&self, name: &Name) -> Option<State> {
         self.entries.get(name).map(|entry| entry.child.state())
     }
@@ -409,36 +240,6 @@ impl Manager {
     pub(super) fn definition(&self, name: &Name) -> Option<Arc<crate::definition::Definition>> {
         self.entries.get(name).map(|entry| Arc::clone(entry.child.definition()))
     }
-}
-
-/// What a child is told that is ready already. The kernel is not asked again: nothing would come of
-/// it, and whoever can connect to the child knows its secret and could keep the manager busy.
-fn heard_again(name: &Name, known: u16, port: u16) -> Result<Value, Failure> {
-    if known == port {
-        return Ok(Value::Null);
-    }
-    let message = format!("`{name}` is ready already, on port {known}");
-    Err(listing::about("conflict", name, message))
-}
-
-fn transition(
-    name: &Name,
-    from: State,
-    to: State,
-    note: Option<String>,
-    end: Option<Map<String, Value>>,
-) -> What {
-    let mut members = Map::new();
-    members.insert("from".to_owned(), from.word().into());
-    members.insert("to".to_owned(), to.word().into());
-    if let Some(pid) = to.pid().or(from.pid()) {
-        members.insert("pid".to_owned(), pid.into());
-    }
-    if let Some(note) = note {
-        members.insert("note".to_owned(), note.into());
-    }
-    members.extend(end.into_iter().flatten());
-    What { kind: Kind::Transition, name: Some(name.to_string()), by: None, members }
 }
 
 /// A number that nobody can guess; if the kernel has none, one that differs is enough for jitter.

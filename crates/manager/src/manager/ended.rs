@@ -23,18 +23,18 @@ pub(super) struct End {
 }
 
 impl End {
-    pub(super) fn new(pid: i32, status: Status, at_ms: u64) -> Self {
+    pub(super) fn new(pid: u32, status: Status, at_ms: u64) -> Self {
         let exit = match status {
             Status::Code(code) => Exit::Code(code),
             Status::Signal(signal) => Exit::Signal(signal),
             Status::Unknown => Exit::Unknown,
         };
-        Self { pid: pid.cast_unsigned(), exit, at_ms, is_told: false }
+        Self { pid, exit, at_ms, is_told: false }
     }
 
     /// Whether it is that of the leader with this pid.
-    pub(super) fn is_of(&self, pid: i32) -> bool {
-        self.pid == pid.cast_unsigned()
+    pub(super) fn is_of(&self, pid: u32) -> bool {
+        self.pid == pid
     }
 
     /// Another leader begins, which may be given the same pid.

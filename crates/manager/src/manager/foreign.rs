@@ -1,11 +1,10 @@
 use std::{
     collections::{HashMap, HashSet},
     io,
-    os::fd::OwnedFd,
     time::Duration,
 };
 
-use rustix::process::{Pid, PidfdFlags, geteuid, pidfd_open};
+use rustix::process::geteuid;
 use tokio::{
     io::unix::AsyncFd,
     sync::mpsc,
@@ -19,7 +18,7 @@ use super::{
 };
 use crate::{
     config::{Config, Scan},
-    proc::Stat,
+    proc::{self, Stat},
     scan::{self, Cache, Foreign, Inode, Limits, Listener},
 };
 
@@ -176,7 +175,7 @@ fn owners_and_ours(inodes: &HashSet<Inode>, roots: &[u32]) -> io::Result<(Owners
     for &root in roots {
         match root == std::process::id() {
             true => _ = ours.insert(root),
-            false => ours.extend(crate::proc::tree(root)?),
+            false => ours.extend(proc::tree(root)?),
         }
     }
     Ok((owners, ours))
@@ -185,18 +184,13 @@ fn owners_and_ours(inodes: &HashSet<Inode>, roots: &[u32]) -> io::Result<(Owners
 /// Waits for the end of a foreign daemon.
 pub(super) async fn watch(pid: u32, mailbox: mpsc::Sender<Event>) {
     #[expect(deprecated, reason = "an `OwnedFd` has the safety that the new, unsafe one asks for")]
-    if let Some(pidfd) = pidfd(pid)
+    if let Ok(pidfd) = proc::open(pid)
         && let Ok(pidfd) = AsyncFd::new(pidfd)
     {
         // A pidfd is readable once its process has ended.
         drop(pidfd.readable().await);
     }
     drop(mailbox.send(Event::ForeignEnded(pid)).await);
-}
-
-fn pidfd(pid: u32) -> Option<OwnedFd> {
-    let pid = Pid::from_raw(i32::try_from(pid).ok()?)?;
-    pidfd_open(pid, PidfdFlags::empty()).ok()
 }
 
 #[cfg(test)]

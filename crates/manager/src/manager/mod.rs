@@ -5,6 +5,7 @@
 //! to wait leaves a `Waiter` and is answered when a transition settles it.
 
 mod act;
+mod announced;
 mod ended;
 mod ending;
 mod entry;
@@ -17,6 +18,7 @@ mod reconcile;
 mod request;
 mod slots;
 mod timers;
+mod transition;
 mod verbs;
 mod waiters;
 mod watchers;
@@ -315,7 +317,7 @@ impl Manager {
     fn own_pids(&self) -> Vec<u32> {
         let children = self.entries.values().filter_map(|entry| entry.child.state().pid());
         // One that is spawned during a look is the keeper's.
-        let keeper = self.keeper.pid().and_then(|it| it.try_into().ok());
+        let keeper = self.keeper.pid();
         children.chain([process::id()]).chain(keeper).collect()
     }
 

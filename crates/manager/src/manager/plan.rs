@@ -12,6 +12,7 @@ use tokio::net::UnixDatagram;
 
 use crate::{
     definition::Definition,
+    identity::SECRET_VARIABLE,
     keeper::protocol::{LogSettings, Spawn, Step},
     keeper_client::TooLong,
     name::Name,
@@ -116,7 +117,7 @@ fn ours(plan: &Plan<'_>) -> BTreeMap<String, String> {
         ("DAE".to_owned(), "true".to_owned()),
         ("DAE_PID".to_owned(), process::id().to_string()),
         ("DAE_PORT".to_owned(), plan.manager_port.to_string()),
-        ("DAE_SECRET".to_owned(), plan.secret.to_owned()),
+        (SECRET_VARIABLE.to_owned(), plan.secret.to_owned()),
         ("DAE_NAME".to_owned(), plan.name.to_string()),
         ("DAE_HOST".to_owned(), "127.0.0.1".to_owned()),
         ("DAE_TOKEN_FILE".to_owned(), path(plan.paths.token())),

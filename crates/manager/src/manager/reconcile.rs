@@ -81,16 +81,16 @@ impl Manager {
             return has_ended;
         }
         match (state.pid(), &child.state) {
-            (Some(known), _) if known == child.identity.pid.cast_unsigned() => {
+            (Some(known), _) if known == child.identity.pid => {
                 if !has_ended {
                     self.ask_again(name);
                 }
                 return has_ended;
             }
             // It cannot be told whether that is it: the keeper refuses to start another.
-            (None, Kept::Unverified) => self.cannot_tell(name, child.identity.pid.cast_unsigned()),
+            (None, Kept::Unverified) => self.cannot_tell(name, child.identity.pid),
             (None, Kept::Failed { .. }) => self.keeper.forget(name.as_str()),
-            (None, Kept::Exited { .. }) if self.has_begun => self.let_go(name, state, child),
+            (None, Kept::Exited { .. }) if self.has_begun => self.forget_told(name, state, child),
             (None, _) if !is_spawning(state) => {
                 self.take_over(name, child);
                 return has_ended;
@@ -141,7 +141,7 @@ impl Manager {
     }
 
     /// One that has been dealt with, and whose end was to be forgotten.
-    fn let_go(&mut self, name: &Name, state: State, child: &Listed) {
+    fn forget_told(&mut self, name: &Name, state: State, child: &Listed) {
         if child.empty {
             self.keeper.forget(name.as_str());
         }
@@ -186,7 +186,7 @@ impl Manager {
                 self.was_stable(name, child);
                 self.ended(name, End::new(pid, status, at_ms), is_empty);
             }
-            (true, true) => self.step(name, Event::Empty { pid: pid.cast_unsigned() }),
+            (true, true) => self.step(name, Event::Empty { pid }),
             (true, false) => self.ask_again(name),
         }
     }
@@ -194,7 +194,7 @@ impl Manager {
     /// Takes over a child that an earlier manager left with the keeper.
     fn take_over(&mut self, name: &Name, child: &Listed) {
         let Some(entry) = self.entries.get_mut(name) else { return };
-        let pid = child.identity.pid.cast_unsigned();
+        let pid = child.identity.pid;
         entry.secret = Some(child.identity.secret.clone());
         entry.identity = Some(child.identity.clone());
         entry.end.iter_mut().for_each(End::retire);
@@ -231,7 +231,7 @@ impl Manager {
     fn reconcile_unlisted(&mut self, name: &Name) {
         let Some(state) = self.state(name) else { return };
         match state.pid() {
-            Some(pid) if self.has_heard_end(name, pid.cast_signed()) => {
+            Some(pid) if self.has_heard_end(name, pid) => {
                 self.step(name, Event::Empty { pid });
             }
             Some(pid) => {
@@ -254,19 +254,19 @@ impl Manager {
     }
 
     /// Whether the end of this leader has been told.
-    fn has_heard_end(&self, name: &Name, pid: i32) -> bool {
+    fn has_heard_end(&self, name: &Name, pid: u32) -> bool {
         let end = self.entries.get(name).and_then(|entry| entry.end.as_ref());
         end.is_some_and(|end| end.is_of(pid))
     }
 
     /// A tree has ended. One that nobody asks for any more is forgotten now, since it could not be
     /// before.
-    pub(super) fn emptied(&mut self, name: &str, pid: i32) {
+    pub(super) fn emptied(&mut self, name: &str, pid: u32) {
         let known = Name::new(name).ok();
         let state = known.as_ref().and_then(|name| self.state(name));
         match (known, state) {
             (Some(name), Some(state)) if state.pid().is_some() => {
-                self.step(&name, Event::Empty { pid: pid.cast_unsigned() });
+                self.step(&name, Event::Empty { pid });
             }
             (_, Some(state)) if is_spawning(state) => {}
             (_, Some(_)) => self.keeper.forget(name),

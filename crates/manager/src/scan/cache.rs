@@ -6,7 +6,8 @@
 use std::collections::{HashMap, HashSet};
 
 use super::{
-    probe::{Credential, Probe},
+    credential::Credential,
+    probe::Probe,
     table::{Inode, Listener},
 };
 use crate::proc::{Pid, Stat};
@@ -181,6 +182,7 @@ mod tests {
             group: pid,
             session: pid,
             started: 10_000 - u64::from(pid),
+            status: Some(0),
         }
     }
 

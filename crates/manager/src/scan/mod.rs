@@ -24,17 +24,19 @@
 //! no state but the [`Cache`], and nobody is ever signalled.
 
 mod cache;
+mod credential;
 mod diag;
 mod owner;
 mod probe;
 mod table;
 
 pub use cache::{Cache, Foreign};
+pub use credential::Credential;
 pub use owner::{Belonging, Listening, belongs_to, listening_of, owner_of_port, owners};
-pub use probe::{Credential, Limits, Probe, probe, probe_all};
+pub use probe::{Limits, Probe, probe, probe_all};
 pub use table::{Inode, Listener, listeners, listeners_on};
 #[cfg(fuzzing)]
-pub(crate) use {diag::read as read_diag, probe::Reply, table::parse as parse_table};
+pub(crate) use {credential::Reply, diag::read as read_diag, table::parse as parse_table};
 
 /// Waits for what the kernel does a moment later: a socket closed here may live on for an instant
 /// in a child that another test has forked and that has not called `exec` yet.

@@ -128,7 +128,7 @@ impl Keeper {
         }
     }
 
-    /// No other test has it: a cookie is looked for among all processes.
+    /// No other test has it: a secret is looked for among all processes.
     pub(crate) fn secret(&self, name: &str) -> String {
         format!("{name}-in-{}", self.home.path().display())
     }
@@ -171,7 +171,7 @@ impl Keeper {
         })
     }
 
-    pub(crate) fn empty(&mut self, name: &str) -> i32 {
+    pub(crate) fn empty(&mut self, name: &str) -> u32 {
         self.wait(|report| match report {
             Report::Empty { name: it, pid } if it == name => Some(*pid),
             _ => None,
@@ -241,7 +241,7 @@ impl Drop for Keeper {
         }
         // A keeper that is killed takes no cgroup away.
         let Ok(meta) = fs::metadata(self.runtime()) else { return };
-        let Some(own) = cgroup::directory_of(std::process::id().cast_signed()) else { return };
+        let Some(own) = cgroup::directory_of(std::process::id()) else { return };
         let all = Cgroup::at(own.join(format!("{}{}-{}", cgroup::PREFIX, meta.dev(), meta.ino())));
         let start = SystemTime::now();
         while all.is_populated() && start.elapsed().unwrap_or_default() < PATIENCE {
@@ -274,19 +274,18 @@ pub(crate) fn descendants(pid: u32) -> Vec<Identity> {
     let mut parents = vec![pid];
     while let Some(parent) = parents.pop() {
         for pid in manager::proc::children(parent).unwrap().unwrap_or_default() {
-            let Some(raw) = rustix::process::Pid::from_raw(pid.cast_signed()) else { continue };
-            found.extend(Identity::read("", raw, "", 0));
+            found.extend(Identity::read("", pid, "", 0));
             parents.push(pid);
         }
     }
     found
 }
 
-pub(crate) fn is_running(pid: i32) -> bool {
+pub(crate) fn is_running(pid: u32) -> bool {
     Path::new(&format!("/proc/{pid}")).exists()
 }
 
 /// The numbers that a script printed, one a line.
-pub(crate) fn numbers(text: &str) -> Vec<i32> {
+pub(crate) fn numbers(text: &str) -> Vec<u32> {
     text.lines().map(|line| line.parse().unwrap()).collect()
 }

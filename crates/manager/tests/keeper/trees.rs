@@ -7,7 +7,7 @@ use manager::keeper::protocol::{Adopt, Refusal, Request, Scope, Status, Step};
 
 use crate::harness::{Keeper, descendants, eventually, is_running, keeper_command, numbers};
 
-/// The tree is found again by a cookie that nobody shows while it is within `exec`.
+/// The tree is found again by a secret that nobody shows while it is within `exec`.
 #[test]
 fn an_escape_is_seen_however_early_the_leader_ends() {
     for mut keeper in Keeper::start_both() {
@@ -93,7 +93,7 @@ fn many_are_killed_at_once() {
     }
 }
 
-/// Shows nothing of its daemon: no cookie, no session, no stream, no parent.
+/// Shows nothing of its daemon: no secret, no session, no stream, no parent.
 const ANONYMOUS: &str = "(setsid env -i sh -c 'trap \"\" TERM; echo $$ >&3; exec 3>&-; \
     while :; do sleep 9; done' 3>&1 >/dev/null 2>&1 &)";
 
@@ -125,8 +125,7 @@ fn what_a_killed_keeper_left_is_ended_by_its_cgroup_and_leaves_no_directory() {
 
     keeper.process = keeper_command(keeper.home.path()).spawn().unwrap();
     keeper.connect();
-    let log = stored.log.clone().unwrap();
-    keeper.send(&Request::Adopt(Adopt { identity: stored, log, let_go: false, carried: None }));
+    keeper.send(&Request::Adopt(Adopt { identity: stored, let_go: false, carried: None }));
     keeper.kill("Sample");
     keeper.empty("Sample");
 
@@ -145,7 +144,7 @@ fn a_cgroup_that_cannot_be_watched_is_looked_at_all_the_same() {
     if identity.cgroup.is_none() {
         return skip("cgroups cannot be used here");
     }
-    let escaped: i32 =
+    let escaped: u32 =
         eventually(|| keeper.log("Sample").lines().find_map(|line| line.parse().ok()));
     keeper.process.kill().unwrap();
     keeper.process.wait().unwrap();
@@ -164,12 +163,11 @@ fn a_cgroup_that_cannot_be_watched_is_looked_at_all_the_same() {
         .spawn()
         .unwrap();
     keeper.connect();
-    let log = identity.log.clone().unwrap();
-    keeper.send(&Request::Adopt(Adopt { identity, log, let_go: false, carried: None }));
+    keeper.send(&Request::Adopt(Adopt { identity, let_go: false, carried: None }));
     keeper.signal("Sample", 9, Scope::Leader);
     keeper.exit("Sample");
     assert!(is_running(escaped));
-    let escaped = rustix::process::Pid::from_raw(escaped).unwrap();
+    let escaped = manager::proc::raw(escaped).unwrap();
     rustix::process::kill_process(escaped, rustix::process::Signal::KILL).unwrap();
     keeper.empty("Sample");
 }

@@ -9,7 +9,7 @@ use std::{
 };
 
 use manager::{
-    logs::rotation::{Key, Listing, Names},
+    logs::rotation::{Key, Listing, Names, PACKED},
     time::now_ms,
 };
 
@@ -20,8 +20,9 @@ const LIMIT_BYTES: u64 = 4 << 20;
 const KEEP: usize = 4;
 
 const NAMES: Names = Names { current: "manager.log", suffix: ".log" };
-/// Rotated files that were compressed with those of daemons.
-const PACKED: Names = Names { current: "", suffix: ".log.gz" };
+
+/// Rotated files are compressed with those of daemons.
+const KINDS: [Names; 2] = [NAMES, PACKED];
 
 /// Writes to stderr, and makes it a new file when the old one is full.
 #[derive(Debug)]
@@ -80,24 +81,16 @@ pub(super) fn rotate_if_full(dir: &Path) -> io::Result<()> {
     if !is_full {
         return Ok(());
     }
-    let rotated = rotated(&Listing::read(dir)?);
+    let rotated = Listing::read(dir)?.rotated(&KINDS);
     let key = Key::next(rotated.last().copied(), now_ms());
     fs::rename(path(dir), dir.join(NAMES.file(key)))?;
     for &key in rotated.iter().take((rotated.len() + 1).saturating_sub(KEEP)) {
-        for names in [NAMES, PACKED] {
+        for names in KINDS {
             // It is there in one of both forms.
             drop(fs::remove_file(dir.join(names.file(key))));
         }
     }
     Ok(())
-}
-
-fn rotated(listing: &Listing) -> Vec<Key> {
-    let mut keys = [listing.keys(&NAMES), listing.keys(&PACKED)].concat();
-    keys.retain(|it| *it != Key::Current);
-    keys.sort_unstable();
-    keys.dedup();
-    keys
 }
 
 #[cfg(test)]
@@ -116,7 +109,7 @@ mod tests {
             rotate_if_full(dir.path()).unwrap();
             assert!(!path(dir.path()).exists());
         }
-        let keys = rotated(&Listing::read(dir.path()).unwrap());
+        let keys = Listing::read(dir.path()).unwrap().rotated(&KINDS);
         assert_eq!(keys.len(), KEEP);
         assert!(!keys.contains(&Key::Rotated { ms: 1, n: 0 }));
     }

@@ -5,12 +5,13 @@ use std::io;
 use std::path::Path;
 
 use super::rotated;
+use crate::logs::rotation::INDEX;
 
 /// Removes the oldest until the rest fits.
 pub(super) fn keep_to(logs: &Path, cap_bytes: u64) -> io::Result<()> {
     let mut files = Vec::new();
-    for (stamp, path) in rotated(logs)? {
-        let index = path.with_file_name(format!("@{}-{}.index", stamp.0, stamp.1));
+    for (key, path) in rotated(logs)? {
+        let index = path.with_file_name(INDEX.file(key));
         // In both forms for a moment: the index is counted with either, which does no harm.
         files.push(([bytes(&path), bytes(&index)].iter().sum::<u64>(), path, index));
     }

@@ -52,7 +52,7 @@ impl Dropped {
     }
 
     /// Keeps in mind why, for the line that tells.
-    pub(in crate::keeper) fn blame(&mut self, error: &io::Error) {
+    pub(in crate::keeper) fn set_why(&mut self, error: &io::Error) {
         self.why = error.raw_os_error();
     }
 
@@ -74,7 +74,7 @@ impl Dropped {
     }
 
     /// It was told.
-    pub(super) fn forgive(&mut self) {
+    pub(super) fn clear(&mut self) {
         (self.lines, self.bytes) = (0, 0);
     }
 }

@@ -6,12 +6,17 @@ use tempfile::TempDir;
 
 use super::files::{open_append, rotated};
 use super::*;
+use crate::logs::rotation::{DATA, INDEX, Key};
 
 const MAX_BYTES: u64 = 64;
 const PATIENCE_MS: u64 = 10_000;
 
 fn at(ms: u64) -> Now {
     Now { unix_ms: ms, steady_ms: ms }
+}
+
+fn rotated_at(ms: u64, n: u32) -> Key {
+    Key::Rotated { ms, n }
 }
 
 fn open(dir: &TempDir, keep: usize) -> Log {
@@ -50,7 +55,7 @@ fn names(dir: &TempDir) -> Vec<(String, String)> {
     let mut names: Vec<_> = rotated(dir.path())
         .unwrap()
         .into_iter()
-        .map(|(ms, number)| (format!("@{ms}-{number}.log"), format!("@{ms}-{number}.index")))
+        .map(|key| (DATA.file(key), INDEX.file(key)))
         .collect();
     names.push(("current".to_owned(), "current.index".to_owned()));
     names
@@ -115,7 +120,7 @@ fn only_so_many_old_files_are_kept() {
         log.append(Stream::Out, format!("{number}\n").as_bytes(), at(9));
         log.rotate(at(9));
     }
-    assert_eq!(rotated(dir.path()).unwrap(), [(9, 3), (9, 4)]);
+    assert_eq!(rotated(dir.path()).unwrap(), [rotated_at(9, 3), rotated_at(9, 4)]);
     assert_eq!(fs::read(dir.path().join("@9-4.log")).unwrap(), b"4\n");
 }
 
@@ -138,7 +143,7 @@ fn a_clock_that_was_set_back_does_not_reorder_files() {
         log.append(Stream::Out, format!("{ms}\n").as_bytes(), at(ms));
         log.rotate(at(ms));
     }
-    assert_eq!(rotated(dir.path()).unwrap(), [(5, 0), (5, 1)]);
+    assert_eq!(rotated(dir.path()).unwrap(), [rotated_at(5, 0), rotated_at(5, 1)]);
 }
 
 #[test]
@@ -150,7 +155,7 @@ fn a_name_that_somebody_made_up_neither_stops_rotation_nor_counts() {
     let mut log = open(&dir, 9);
     log.append(Stream::Out, b"line\n", at(3));
     log.rotate(at(3));
-    assert_eq!(rotated(dir.path()).unwrap(), [(5, u32::MAX), (6, 0)]);
+    assert_eq!(rotated(dir.path()).unwrap(), [rotated_at(5, u32::MAX), rotated_at(6, 0)]);
 }
 
 #[test]
