@@ -277,3 +277,6 @@ fn unmask(bytes: &mut [u8], mask: [u8; 4]) {
     }
     rest.iter_mut().zip(mask.iter().cycle()).for_each(|(byte, mask)| *byte ^= mask);
 }
+
+#[cfg(test)]
+mod tests;

@@ -55,6 +55,7 @@ struct Queue {
     pong: Option<Frame>,
     is_ping_due: bool,
     lost_pings: u8,
+    heard_when_asked: u64,
     end: Option<(End, String)>,
     limits: SocketLimits,
     waker: Option<Waker>,
@@ -172,12 +173,13 @@ impl Outbox {
 
     /// Asks the peer whether it is there, or ends if it has not answered `most_lost` times. Not
     /// while the socket's task is at something else: then nobody could have heard an answer.
-    pub(crate) fn ask(&self, most_lost: u8, is_first: bool) {
+    pub(crate) fn ask(&self, most_lost: u8) {
         let mut queue = self.lock();
         if !queue.is_parked || !queue.is_listening {
             return;
         }
-        if is_first {
+        let heard = self.heard();
+        if std::mem::replace(&mut queue.heard_when_asked, heard) != heard {
             queue.lost_pings = 0;
         }
         if queue.lost_pings >= most_lost {

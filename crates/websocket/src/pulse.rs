@@ -99,14 +99,12 @@ impl Pulse {
 
     /// When to look next.
     fn look_at(&self, outbox: &Outbox, ping: Ping, now: u64) -> u64 {
-        let interval = ping.interval.as_millis() as u64;
-        let heard = outbox.heard();
-        if now.saturating_sub(heard) < interval {
-            return self.rounded(heard + interval);
+        let least = (ping.interval - ping.interval / 8).as_millis() as u64;
+        if now.saturating_sub(outbox.heard()) < least {
+            return self.jittered(outbox.heard(), ping.interval);
         }
-        let is_first = now.saturating_sub(heard) < 2 * interval;
-        outbox.ask(ping.most_lost, is_first);
-        self.rounded(now + interval)
+        outbox.ask(ping.most_lost);
+        self.rounded(now + ping.interval.as_millis() as u64)
     }
 
     fn put(&self, due: u64, outbox: Weak<Outbox>) {
@@ -118,10 +116,10 @@ impl Pulse {
         }
     }
 
-    /// The first time of a connection: all that came at once are not looked after at once.
-    fn jittered(&self, now: u64, interval: Duration) -> u64 {
-        let least = interval / 2;
-        self.rounded(now + least.as_millis() as u64 + self.chance_below(least))
+    /// A little less than `interval` after `from`: all that came at once are not asked at once.
+    fn jittered(&self, from: u64, interval: Duration) -> u64 {
+        let spread = interval / 8;
+        self.rounded(from + (interval - spread).as_millis() as u64 + self.chance_below(spread))
     }
 
     /// A time that many share, so that one wake-up does for them.

@@ -44,6 +44,13 @@ pub(crate) struct Wire {
     _place: Place,
 }
 
+/// What was taken out of what has been read.
+enum Step {
+    Found(Found),
+    /// Nothing that a handler sees, but perhaps the end.
+    Control,
+}
+
 impl Socket {
     pub(crate) fn new(
         io: Io,
@@ -55,6 +62,10 @@ impl Socket {
     ) -> Self {
         let outbox = Arc::new(Outbox::new(limits, house.pulse.now()));
         house.pulse.enter(&outbox);
+        if *house.ending.borrow() {
+            // The others have been closed already.
+            outbox.end(End::ByUs(house.limits.end_code), "");
+        }
         let mut decoder = Decoder::new(limits.incoming);
         decoder.feed(read);
         Self(Some(Box::new(Wire {
@@ -64,7 +75,7 @@ impl Socket {
             house,
             end: None,
             peer,
-            pause_bytes: limits.pause_bytes,
+            pause_bytes: limits.pause_bytes.max(1),
             turn: Turn::default(),
             waiting: None,
             is_parked: false,
@@ -137,7 +148,7 @@ impl Socket {
     pub fn set_limits(&mut self, limits: SocketLimits) {
         let wire = self.wire();
         wire.decoder.set_limits(limits.incoming);
-        wire.pause_bytes = limits.pause_bytes;
+        wire.pause_bytes = limits.pause_bytes.max(1);
         wire.outbox.set_limits(limits);
     }
 
@@ -165,14 +176,20 @@ impl Wire {
                 continue;
             }
             let may_take = self.outbox.queued_bytes() < self.pause_bytes;
-            if may_take && let Some(found) = self.found() {
-                return Poll::Ready(found);
+            if may_take && let Some(step) = self.take_step() {
+                match step {
+                    Step::Found(found) => return Poll::Ready(Some(found)),
+                    Step::Control => continue,
+                }
             }
+            let before = self.outbox.queued_bytes();
             let has_written_all = self.write(cx);
             if self.end.is_some() {
                 continue;
             }
-            if !may_take && self.outbox.queued_bytes() < self.pause_bytes {
+            if !may_take && self.outbox.queued_bytes() < before {
+                // Who takes what it is sent is there, though nothing is read from it now.
+                self.outbox.hear(self.house.pulse.now());
                 continue;
             }
             if self.outbox.has_ended() {
@@ -189,28 +206,23 @@ impl Wire {
         }
     }
 
-    /// What has been read already; `Some(None)` if it is the end.
-    fn found(&mut self) -> Option<Option<Found>> {
-        while let Some(next) = self.decoder.next() {
-            self.turn.found_one();
-            match next {
-                Ok(found @ (Found::Text | Found::Binary)) => return Some(Some(found)),
-                Ok(Found::Ping) => self.outbox.pong(self.decoder.payload()),
-                Ok(Found::Pong) => {}
-                Ok(Found::Close) => {
-                    self.end = Some(match self.decoder.close() {
-                        Ok(close) => End::ByPeer(close.map(|(code, why)| (code, why.to_owned()))),
-                        Err(fault) => End::Broken(fault),
-                    });
-                    return Some(None);
-                }
-                Err(fault) => {
-                    self.end = Some(End::Broken(fault));
-                    return Some(None);
-                }
+    /// Takes the next of what has been read already.
+    fn take_step(&mut self) -> Option<Step> {
+        let next = self.decoder.next()?;
+        self.turn.found_one();
+        match next {
+            Ok(found @ (Found::Text | Found::Binary)) => return Some(Step::Found(found)),
+            Ok(Found::Ping) => self.outbox.pong(self.decoder.payload()),
+            Ok(Found::Pong) => {}
+            Ok(Found::Close) => {
+                self.end = Some(match self.decoder.close() {
+                    Ok(close) => End::ByPeer(close.map(|(code, why)| (code, why.to_owned()))),
+                    Err(fault) => End::Broken(fault),
+                });
             }
+            Err(fault) => self.end = Some(End::Broken(fault)),
         }
-        None
+        Some(Step::Control)
     }
 
     /// The message that was found; a text that is none is the end.
