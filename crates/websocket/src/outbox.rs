@@ -319,12 +319,14 @@ impl Queue {
 
     /// Puts control frames before all messages of which nothing is written; false if nothing waits.
     fn make_ready(&mut self) -> bool {
-        let is_control = self.entries.front().is_some_and(|it| it.kind == Kind::Control);
-        if self.sent == 0 && !is_control {
+        let begun = usize::from(self.sent > 0);
+        // One pong that waits is enough: a peer that does not read may ask for any number.
+        let is_control = self.entries.get(begun).is_some_and(|it| it.kind == Kind::Control);
+        if !is_control {
             let ping = std::mem::take(&mut self.is_ping_due).then(|| Frame::of(PING, &[]));
             for frame in self.pong.take().into_iter().chain(ping) {
                 self.bytes += frame.wire_bytes();
-                self.entries.push_front(Entry { frame, kind: Kind::Control });
+                self.entries.insert(begun, Entry { frame, kind: Kind::Control });
             }
         }
         !self.entries.is_empty()
