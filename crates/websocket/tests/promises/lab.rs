@@ -77,7 +77,7 @@ impl Lab {
     {
         let handler = move |_: Request| {
             let serve = serve.clone();
-            async move { Answer::accept(move |socket| serve(socket)) }
+            async move { Answer::accept(serve) }
         };
         Self::start(limits, Rules::default(), handler).await
     }

@@ -22,6 +22,7 @@ mod supervisor;
 mod supervisors;
 mod table;
 mod thousand;
+mod websocket;
 mod witness;
 
 use std::{env, error::Error, path::PathBuf};
@@ -38,6 +39,8 @@ use crate::{
 pub(crate) enum Bench {
     /// Sample `get` beside Redis `GET`: speed, processor time and memory
     Get(get::Get),
+    /// Our WebSocket beside Node's `ws`: processor time and memory
+    Websocket(websocket::Websocket),
     #[command(flatten)]
     Supervisors(Question),
     /// Answers every line with the same value until it is killed; what `get --floor` runs
@@ -56,7 +59,10 @@ pub(crate) enum Bench {
 
 pub(crate) fn run(bench: Bench) -> Result<(), Box<dyn Error>> {
     match bench {
-        Bench::Get(_) | Bench::Supervisors(_) if cfg!(debug_assertions) => run_optimised()?,
+        Bench::Get(_) | Bench::Websocket(_) | Bench::Supervisors(_) if cfg!(debug_assertions) => {
+            run_optimised()?;
+        }
+        Bench::Websocket(arguments) => websocket::websocket(&arguments)?,
         Bench::Get(arguments) => get::get(&arguments)?,
         Bench::Supervisors(question) => supervisors::measure(question)?,
         Bench::Floor { port } => floor::serve(port)?,
