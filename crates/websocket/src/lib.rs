@@ -3,10 +3,19 @@
 //!
 //! Must not know what is sent: no Common TCP, no plugins, no JSON.
 //!
-//! A request is judged by its `Host` and its `Origin` ([`Access`]), then by a handler, which answers
-//! it or accepts the WebSocket. A [`Socket`] is read by one task; others send through its
+//! A request is judged by its `Host` and its `Origin` ([`Access`]), then by a handler, which
+//! answers it or accepts the WebSocket. A [`Socket`] is read by one task; others send through its
 //! [`Sender`], ready-made [`Frame`]s that any number of peers share. All that was sent leaves in
 //! one write when there is nothing more to read.
+//!
+//! | to understand | begin at |
+//! |---|---|
+//! | what a connection does from first byte to last | `http.rs`: `visit` |
+//! | when is read, written and waited | `socket.rs`: `Wire::poll_found` |
+//! | what a peer may send | `decoder.rs`: `Decoder::next` |
+//! | what happens to a slow peer | [`Overflow`], `outbox.rs` |
+//! | what happens to a silent one | [`Ping`], `pulse.rs` |
+//! | how it all ends | [`End`], `parting.rs`, `server.rs`: `Reception::end` |
 //!
 //! ```no_run
 //! use websocket::{Answer, Frame, Limits, Message, Request, Rules, Server, Socket};
@@ -41,9 +50,12 @@
 //!
 //! HTTP is hyper's. What follows the handshake is decoded here, in `decoder.rs`, because what makes
 //! a connection cheap lies just there: bytes are read through one buffer a thread, unmasked where
-//! they lie and lent to the handler, so that an idle connection holds no buffer and a small message
-//! costs no allocation. The libraries own a buffer a connection and copy each message that is sent
-//! to many. It is held against tungstenite byte by byte, in `fuzz`.
+//! they lie and lent to the handler, so that an idle connection holds no buffer and a message costs
+//! no allocation. Libraries own a buffer for each connection, and copy what is sent to many once
+//! for each of them. The decoder is a file without `unsafe`; `fuzz` holds it against tungstenite,
+//! message by message. `cargo xtask bench websocket` holds all of it against Node's `ws`: measured
+//! with 100 connections and 64 bytes, half of its processor time a message, a tenth with 16 on
+//! their way, and 2 KB for a silent connection, a fifth.
 
 mod access;
 mod answer;

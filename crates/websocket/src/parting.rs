@@ -10,8 +10,8 @@ const CLOSING: Duration = Duration::from_secs(5);
 /// How long the last bytes are given to arrive before the connection is dropped.
 const LINGER: Duration = Duration::from_secs(1);
 
-/// The end of a WebSocket: the close leaves behind what was sent, the peer's is waited for if it has
-/// not come, then the connection ends.
+/// The end of a WebSocket: the close leaves behind what was sent, the peer's is waited for if it
+/// has not come, then the connection ends.
 pub(crate) async fn part(mut wire: Box<Wire>) {
     let Some((end, reason)) = wire.outbox.ended() else { return };
     if matches!(end, End::Silent | End::Lost) {

@@ -2,8 +2,8 @@ use tokio::{sync::Semaphore, task::yield_now};
 
 /// What has been done for a peer since it last had nothing to do for us.
 ///
-/// It is measured in bytes, as the work that can be told before it is done; what costs without bytes
-/// counts as some.
+/// It is measured in bytes, as the work that can be told before it is done; what costs without
+/// bytes counts as some.
 #[derive(Debug, Default)]
 pub(crate) struct Turn {
     bytes: usize,
@@ -53,5 +53,40 @@ impl Lane {
 impl Default for Lane {
     fn default() -> Self {
         Self(Semaphore::new(1))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering::SeqCst},
+    };
+
+    use tokio::sync::Notify;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn who_becomes_ready_waits_for_one_turn_however_many_want_more() {
+        let (lane, turns, bell) =
+            (Arc::<Lane>::default(), Arc::<AtomicU32>::default(), Arc::<Notify>::default());
+        for _ in 0..100 {
+            let (lane, turns, bell) = (Arc::clone(&lane), Arc::clone(&turns), Arc::clone(&bell));
+            tokio::spawn(async move {
+                loop {
+                    lane.wait().await;
+                    turns.fetch_add(1, SeqCst);
+                    bell.notify_one();
+                }
+            });
+        }
+        bell.notified().await;
+        for _ in 0..1000 {
+            let before = turns.load(SeqCst);
+            bell.notified().await;
+            let passed = turns.load(SeqCst) - before;
+            assert!(passed <= 1, "{passed} had their turn");
+        }
     }
 }

@@ -83,7 +83,9 @@ impl Lab {
     }
 
     pub(crate) async fn connect(&self) -> Raw {
-        Raw { stream: TcpStream::connect(self.address).await.unwrap() }
+        let stream = TcpStream::connect(self.address).await.unwrap();
+        stream.set_nodelay(true).unwrap();
+        Raw { stream }
     }
 
     /// A client that is past the handshake.

@@ -10,7 +10,8 @@ conns  pipeline  server   requests/s    p50 µs    p99 µs  CPU µs/req  × riva
 
 /// One server in one cell: the median of each figure over the rounds.
 ///
-/// `rival` has the rounds of the rival in the same order; a round is compared with the one beside it.
+/// `rival` has the rounds of the rival in the same order; a round is compared with the one beside
+/// it.
 pub(crate) fn row(server: &str, rounds: &[Measured], rival: &[Measured]) -> String {
     let of = |figure: fn(&Measured) -> f64| median(rounds.iter().map(figure).collect());
     format!(
