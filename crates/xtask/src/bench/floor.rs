@@ -39,7 +39,7 @@ struct Floor {
     guests: Vec<Option<OwnedFd>>,
     buffer: Vec<u8>,
     /// As many replies as there can be requests in the buffer.
-    replies: String,
+    replies: Vec<u8>,
     reply_length: usize,
 }
 
@@ -79,7 +79,7 @@ impl Floor {
             [b's', ..] => b"set []\n",
             lines => {
                 let count = lines.iter().filter(|&&byte| byte == b'\n').count();
-                &self.replies.as_bytes()[..count * self.reply_length]
+                &self.replies[..count * self.reply_length]
             }
         };
         rustix::net::send(guest, replies, SendFlags::NOSIGNAL).map(drop)

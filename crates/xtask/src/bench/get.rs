@@ -22,7 +22,7 @@ use crate::{
 };
 
 /// Descriptors beside those of connections.
-const SPARE: u64 = 256;
+pub(crate) const SPARE: u64 = 256;
 
 #[derive(Args)]
 pub(crate) struct Get {
@@ -68,7 +68,7 @@ pub(crate) enum GetError {
     #[error(transparent)]
     Tool(#[from] ToolError),
 
-    #[error("cannot build the sample")]
+    #[error("cannot build what is measured")]
     Build(#[from] StepError),
 
     #[error("{needed} open files are needed and not allowed")]
@@ -131,7 +131,7 @@ fn loads(arguments: &Get) -> impl Iterator<Item = Load> {
     })
 }
 
-fn start(contenders: &[Contender], is_pinned: bool) -> Result<Vec<Server>, GetError> {
+pub(crate) fn start(contenders: &[Contender], is_pinned: bool) -> Result<Vec<Server>, GetError> {
     if is_pinned {
         pin(1)?;
     }
@@ -155,7 +155,11 @@ fn print_cell(servers: &[Server], load: Load, rounds: u64) -> Result<(), GetErro
 
 /// All rounds of each server. Every other round goes backwards (A B, B A, A B …), so that none
 /// gains from its place when the machine gets slower or faster.
-fn measure(servers: &[Server], load: Load, rounds: u64) -> Result<Vec<Vec<Measured>>, GetError> {
+pub(crate) fn measure(
+    servers: &[Server],
+    load: Load,
+    rounds: u64,
+) -> Result<Vec<Vec<Measured>>, GetError> {
     let mut measured = vec![Vec::new(); servers.len()];
     for round in 0..rounds {
         for place in 0..servers.len() {
@@ -181,7 +185,7 @@ fn print_memory(servers: &[Server], count: usize) -> Result<(), GetError> {
     Ok(())
 }
 
-fn failed(server: &Server, connections: usize) -> impl Fn(LoadError) -> GetError {
+pub(crate) fn failed(server: &Server, connections: usize) -> impl Fn(LoadError) -> GetError {
     move |source| GetError::Load { server: server.contender.name(), connections, source }
 }
 

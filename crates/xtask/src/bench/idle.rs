@@ -30,6 +30,7 @@ pub(crate) fn hold(server: &Server, count: usize) -> Result<Growth, LoadError> {
         let mut stream = connect(server.address)
             .map_err(io::Error::from)
             .and_then(|socket| patient(TcpStream::from(socket)))
+            .and_then(|mut stream| server.greet(&mut stream).map(|()| stream))
             .map_err(|source| LoadError::Connect { number, source })?;
         server.ask(&mut stream, &asked)?;
         held.push(stream);

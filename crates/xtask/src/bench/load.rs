@@ -2,7 +2,11 @@
 //!
 //! Each connection has a full pipeline on its way; when all of it is answered, it sends the next.
 
-use std::{io, net::SocketAddrV4, time::Duration};
+use std::{
+    io,
+    net::{SocketAddrV4, TcpStream},
+    time::Duration,
+};
 
 use rustix::{
     buffer::spare_capacity,
@@ -22,7 +26,7 @@ use super::{
     clock::{ProcessorClock, now},
     histogram::Histogram,
     protocol::Counter,
-    server::{Server, ServerError},
+    server::{Server, ServerError, patient},
 };
 
 /// Before this much time the caches, buffers and the clock speed are not yet what they will be.
@@ -153,9 +157,9 @@ impl Generator {
         let epoll = epoll::create(CreateFlags::CLOEXEC).map_err(LoadError::Wait)?;
         let mut connections = Vec::with_capacity(load.connections);
         for number in 0..load.connections {
-            let socket = connect(server.address)
-                .and_then(|socket| watch(&epoll, socket, number))
-                .map_err(|errno| LoadError::Connect { number, source: errno.into() })?;
+            let socket = open(server)
+                .and_then(|socket| Ok(watch(&epoll, socket, number)?))
+                .map_err(|source| LoadError::Connect { number, source })?;
             let counter = protocol.counter();
             let sent = Duration::ZERO;
             connections.push(Connection { socket, counter, outstanding: 0, received: 0, sent });
@@ -163,7 +167,7 @@ impl Generator {
         let mut generator = Self {
             epoll,
             connections,
-            burst: asked.request.repeat(load.pipeline).into_bytes(),
+            burst: asked.request.repeat(load.pipeline),
             burst_reply: asked.reply.len() * load.pipeline,
             pipeline: load.pipeline,
             buffer: vec![0; BUFFER],
@@ -239,6 +243,13 @@ pub(crate) fn connect(address: SocketAddrV4) -> Result<OwnedFd, Errno> {
     sockopt::set_socket_linger(&socket, Some(Duration::ZERO))?;
     retry_on_intr(|| rustix::net::connect(&socket, &SocketAddrAny::from(address)))?;
     Ok(socket)
+}
+
+/// A connection that is ready for requests.
+fn open(server: &Server) -> io::Result<OwnedFd> {
+    let mut stream = patient(TcpStream::from(connect(server.address)?))?;
+    server.greet(&mut stream)?;
+    Ok(stream.into())
 }
 
 fn watch(epoll: &OwnedFd, socket: OwnedFd, number: usize) -> Result<OwnedFd, Errno> {

@@ -23,6 +23,7 @@ mod supervisor;
 mod supervisors;
 mod table;
 mod thousand;
+mod websocket;
 mod witness;
 
 use std::{env, error::Error, path::PathBuf};
@@ -41,6 +42,8 @@ pub(crate) enum Bench {
     Get(get::Get),
     /// The journal beside a file that is synced by hand: durable records a second, group sizes
     Journal(journal::Journal),
+    /// Our WebSocket beside Node's `ws`: processor time and memory
+    Websocket(websocket::Websocket),
     #[command(flatten)]
     Supervisors(Question),
     /// Answers every line with the same value until it is killed; what `get --floor` runs
@@ -59,7 +62,10 @@ pub(crate) enum Bench {
 
 pub(crate) fn run(bench: Bench) -> Result<(), Box<dyn Error>> {
     match bench {
-        Bench::Get(_) | Bench::Supervisors(_) if cfg!(debug_assertions) => run_optimised()?,
+        Bench::Get(_) | Bench::Websocket(_) | Bench::Supervisors(_) if cfg!(debug_assertions) => {
+            run_optimised()?;
+        }
+        Bench::Websocket(arguments) => websocket::websocket(&arguments)?,
         Bench::Get(arguments) => get::get(&arguments)?,
         Bench::Journal(arguments) => journal::journal(&arguments)?,
         Bench::Supervisors(question) => supervisors::measure(question)?,

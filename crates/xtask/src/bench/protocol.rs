@@ -1,4 +1,4 @@
-//! The same question in two protocols, and how answers are counted in each.
+//! The same question in each protocol, and how answers are counted in it.
 
 /// The value that every `get` brings.
 const VALUE: &str = "0123456789abcdef";
@@ -8,40 +8,54 @@ const VALUE: &str = "0123456789abcdef";
 pub(crate) enum Protocol {
     CommonTcp,
     Resp,
+    WebSocket,
 }
 
 /// A request and its reply, byte for byte.
 pub(crate) struct Exchange {
-    pub(crate) request: String,
-    pub(crate) reply: String,
+    pub(crate) request: Vec<u8>,
+    pub(crate) reply: Vec<u8>,
 }
+
+/// What a WebSocket begins with; the answer to it is a head of HTTP.
+pub(crate) const HANDSHAKE: &str = "GET / HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\n\
+    Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\
+    Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
+
+/// A message of an echo.
+const MESSAGE: [u8; 64] = [b'm'; 64];
+
+/// What a client must hide its messages with, so that proxies take them for nothing else.
+const MASK: [u8; 4] = [7, 11, 13, 17];
 
 impl Protocol {
     /// Puts the value there.
     pub(crate) fn set(self) -> Exchange {
         match self {
-            Self::CommonTcp => Exchange {
-                request: format!("set [\"key\",\"{VALUE}\"]\n"),
-                reply: "set []\n".into(),
-            },
-            Self::Resp => Exchange {
-                request: format!("*3\r\n$3\r\nSET\r\n$3\r\nkey\r\n$16\r\n{VALUE}\r\n"),
-                reply: "+OK\r\n".into(),
-            },
+            Self::CommonTcp => Exchange::of(&format!("set [\"key\",\"{VALUE}\"]\n"), "set []\n"),
+            Self::Resp => Exchange::of(
+                &format!("*3\r\n$3\r\nSET\r\n$3\r\nkey\r\n$16\r\n{VALUE}\r\n"),
+                "+OK\r\n",
+            ),
+            // An echo has nothing to put anywhere.
+            Self::WebSocket => self.get(),
         }
     }
 
     /// What is measured.
     pub(crate) fn get(self) -> Exchange {
         match self {
-            Self::CommonTcp => Exchange {
-                request: "get [\"key\"]\n".into(),
-                reply: format!("get [\"{VALUE}\"]\n"),
-            },
-            Self::Resp => Exchange {
-                request: "*2\r\n$3\r\nGET\r\n$3\r\nkey\r\n".into(),
-                reply: format!("$16\r\n{VALUE}\r\n"),
-            },
+            Self::CommonTcp => Exchange::of("get [\"key\"]\n", &format!("get [\"{VALUE}\"]\n")),
+            Self::Resp => {
+                Exchange::of("*2\r\n$3\r\nGET\r\n$3\r\nkey\r\n", &format!("$16\r\n{VALUE}\r\n"))
+            }
+            Self::WebSocket => {
+                let masked = MESSAGE.iter().zip(MASK.iter().cycle()).map(|(it, mask)| it ^ mask);
+                let head = [0x81, 0x80 | MESSAGE.len() as u8];
+                let request = head.into_iter().chain(MASK).chain(masked).collect();
+                let reply = [&[0x81, MESSAGE.len() as u8], &MESSAGE[..]].concat();
+                Exchange { request, reply }
+            }
         }
     }
 
@@ -50,7 +64,14 @@ impl Protocol {
         match self {
             Self::CommonTcp => Counter::Lines,
             Self::Resp => Counter::Bulk(Bulk::default()),
+            Self::WebSocket => Counter::Alike { length: self.get().reply.len(), cut: 0 },
         }
+    }
+}
+
+impl Exchange {
+    fn of(request: &str, reply: &str) -> Self {
+        Self { request: request.into(), reply: reply.into() }
     }
 }
 
@@ -59,6 +80,11 @@ pub(crate) enum Counter {
     /// Each reply ends with the only line feed in it.
     Lines,
     Bulk(Bulk),
+    /// All replies are so long; so much of one is read.
+    Alike {
+        length: usize,
+        cut: usize,
+    },
 }
 
 impl Counter {
@@ -67,6 +93,11 @@ impl Counter {
         match self {
             Self::Lines => bytes.iter().filter(|&&byte| byte == b'\n').count(),
             Self::Bulk(bulk) => bulk.feed(bytes),
+            Self::Alike { length, cut } => {
+                let read = *cut + bytes.len();
+                *cut = read % *length;
+                read / *length
+            }
         }
     }
 }
@@ -112,11 +143,11 @@ mod tests {
 
     #[test]
     fn replies_are_counted_however_they_are_cut() {
-        for protocol in [Protocol::CommonTcp, Protocol::Resp] {
+        for protocol in [Protocol::CommonTcp, Protocol::Resp, Protocol::WebSocket] {
             let stream = protocol.get().reply.repeat(3);
             for size in 1..=stream.len() {
                 let mut counter = protocol.counter();
-                let count: usize = stream.as_bytes().chunks(size).map(|it| counter.feed(it)).sum();
+                let count: usize = stream.chunks(size).map(|it| counter.feed(it)).sum();
                 assert_eq!(count, 3, "{protocol:?} in pieces of {size}");
             }
         }
@@ -124,9 +155,9 @@ mod tests {
 
     #[test]
     fn a_reply_without_its_last_byte_does_not_count() {
-        for protocol in [Protocol::CommonTcp, Protocol::Resp] {
+        for protocol in [Protocol::CommonTcp, Protocol::Resp, Protocol::WebSocket] {
             let reply = protocol.get().reply;
-            assert_eq!(protocol.counter().feed(&reply.as_bytes()[..reply.len() - 1]), 0);
+            assert_eq!(protocol.counter().feed(&reply[..reply.len() - 1]), 0);
         }
     }
 }

@@ -6,11 +6,12 @@ use super::load::Measured;
 
 /// Stands over the rows.
 pub(crate) const HEADER: &str = "\
-conns  pipeline  server   requests/s    p50 µs    p99 µs  CPU µs/req  × Redis (min–max)    server  client";
+conns  pipeline  server   requests/s    p50 µs    p99 µs  CPU µs/req  × rival (min–max)    server  client";
 
 /// One server in one cell: the median of each figure over the rounds.
 ///
-/// `rival` has the rounds of Redis in the same order; a round is compared with the one beside it.
+/// `rival` has the rounds of the rival in the same order; a round is compared with the one beside
+/// it.
 pub(crate) fn row(server: &str, rounds: &[Measured], rival: &[Measured]) -> String {
     let of = |figure: fn(&Measured) -> f64| median(rounds.iter().map(figure).collect());
     format!(
@@ -25,12 +26,18 @@ pub(crate) fn row(server: &str, rounds: &[Measured], rival: &[Measured]) -> Stri
     )
 }
 
+/// The median of the ratios of processor time.
+pub(crate) fn cost_ratio(rounds: &[Measured], rival: &[Measured]) -> f64 {
+    median(ratios(rounds, rival))
+}
+
+fn ratios(rounds: &[Measured], rival: &[Measured]) -> Vec<f64> {
+    let beside = rounds.iter().zip(rival);
+    beside.map(|(ours, theirs)| ours.server_cost / theirs.server_cost).collect()
+}
+
 fn ratio(rounds: &[Measured], rival: &[Measured]) -> String {
-    let mut ratios: Vec<f64> = rounds
-        .iter()
-        .zip(rival)
-        .map(|(ours, redis)| ours.server_cost / redis.server_cost)
-        .collect();
+    let mut ratios = ratios(rounds, rival);
     ratios.sort_by(f64::total_cmp);
     match ratios[..] {
         [least, .., most] => format!("{:.2} ({least:.2}–{most:.2})", median(ratios.clone())),

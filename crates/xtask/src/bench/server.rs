@@ -16,8 +16,8 @@ use nix::errno::Errno;
 
 use super::{
     clock::{ProcessorClock, now},
-    protocol::{Exchange, Protocol},
-    redis,
+    protocol::{Exchange, HANDSHAKE, Protocol},
+    redis, websocket,
 };
 use crate::workspace::target;
 
@@ -39,6 +39,10 @@ pub(crate) enum Contender {
     Redis,
     /// A bare epoll server that knows one answer: what no server can be below.
     Floor,
+    /// The echo of `crates/websocket`, by the path of its program.
+    Echo(PathBuf),
+    /// The same with Node's `ws`, by the folder where that is installed.
+    Ws(PathBuf),
 }
 
 impl Contender {
@@ -47,6 +51,8 @@ impl Contender {
             Self::Sample(_) => "Sample",
             Self::Redis => "Redis",
             Self::Floor => "floor",
+            Self::Echo(_) => "ours",
+            Self::Ws(_) => "ws",
         }
     }
 
@@ -54,6 +60,7 @@ impl Contender {
         match self {
             Self::Sample(_) | Self::Floor => Protocol::CommonTcp,
             Self::Redis => Protocol::Resp,
+            Self::Echo(_) | Self::Ws(_) => Protocol::WebSocket,
         }
     }
 
@@ -66,6 +73,10 @@ impl Contender {
                 let verb = ["bench", "floor"].map(String::from);
                 (env::current_exe()?, verb.into_iter().chain(with_port()).collect())
             }
+            Self::Echo(program) => {
+                (fs::canonicalize(program)?, vec![format!("{}:{port}", Ipv4Addr::LOCALHOST)])
+            }
+            Self::Ws(folder) => websocket::node(folder, port),
         })
     }
 }
@@ -129,23 +140,38 @@ impl Server {
         kibibytes.map(|it: u64| it * 1024).ok_or_else(|| look(io::ErrorKind::InvalidData.into()))
     }
 
+    /// Does what comes before the first exchange on `stream`.
+    pub(crate) fn greet(&self, stream: &mut TcpStream) -> io::Result<()> {
+        if self.contender.protocol() != Protocol::WebSocket {
+            return Ok(());
+        }
+        stream.write_all(HANDSHAKE.as_bytes())?;
+        let mut head = Vec::new();
+        while !head.ends_with(b"\r\n\r\n") {
+            let mut byte = [0];
+            stream.read_exact(&mut byte)?;
+            head.extend(byte);
+        }
+        let is_open = head.starts_with(b"HTTP/1.1 101 ");
+        is_open.then_some(()).ok_or_else(|| io::ErrorKind::ConnectionRefused.into())
+    }
+
     /// One exchange on `stream`, checked byte for byte.
     pub(crate) fn ask(&self, stream: &mut TcpStream, asked: &Exchange) -> Result<(), ServerError> {
         let mut found = vec![0; asked.reply.len()];
-        stream
-            .write_all(asked.request.as_bytes())
-            .and_then(|()| stream.read_exact(&mut found))
-            .map_err(|source| ServerError::Unanswered {
+        stream.write_all(&asked.request).and_then(|()| stream.read_exact(&mut found)).map_err(
+            |source| ServerError::Unanswered {
                 server: self.contender.name(),
-                request: asked.request.clone(),
+                request: String::from_utf8_lossy(&asked.request).into_owned(),
                 source,
-            })?;
-        if found == asked.reply.as_bytes() {
+            },
+        )?;
+        if found == asked.reply {
             return Ok(());
         }
         Err(ServerError::Wrong {
             server: self.contender.name(),
-            request: asked.request.clone(),
+            request: String::from_utf8_lossy(&asked.request).into_owned(),
             found: String::from_utf8_lossy(&found).into_owned(),
         })
     }
@@ -177,6 +203,8 @@ impl Server {
     fn verified(mut self) -> Result<Self, ServerError> {
         let mut stream = self.connected()?;
         let protocol = self.contender.protocol();
+        self.greet(&mut stream)
+            .map_err(|source| ServerError::Silent { server: self.contender.name(), source })?;
         self.ask(&mut stream, &protocol.set())?;
         self.ask(&mut stream, &protocol.get())?;
         Ok(self)

@@ -1,0 +1,231 @@
+use std::{
+    convert::Infallible,
+    future::poll_fn,
+    net::SocketAddr,
+    pin::Pin,
+    sync::{Arc, Mutex, PoisonError},
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use bytes::Bytes;
+use hyper::{
+    Response,
+    body::{Body, Frame, Incoming, SizeHint},
+    header::{self, HeaderName, HeaderValue},
+    server::conn::http1::Builder,
+    service::service_fn,
+};
+use tokio::time::timeout;
+
+use crate::{
+    Answer, Request, Socket,
+    answer::{Accept, Kind, Plain, Serve},
+    house::House,
+    hyper_io::{Clock, HyperIo},
+    io::Io,
+    parting::end_stream,
+    places::Place,
+    upgrade::{NoUpgrade, first_subprotocol, only},
+};
+
+/// Answers requests.
+pub(crate) type Handler = dyn Fn(Request) -> Answering + Send + Sync;
+
+/// An answer that is under way.
+pub(crate) type Answering = Pin<Box<dyn Future<Output = Answer> + Send>>;
+
+/// Somebody who has connected.
+pub(crate) struct Visitor {
+    pub(crate) io: Io,
+    /// What was read already.
+    pub(crate) read: Bytes,
+    pub(crate) peer: Option<SocketAddr>,
+}
+
+/// How long the last bytes are given to arrive before the connection is dropped.
+const LINGER: Duration = Duration::from_secs(1);
+
+/// Serves a connection from its first byte to its last, as HTTP and perhaps as a WebSocket.
+pub(crate) async fn visit(
+    visitor: Visitor,
+    place: Place,
+    house: Arc<House>,
+    handler: Arc<Handler>,
+) {
+    let peer = visitor.peer;
+    // Boxed, so that a WebSocket does not keep the room that HTTP takes.
+    let talk = Box::pin(talk(visitor, Arc::clone(&house), handler));
+    let Some((mut io, read, accepted)) = talk.await else { return };
+    match accepted {
+        Some((serve, limits)) => {
+            let socket = Socket::new(io, &read, peer, limits, house, place);
+            // What was read may have been large.
+            drop(read);
+            serve(socket).await;
+        }
+        None => drop(timeout(LINGER, end_stream(&mut io, &house)).await),
+    }
+}
+
+/// Tells a client that there is no room.
+pub(crate) async fn turn_away(mut io: Io, house: Arc<House>, _place: Place) {
+    const BUSY: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\nconnection: close\r\n\
+        content-type: text/plain; charset=utf-8\r\ncontent-length: 20\r\n\r\ntoo many connections";
+    let told = async {
+        poll_fn(|cx| io.poll_write(cx, &[std::io::IoSlice::new(BUSY)])).await?;
+        end_stream(&mut io, &house).await
+    };
+    drop(timeout(LINGER, told).await);
+}
+
+/// What is left of a connection once HTTP is over on it: the stream, what of it was read and not
+/// used, and who serves the WebSocket that it may have become.
+type Left = (Io, Bytes, Option<(Serve, crate::SocketLimits)>);
+
+async fn talk(visitor: Visitor, house: Arc<House>, handler: Arc<Handler>) -> Option<Left> {
+    let Visitor { io, read, peer } = visitor;
+    let accepted = Arc::<Mutex<Option<Accept>>>::default();
+    let service = service_fn(|request| {
+        let (house, handler) = (Arc::clone(&house), Arc::clone(&handler));
+        let accepted = Arc::clone(&accepted);
+        Box::pin(async move {
+            let answer = match is_admitted(&request, &house) {
+                true => decide(Request::new(request, peer), &*handler, &accepted).await,
+                false => refuse(403, "forbidden"),
+            };
+            Ok::<_, Infallible>(answer)
+        })
+    });
+    let limits = &house.limits;
+    let mut connection = Builder::new()
+        .timer(Clock)
+        .header_read_timeout(limits.handshake)
+        .max_buf_size(limits.head_bytes.max(8 << 10))
+        .half_close(true)
+        .serve_connection(HyperIo::new(io, read), service);
+    let mut ending = house.ending.subscribe();
+    let is_ending = async {
+        // An error would mean that the server is gone.
+        drop(ending.wait_for(|ending| *ending).await);
+    };
+    // Both may be dropped: what the connection has done stays done.
+    let outcome = tokio::select! {
+        outcome = poll_fn(|cx| connection.poll_without_shutdown(cx)) => outcome,
+        () = is_ending => {
+            Pin::new(&mut connection).graceful_shutdown();
+            poll_fn(|cx| connection.poll_without_shutdown(cx)).await
+        }
+    };
+    let parts = connection.into_parts();
+    let io = parts.io.into_inner()?;
+    let accepted = accepted.lock().unwrap_or_else(PoisonError::into_inner).take();
+    let accepted = accepted.filter(|_| outcome.is_ok());
+    let serve = accepted.map(|it| (it.serve, it.limits.unwrap_or(limits.socket)));
+    Some((io, parts.read_buf, serve))
+}
+
+/// Whether the host that is asked is us, and the page that asks one that may.
+fn is_admitted(request: &hyper::Request<Incoming>, house: &House) -> bool {
+    let headers = request.headers();
+    let Some(host) = only(headers, header::HOST) else { return false };
+    let origin = match headers.contains_key(header::ORIGIN) {
+        true => match only(headers, header::ORIGIN) {
+            Some(origin) => Some(origin),
+            None => return false,
+        },
+        false => None,
+    };
+    // A request line may name a host as well, and then that is meant (RFC 9112, 3.2.2).
+    let is_same = request.uri().authority().is_none_or(|it| it.as_str() == host);
+    is_same && house.access.admits(host, origin)
+}
+
+async fn decide(
+    request: Request,
+    handler: &Handler,
+    accepted: &Mutex<Option<Accept>>,
+) -> Response<Text> {
+    let upgrade = request.accept();
+    let subprotocol = first_subprotocol(&request.head.headers).map(str::to_owned);
+    match (handler(request).await.0, upgrade) {
+        (Kind::Plain(plain), _) => plainly(plain),
+        (Kind::Accept(accept), Ok(key)) => {
+            let subprotocol = subprotocol.filter(|_| accept.takes_subprotocol);
+            *accepted.lock().unwrap_or_else(PoisonError::into_inner) = Some(accept);
+            switch(&key, subprotocol)
+        }
+        (Kind::Accept(_), Err(NoUpgrade::Malformed)) => refuse(400, "malformed handshake"),
+        (Kind::Accept(_), Err(NoUpgrade::Required)) => {
+            let mut response = refuse(426, "this is a WebSocket");
+            let headers = response.headers_mut();
+            headers.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
+            headers.insert(header::CONNECTION, HeaderValue::from_static("upgrade, close"));
+            headers.insert(header::SEC_WEBSOCKET_VERSION, HeaderValue::from_static("13"));
+            response
+        }
+    }
+}
+
+fn switch(key: &str, subprotocol: Option<String>) -> Response<Text> {
+    let mut response = Response::new(Text(None));
+    *response.status_mut() = hyper::StatusCode::SWITCHING_PROTOCOLS;
+    let headers = response.headers_mut();
+    headers.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
+    headers.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
+    if let Ok(key) = HeaderValue::from_str(key) {
+        headers.insert(header::SEC_WEBSOCKET_ACCEPT, key);
+    }
+    if let Some(Ok(name)) = subprotocol.map(|it| HeaderValue::from_str(&it)) {
+        headers.insert(header::SEC_WEBSOCKET_PROTOCOL, name);
+    }
+    response
+}
+
+fn refuse(status: u16, text: &'static str) -> Response<Text> {
+    match Answer::text(status, text).0 {
+        Kind::Plain(plain) => plainly(plain),
+        Kind::Accept(_) => unreachable!("a text is plain"),
+    }
+}
+
+fn plainly(plain: Plain) -> Response<Text> {
+    let mut response = Response::new(Text(Some(plain.body)));
+    let internal = hyper::StatusCode::INTERNAL_SERVER_ERROR;
+    *response.status_mut() = hyper::StatusCode::from_u16(plain.status).unwrap_or(internal);
+    let headers = response.headers_mut();
+    for (name, value) in plain.headers {
+        if let (Ok(name), Ok(value)) =
+            (HeaderName::from_lowercase(name.as_bytes()), HeaderValue::from_str(&value))
+        {
+            headers.append(name, value);
+        }
+    }
+    if plain.status >= 400 {
+        headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
+    }
+    response
+}
+
+/// A body that is there as a whole.
+struct Text(Option<Bytes>);
+
+impl Body for Text {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        Poll::Ready(self.0.take().map(|bytes| Ok(Frame::data(bytes))))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.0.is_none()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        SizeHint::with_exact(self.0.as_ref().map_or(0, Bytes::len) as u64)
+    }
+}

@@ -1,0 +1,90 @@
+//! One listener for plain HTTP and WebSocket (RFC 6455), for programs that have thousands of peers
+//! and little memory.
+//!
+//! Must not know what is sent: no Common TCP, no plugins, no JSON.
+//!
+//! A request is judged by its `Host` and its `Origin` ([`Access`]), then by a handler, which
+//! answers it or accepts the WebSocket. A [`Socket`] is read by one task; others send through its
+//! [`Sender`], ready-made [`Frame`]s that any number of peers share. All that was sent leaves in
+//! one write when there is nothing more to read.
+//!
+//! | to understand | begin at |
+//! |---|---|
+//! | what a connection does from first byte to last | `http.rs`: `visit` |
+//! | when is read, written and waited | `socket.rs`: `Wire::poll_found` |
+//! | what a peer may send | `decoder.rs`: `Decoder::next` |
+//! | what happens to a slow peer | [`Overflow`], `outbox.rs` |
+//! | what happens to a silent one | [`Ping`], `pulse.rs` |
+//! | how it all ends | [`End`], `parting.rs`, `server.rs`: `Reception::end` |
+//!
+//! ```no_run
+//! use websocket::{Answer, Frame, Limits, Message, Request, Rules, Server, Socket};
+//!
+//! async fn echo(mut socket: Socket) {
+//!     let sender = socket.sender();
+//!     while let Some(message) = socket.read().await {
+//!         sender.reply(match message {
+//!             Message::Text(text) => Frame::text(text),
+//!             Message::Binary(bytes) => Frame::binary(bytes),
+//!         });
+//!     }
+//! }
+//!
+//! async fn answer(request: Request) -> Answer {
+//!     match request.path() {
+//!         "/" => Answer::accept(echo),
+//!         "/health" => Answer::text(200, "ok"),
+//!         _ => Answer::text(404, "not found"),
+//!     }
+//! }
+//!
+//! # async fn run() -> std::io::Result<()> {
+//! let mut server = Server::new(Limits::default(), Rules::default());
+//! server.listen(([127, 0, 0, 1], 3000).into()).await?;
+//! server.serve(answer, std::future::pending()).await;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # Why the framing is our own
+//!
+//! HTTP is hyper's. What follows the handshake is decoded here, in `decoder.rs`, because what makes
+//! a connection cheap lies just there: bytes are read through one buffer a thread, unmasked where
+//! they lie and lent to the handler, so that an idle connection holds no buffer and a message costs
+//! no allocation. Libraries own a buffer for each connection, and copy what is sent to many once
+//! for each of them. The decoder is a file without `unsafe`; `fuzz` holds it against tungstenite,
+//! message by message. `cargo xtask bench websocket` holds all of it against Node's `ws`: measured
+//! with 100 connections and 64 bytes, half of its processor time a message, a tenth with 16 on
+//! their way, and 2 KB for a silent connection, a fifth.
+
+mod access;
+mod answer;
+mod close;
+mod decoder;
+mod frame;
+mod house;
+mod http;
+mod hyper_io;
+mod io;
+mod limits;
+mod outbox;
+mod parting;
+mod places;
+mod pulse;
+mod request;
+mod server;
+mod socket;
+mod turn;
+mod upgrade;
+
+pub use access::{Access, NotAnOrigin, Origin, Origins, Rules};
+pub use answer::Answer;
+pub use close::{End, code};
+pub use decoder::{Decoder, DecoderLimits, Fault, Found};
+pub use frame::Frame;
+pub use io::Stream;
+pub use limits::{Limits, Overflow, Ping, SocketLimits};
+pub use outbox::{Sender, Sent};
+pub use request::{BodyError, Request};
+pub use server::{Entrance, Server};
+pub use socket::{Message, Socket};

@@ -1,0 +1,138 @@
+use std::{fmt, future::poll_fn, net::SocketAddr, pin::Pin, time::Duration};
+
+use bytes::Bytes;
+use hyper::{
+    body::{Body, Incoming},
+    http::request::Parts,
+};
+use tokio::time::{Instant, sleep_until};
+
+/// A request, after its `Host` and `Origin` were found to be right.
+pub struct Request {
+    pub(crate) head: Parts,
+    body: Incoming,
+    peer: Option<SocketAddr>,
+}
+
+/// Why there is no body.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BodyError {
+    /// It is longer than allowed; known before it is read if the client said its length.
+    TooLong,
+    /// The client takes too long.
+    TooSlow,
+    /// The client has gone, or what it sends is no body.
+    Lost,
+}
+
+/// After so much time a body must come at least as fast as [`BYTES_PER_SECOND`].
+const BODY_PATIENCE: Duration = Duration::from_secs(10);
+
+/// How fast a body must come, on average.
+const BYTES_PER_SECOND: u64 = 1 << 10;
+
+impl Request {
+    pub(crate) fn new(request: hyper::Request<Incoming>, peer: Option<SocketAddr>) -> Self {
+        let (head, body) = request.into_parts();
+        Self { head, body, peer }
+    }
+
+    /// `GET`, `POST` or whatever it is.
+    #[must_use]
+    pub fn method(&self) -> &str {
+        self.head.method.as_str()
+    }
+
+    /// The path as it came: nothing is decoded.
+    #[must_use]
+    pub fn path(&self) -> &str {
+        self.head.uri.path()
+    }
+
+    /// What follows the first `?`, as it came.
+    #[must_use]
+    pub fn query(&self) -> Option<&str> {
+        self.head.uri.query()
+    }
+
+    /// The first header of that name, if it is ASCII.
+    #[must_use]
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.head.headers.get(name)?.to_str().ok()
+    }
+
+    /// All headers, with their names in lower case.
+    pub fn headers(&self) -> impl Iterator<Item = (&str, &[u8])> {
+        self.head.headers.iter().map(|(name, value)| (name.as_str(), value.as_bytes()))
+    }
+
+    /// Whether it asks for a WebSocket.
+    #[must_use]
+    pub fn is_upgrade(&self) -> bool {
+        self.accept().is_ok()
+    }
+
+    /// Where the client is, if it came over the network.
+    #[must_use]
+    pub fn peer(&self) -> Option<SocketAddr> {
+        self.peer
+    }
+
+    /// Reads the body; what is longer than `most_bytes` is not read.
+    ///
+    /// # Errors
+    /// If it is too long or does not come.
+    pub async fn body(&mut self, most_bytes: usize) -> Result<Vec<u8>, BodyError> {
+        let announced = self.body.size_hint().lower();
+        if announced > most_bytes as u64 {
+            return Err(BodyError::TooLong);
+        }
+        let begun = Instant::now();
+        let mut whole = Vec::new();
+        loop {
+            let earned = Duration::from_secs(whole.len() as u64 / BYTES_PER_SECOND);
+            // Both are cancel safe.
+            let part = tokio::select! {
+                part = self.next_part() => part?,
+                () = sleep_until(begun + BODY_PATIENCE + earned) => return Err(BodyError::TooSlow),
+            };
+            match part {
+                None => return Ok(whole),
+                Some(part) if whole.len() + part.len() > most_bytes => {
+                    return Err(BodyError::TooLong);
+                }
+                Some(part) => whole.extend_from_slice(&part),
+            }
+        }
+    }
+
+    pub(crate) fn accept(&self) -> Result<String, crate::upgrade::NoUpgrade> {
+        crate::upgrade::accept(&self.head.method, self.head.version, &self.head.headers)
+    }
+
+    async fn next_part(&mut self) -> Result<Option<Bytes>, BodyError> {
+        loop {
+            match poll_fn(|cx| Pin::new(&mut self.body).poll_frame(cx)).await {
+                None => return Ok(None),
+                Some(Err(_)) => return Err(BodyError::Lost),
+                // Trailers are of no interest.
+                Some(Ok(frame)) => {
+                    if let Ok(part) = frame.into_data() {
+                        return Ok(Some(part));
+                    }
+                }
+            }
+        }
+    }
+}
+
+impl fmt::Debug for Request {
+    /// Without headers and query, which hold secrets.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Request")
+            .field("method", &self.method())
+            .field("path", &self.path())
+            .field("peer", &self.peer)
+            .finish_non_exhaustive()
+    }
+}

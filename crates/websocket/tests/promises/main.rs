@@ -1,0 +1,12 @@
+//! What the crate promises, over real sockets.
+
+#![expect(clippy::unwrap_used, reason = "all of this is tests")]
+
+mod bounds;
+mod clients;
+mod end;
+mod fair;
+mod frames;
+mod http;
+mod lab;
+mod pulse;
