@@ -19,7 +19,7 @@ pub(crate) struct Declaration {
     pub(crate) only_waits: bool,
     parameters: Vec<Parameter>,
     has_rest: bool,
-    is_stream: bool,
+    pub(crate) is_stream: bool,
 }
 
 #[derive(Clone, Debug)]

@@ -139,6 +139,14 @@ impl<S: Send + Sync + 'static> Daemon<S> {
         self
     }
 
+    /// Says that what the last command brings about comes on the guest's
+    /// [`feed`](crate::Guest::feed).
+    #[must_use]
+    pub fn feeds(mut self) -> Self {
+        self.last().is_stream = true;
+        self
+    }
+
     /// Lets accounts of the daemon's own decide instead of the token: `handler` is the command
     /// `auth ["<user>","<password>"]`, which calls
     /// [`Guest::authenticate`](crate::Guest::authenticate).

@@ -7,10 +7,11 @@ use std::{
     },
 };
 
-use common_tcp::Limits;
+use common_tcp::{Failure, Limits};
 use serde::de::SeqAccess;
 
 use crate::{
+    Stream,
     argument::{Argument, Call, Role},
     outbox::Outbox,
 };
@@ -138,6 +139,18 @@ impl Guest {
         // What is dropped may ask for the guest's sessions.
         drop(sessions);
         drop(kept);
+    }
+
+    /// The stream without a tag, for what no single command began: a session's news. It is open at
+    /// once, so what is emitted while a command runs goes out before its reply if the command still
+    /// waits after that, and behind it if it does not.
+    ///
+    /// # Errors
+    /// `conflict` while there is one already, and `busy` or `shutting-down`.
+    pub fn feed(&self) -> Result<Stream, Failure> {
+        let id = self.outbox().start(None)?;
+        self.outbox().open(None);
+        Ok(Stream::new(self.clone(), id))
     }
 
     pub(crate) fn outbox(&self) -> &Outbox {

@@ -64,5 +64,5 @@ async fn refused(guest: &Guest, failure: Failure) -> Result<Vec<u8>, Failure> {
 }
 
 fn is_refusal(failure: &Failure) -> bool {
-    failure.code() == "denied"
+    matches!(failure.code(), "denied" | "bad-credentials")
 }

@@ -31,6 +31,10 @@ pub struct Stream {
 pub struct Ended;
 
 impl Stream {
+    pub(crate) fn new(guest: Guest, id: u64) -> Self {
+        Self { guest, id }
+    }
+
     /// Sends `event ["<topic>", payload, <seq>]`.
     ///
     /// # Errors
@@ -93,7 +97,7 @@ impl Argument for Stream {
     fn take<'de, A: SeqAccess<'de>>(call: &Call<'_>, _: &mut A) -> Result<Self, A::Error> {
         let guest = call.guest.clone();
         match guest.outbox().start(call.tag) {
-            Ok(id) => Ok(Self { guest, id }),
+            Ok(id) => Ok(Self::new(guest, id)),
             Err(failure) => Err(call.refuse(failure)),
         }
     }

@@ -159,7 +159,8 @@ impl<'a, S: 'static> Visit<'a, S> {
                 return Poll::Ready(Ok(Step::HadItsTurn));
             }
             let written = self.connection.written_bytes();
-            let ran_all = self.poll_running(cx);
+            // What was said before a command was done goes out before its reply.
+            let ran_all = !self.take_events(cx) && self.poll_running(cx);
             self.answer(cx);
             self.note_ending();
             let has_events = self.take_events(cx);
