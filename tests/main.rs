@@ -21,6 +21,7 @@ mod registry;
 mod scan;
 mod security;
 mod spawn;
+mod state;
 mod states;
 mod stop;
 mod supervise;

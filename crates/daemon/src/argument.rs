@@ -1,7 +1,10 @@
 use std::cell::{Cell, RefCell};
 
 use common_tcp::Failure;
-use serde::de::{DeserializeOwned, Error, SeqAccess};
+use serde::{
+    Deserialize,
+    de::{DeserializeOwned, Error, SeqAccess},
+};
 use serde_json::Value;
 
 use crate::{
@@ -60,6 +63,10 @@ pub struct Call<'a> {
 /// All arguments behind those that the command's other parameters took; it stands last.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Rest(pub Vec<Value>);
+
+/// An argument that must be given and may be null, where null has a meaning of its own.
+#[derive(Clone, Copy, Debug, PartialEq, Deserialize)]
+pub struct OrNull<T>(pub Option<T>);
 
 impl<T: DeserializeOwned + Send + 'static> Argument for T {
     fn role() -> Role {

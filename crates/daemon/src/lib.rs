@@ -61,7 +61,7 @@ mod stream;
 mod turn;
 mod visit;
 
-pub use argument::{Argument, Rest};
+pub use argument::{Argument, OrNull, Rest};
 pub use common_tcp::{
     Address, CallError, Client, Credential, Events, Failure, Limits, Pushed, Remote,
 };

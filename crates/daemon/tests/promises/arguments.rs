@@ -1,4 +1,4 @@
-use daemon::{Daemon, Failure, Guest, Rest, Stream};
+use daemon::{Daemon, Failure, Guest, OrNull, Rest, Stream};
 use serde_json::{Value, json};
 
 use crate::{
@@ -13,6 +13,7 @@ async fn served() -> Served<()> {
         .command("none", |_: &()| 0)
         .command("trailing", |_: &(), a: u8, b: Option<u8>| (a, b)).args(["a", "b"]).help("Two")
         .command("middle", |_: &(), a: Option<u8>, b: u8| (a, b))
+        .command("or-null", |_: &(), a: OrNull<u8>| a.0)
         .command("rest", |_: &(), a: String, rest: Rest| (a, rest.0))
         .command("eight", |_: &(), a: u8, b: u8, c: u8, d: u8, e: u8, f: u8, g: u8, h: u8| [a, b, c, d, e, f, g, h])
         .command("later", async |_: &(), a: u8, _: Guest| a + 1)
@@ -36,6 +37,8 @@ async fn arguments_are_read_as_the_parameters_say() {
         ("trailing [1,null]", "trailing [[1,null]]"),
         ("trailing [1,2]", "trailing [[1,2]]"),
         ("middle [null,2]", "middle [[null,2]]"),
+        ("or-null [null]", "or-null [null]"),
+        ("or-null [1]", "or-null [1]"),
         ("rest [\"a\"]", "rest [[\"a\",[]]]"),
         ("rest [\"a\",1,{\"b\":2}]", "rest [[\"a\",[1,{\"b\":2}]]]"),
         ("eight [1,2,3,4,5,6,7,8]", "eight [[1,2,3,4,5,6,7,8]]"),
@@ -56,6 +59,7 @@ async fn what_does_not_fit_is_told() {
         ("trailing", json!({"code": "bad-arity", "min": 1, "max": 2, "got": 0})),
         ("trailing [1,2,3]", json!({"code": "bad-arity", "min": 1, "max": 2, "got": 3})),
         ("middle [2]", json!({"code": "bad-arity", "min": 2, "max": 2, "got": 1})),
+        ("or-null", json!({"code": "bad-arity", "min": 1, "max": 1, "got": 0})),
         ("rest", json!({"code": "bad-arity", "min": 1, "max": null, "got": 0})),
         ("eight [1,2,3,4,5,6,7]", json!({"code": "bad-arity", "min": 8, "got": 7})),
         ("eight [1,2,3,4,5,6,7,-1]", json!({"code": "bad-argument", "arg": 7})),
@@ -86,7 +90,7 @@ async fn options_and_help_follow_from_the_parameters() {
         options,
         json!({
             "auth": 1, "cancel": 0, "dae": 0, "hello": 0, "help": 0, "options": 0, "ping": 0, "quit": 0, "whois": 0,
-            "none": 0, "trailing": 1, "middle": 2, "rest": 1, "eight": 8, "later": 1, "may-fail": 1, "watch": 0,
+            "none": 0, "trailing": 1, "middle": 2, "or-null": 1, "rest": 1, "eight": 8, "later": 1, "may-fail": 1, "watch": 0,
             "odd": 0, "lines": 0,
         })
     );

@@ -1,0 +1,106 @@
+//! What runs beside the commands: it settles what has become durable, and does what time and
+//! departures bring about.
+
+use std::time::Duration;
+
+use daemon::{Failure, Shutdown};
+use journal::Journal;
+use state::{Operation, account::Time, actor::SessionId, gc::Occasion};
+use tokio::{sync::mpsc, time::sleep};
+
+use super::{Server, now};
+
+/// How soon it is tried again to write, after a disk had no room: nothing tells that it has.
+const RETRY: Duration = Duration::from_secs(1);
+
+impl Server {
+    /// Serves those who wait, until the shutdown; then until nobody waits any more.
+    pub(super) async fn hand_out(&self, mut shutdown: Shutdown) {
+        let Some(mut departures) = self.take_departures() else { return };
+        tokio::select! {
+            () = self.settle_for_ever() => {}
+            () = self.keep_time(&mut departures) => {}
+            () = shutdown.requested() => {}
+        }
+        self.commits().end();
+        let mut progress = self.journal.progress();
+        while self.commits().is_waiting() && progress.changed().await.is_ok() {
+            self.commits().settle(&progress);
+        }
+    }
+
+    /// Hands out each group as soon as it is durable.
+    pub(super) async fn settle_for_ever(&self) {
+        let mut progress = self.journal.progress();
+        loop {
+            if self.commits().settle(&progress) {
+                self.timers_changed.notify_one();
+            }
+            if self.commits().is_read_only {
+                self.mend().await;
+            }
+            if progress.changed().await.is_err() {
+                return std::future::pending().await;
+            }
+        }
+    }
+
+    /// Tries until something can be written again.
+    async fn mend(&self) {
+        while self.journal.mend().await.is_err() {
+            sleep(RETRY).await;
+        }
+        self.commits().is_read_only = false;
+        tracing::info!("changes are taken again");
+    }
+
+    /// Fires what is due, by time or because a session is over.
+    async fn keep_time(&self, departures: &mut mpsc::UnboundedReceiver<SessionId>) {
+        self.fire(&Occasion::Started(now())).await;
+        loop {
+            let next = self.commits().durable().next_time();
+            let changed = self.timers_changed.notified();
+            tokio::select! {
+                () = until(next) => self.fire(&Occasion::Time(now())).await,
+                () = changed => {}
+                departed = departures.recv() => match departed {
+                    Some(session) => self.depart(&session).await,
+                    None => return,
+                }
+            }
+        }
+    }
+
+    /// Ends all that lasts as long as a session.
+    pub(super) async fn depart(&self, session: &SessionId) {
+        {
+            let mut commits = self.commits();
+            commits.watchers.close(session);
+            commits.visitors.leave(session);
+        }
+        self.fire(&Occasion::Disconnected(session.clone())).await;
+    }
+
+    /// Does what waited for `occasion`.
+    pub(super) async fn fire(&self, occasion: &Occasion) {
+        let due = self.commits().newest().due(occasion);
+        for id in due {
+            match self.perform_as_server(Operation::Fire { id }).await {
+                Ok(()) => {}
+                Err(failure) => return self.put_off(occasion, &failure),
+            }
+        }
+    }
+
+    /// What can't be written now fires when the daemon starts again, or when it is due again.
+    fn put_off(&self, occasion: &Occasion, failure: &Failure) {
+        tracing::warn!(?occasion, message = failure.message(), "what is due is not done yet");
+    }
+}
+
+async fn until(time: Option<Time>) {
+    match time {
+        None => std::future::pending().await,
+        Some(time) => sleep(Duration::from_millis(time.saturating_sub(now()))).await,
+    }
+}

@@ -1,0 +1,212 @@
+//! The daemon around the core: sessions, passwords, the journal, and one line a command.
+//!
+//! A command that changes something is decided by the core on the newest state, put in line of the
+//! journal, and answered when it is durable and its events have been handed out (`commits.rs`).
+//! What is read comes from the durable state.
+
+mod account_commands;
+mod commits;
+mod flags;
+mod hand_out;
+mod opts;
+mod password;
+mod reading;
+mod store;
+mod tree_commands;
+mod upkeep;
+mod visitor;
+mod visitors;
+mod watch_commands;
+mod watchers;
+
+use std::{
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::{SystemTime, UNIX_EPOCH},
+};
+
+use daemon::{BindError, Daemon, Data, DataError, Failure, Guest, Session};
+use journal::{OpenError, Store};
+use state::{
+    Limits, Refusal,
+    account::{Secret, Time},
+    actor::SessionId,
+};
+use tokio::sync::{Notify, Semaphore, mpsc};
+
+use self::{commits::Commits, password::Attempts, visitor::Visitor};
+
+pub(crate) use flags::{Own, settings};
+
+/// The state server, as its guests see it.
+#[derive(Debug)]
+pub(crate) struct Server {
+    limits: Limits,
+    commits: Mutex<Commits>,
+    journal: Arc<Store>,
+    data: Data,
+    /// The first part of the ids of all sessions of this process.
+    boot: String,
+    /// Passwords that are hashed at once.
+    hashing: Semaphore,
+    attempts: Mutex<Attempts>,
+    /// A hash of nothing: somebody unknown costs as much as somebody known.
+    nobodys: Secret,
+    /// Sessions that are over. One message a session, so never more than there were connections.
+    departed: mpsc::UnboundedSender<SessionId>,
+    departures: Mutex<Option<mpsc::UnboundedReceiver<SessionId>>>,
+    /// The next time at which something fires may be another.
+    timers_changed: Notify,
+}
+
+/// Why there is no server.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum StartError {
+    #[error("there is no home directory, so say `--data DIR`")]
+    NoData,
+
+    #[error(transparent)]
+    Data(#[from] DataError),
+
+    #[error("cannot open the journal; `state check` tells all, `state restore FILE` begins anew")]
+    Journal(#[from] OpenError),
+
+    #[error(transparent)]
+    Store(#[from] store::LoadError),
+
+    #[error("cannot write `{}`", path.display())]
+    Password { path: PathBuf, source: std::io::Error },
+
+    #[error("the first account cannot be made: {0}")]
+    Root(String),
+
+    #[error(transparent)]
+    Bind(#[from] BindError),
+}
+
+/// How many passwords are hashed at once: each takes 19 MiB and some hundredth of a second.
+const HASHERS: usize = 2;
+
+/// The commands over `server`.
+#[rustfmt::skip] // A table: one row a command.
+pub(crate) fn daemon(server: Server) -> Daemon<Server> {
+    Daemon::with_state("State", server)
+        .version(env!("CARGO_PKG_VERSION"))
+        .command("get", Server::get).args(["path", "opts"]).help("The value at a path, as far as you may read it; {\"rev\",\"depth\"}")
+        .command("keys", Server::keys).args(["path", "opts"]).help("The keys at a path, sorted; {\"after\",\"limit\"}")
+        .command("create", Server::create).args(["path", "name", "value", "opts"]).help("A new member, which is yours; {\"ephemeral\"}")
+        .command("update", Server::update).args(["path", "value", "opts"]).help("Another value; {\"ifRev\",\"ifValue\",\"parents\",\"req\",\"dry\"} here and below")
+        .command("merge", Server::merge).args(["path", "patch", "opts"]).help("A merge patch, RFC 7396: null removes")
+        .command("delete", Server::delete).args(["path", "opts"]).help("Nothing there any more")
+        .command("updatePerms", Server::update_perms).args(["path", "user", "perms", "opts"]).help("What `user`, or everybody (`*`), may do: {\"lvl\":1..4,\"!\":true}, or null")
+        .command("getPerms", Server::get_perms).args(["path"]).help("Your level, and for an OWNER all entries")
+        .command("batch", Server::batch).args(["ops", "opts"]).help("Several changes, all or nothing: [[\"update\",[\"a\"],1],…]")
+        .command("subscribe", Server::subscribe).args(["pattern", "opts"]).feeds().help("Changes of what a path selects (`*`, and `**` at its end), after a `sync`; null: only messages; {\"name\",\"src\",\"echo\",\"since\"}")
+        .command("subscribeSync", Server::subscribe_sync).args(["path"]).feeds().help("One `sync` event")
+        .command("unsubscribe", Server::unsubscribe).args(["which", "opts"]).help("Ends subscriptions, by id or pattern")
+        .command("emit", Server::emit).args(["user", "name", "payload", "opts"]).help("A message to all sessions of a user; not kept")
+        .command("gc", Server::gc).args(["path", "triggers", "opts"]).help("Deletes the path when the first trigger fires: {\"on\":\"disconnect\"}, {\"on\":\"after\",\"ms\":1000}, …")
+        .command("ungc", Server::ungc).args(["id"]).help("Takes that back")
+        .accounts(Server::auth)
+        .command("logout", Server::logout).help("Nobody again")
+        .command("createToken", Server::create_token).args(["opts"]).help("A token to log in with, shown once; {\"path\",\"lvl\",\"ttl\",\"user\",\"service\",\"as\"}")
+        .command("listTokens", Server::list_tokens).args(["user"]).help("Whose tokens there are, without the tokens")
+        .command("revokeToken", Server::revoke_token).args(["id"]).help("Ends a token, and the sessions that it opened")
+        .command("createUser", Server::create_user).args(["username", "password", "opts"]).help("A new account; {\"level\"}")
+        .command("changePassword", Server::change_password).args(["new", "current", "user"]).help("Another password; ends the user's other sessions")
+        .command("updateUserLevel", Server::update_user_level).args(["user", "level"]).help("0 ROOT, 1 USER, 2 PRGM")
+        .command("deleteUser", Server::delete_user).args(["user", "opts"]).help("An account with all it has; {\"keepHome\"}; null is yourself")
+        .command("listUsers", Server::list_users).args(["opts"]).help("Names, levels, sessions")
+        .command("saveServerState", Server::save).help("A snapshot, now")
+        .command("setQuota", Server::set_quota).args(["path", "quota"]).help("How much may lie below a path: {\"bytes\",\"nodes\"}, or null")
+        .command("stats", Server::stats).help("Counters")
+        .service(|server, shutdown| async move { server.hand_out(shutdown).await })
+}
+
+impl Server {
+    /// Opens what is kept in the data directory, and makes the first account if there is none.
+    pub(crate) async fn start(flags: &daemon::flags::Flags, own: &Own) -> Result<Self, StartError> {
+        let path = flags.data_path("State").ok_or(StartError::NoData)?;
+        let data = Data::open(&path)?;
+        let journal = Store::open(&data.path().join("journal"), own.journal())?;
+        let state = store::load(&journal).await?;
+        let (departed, departures) = mpsc::unbounded_channel();
+        let server = Self {
+            limits: own.limits(),
+            commits: Mutex::new(Commits::new(state)),
+            journal: Arc::new(journal),
+            data,
+            boot: password::random_hex(8),
+            hashing: Semaphore::new(HASHERS),
+            attempts: Mutex::default(),
+            nobodys: password::hash(&password::random_hex(16)),
+            departed,
+            departures: Mutex::new(Some(departures)),
+            timers_changed: Notify::new(),
+        };
+        // Nobody else settles yet.
+        tokio::select! {
+            made = server.make_root() => made?,
+            () = server.settle_for_ever() => {}
+        }
+        Ok(server)
+    }
+
+    fn commits(&self) -> MutexGuard<'_, Commits> {
+        self.commits.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn directory(&self) -> &Path {
+        self.data.path()
+    }
+
+    fn attempts(&self) -> MutexGuard<'_, Attempts> {
+        self.attempts.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn take_departures(&self) -> Option<mpsc::UnboundedReceiver<SessionId>> {
+        self.departures.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+
+    /// The session, known from now on.
+    fn enter(&self, guest: &Guest, visitor: &Session<Visitor>) -> SessionId {
+        visitor.enter(guest, &self.boot, &self.departed)
+    }
+
+    /// The session is nobody's any more: what it watched and what waited for its end is over.
+    async fn forget_login(&self, visitor: &Session<Visitor>, session: &SessionId) {
+        if visitor.log_out().is_some() {
+            self.depart(session).await;
+        }
+    }
+}
+
+/// The time of day.
+fn now() -> Time {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(Time::MAX)
+}
+
+/// A refusal of the core, as an answer.
+fn refused(refusal: &Refusal) -> Failure {
+    let failure = Failure::new(refusal.code(), refusal.to_string());
+    match refusal {
+        Refusal::Conflict { rev } => failure.with("rev", rev),
+        _ => failure,
+    }
+}
+
+/// The same of a batch.
+fn failed(failure: &state::Failure) -> Failure {
+    let told = refused(&failure.refusal);
+    match failure.index {
+        Some(index) => told.with("index", index),
+        None => told,
+    }
+}
+
+/// An error with its causes, on one line.
+fn chain(error: &dyn std::error::Error) -> String {
+    let causes = std::iter::successors(Some(error), |error| error.source());
+    causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
+}

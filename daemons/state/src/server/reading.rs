@@ -1,0 +1,142 @@
+//! The commands that read: of what is durable, and pruned to what the session may see.
+
+use daemon::{Failure, Guest, Session};
+use serde::{
+    Serialize, Serializer,
+    ser::{SerializeMap, SerializeSeq},
+};
+use serde_json::{Value, json};
+use state::{Node, Path, Revision, Segment, State, node::Kind, permission::Subject};
+
+use super::{
+    Server,
+    opts::{GetOpts, KeysOpts},
+    refused,
+    visitor::Visitor,
+};
+
+/// The most keys that are told at once.
+const KEYS: usize = 1000;
+
+/// What `get` answers.
+#[derive(Debug, Serialize)]
+#[serde(untagged)]
+pub(super) enum Got {
+    Value(Pruned),
+    WithRev { value: Pruned, rev: Revision },
+}
+
+/// A value, down to some depth: what is deeper is shown empty.
+#[derive(Debug)]
+pub(super) struct Pruned {
+    node: Node,
+    depth: usize,
+}
+
+impl Server {
+    pub(super) fn get(
+        &self,
+        guest: Guest,
+        me: Session<Visitor>,
+        path: Path,
+        opts: Option<GetOpts>,
+    ) -> Result<Got, Failure> {
+        let opts = opts.unwrap_or_default();
+        let commits = self.commits();
+        let state = commits.durable();
+        let subject = match &opts.acting_as {
+            None => self.subject(&guest, &me, state)?,
+            Some(user) => self.subject_as(&me, user, state)?,
+        };
+        let got = state.get(&subject, &path).map_err(|it| refused(&it))?;
+        let value = Pruned { node: got.value, depth: opts.depth.unwrap_or(usize::MAX) };
+        Ok(if opts.rev { Got::WithRev { value, rev: got.rev } } else { Got::Value(value) })
+    }
+
+    pub(super) fn keys(
+        &self,
+        guest: Guest,
+        me: Session<Visitor>,
+        path: Path,
+        opts: Option<KeysOpts>,
+    ) -> Result<Vec<Segment>, Failure> {
+        let KeysOpts { after, limit } = opts.unwrap_or_default();
+        let limit = limit.unwrap_or(KEYS).min(KEYS);
+        let commits = self.commits();
+        let state = commits.durable();
+        let subject = self.subject(&guest, &me, state)?;
+        state.keys(&subject, &path, after.as_ref(), limit).map_err(|it| refused(&it))
+    }
+
+    pub(super) fn get_perms(
+        &self,
+        guest: Guest,
+        me: Session<Visitor>,
+        path: Path,
+    ) -> Result<Value, Failure> {
+        let commits = self.commits();
+        let state = commits.durable();
+        let subject = self.subject(&guest, &me, state)?;
+        let told = state.permissions(&subject, &path).map_err(|it| refused(&it))?;
+        let mut reply = json!({ "level": told.level });
+        if let Some(entries) = told.entries {
+            reply["entries"] = serde_json::to_value(entries)?;
+        }
+        Ok(reply)
+    }
+
+    /// How permissions see a session.
+    pub(super) fn subject(
+        &self,
+        guest: &Guest,
+        me: &Session<Visitor>,
+        state: &State,
+    ) -> Result<Subject, Failure> {
+        let actor = me.actor(self.enter(guest, me));
+        if actor.user.is_none() && !self.limits.allows_anonymous {
+            return Err(refused(&state::Refusal::AuthRequired));
+        }
+        Ok(state.judge(&actor))
+    }
+
+    fn subject_as(
+        &self,
+        me: &Session<Visitor>,
+        user: &state::name::UserName,
+        state: &State,
+    ) -> Result<Subject, Failure> {
+        let service = me.login().and_then(|it| it.service);
+        if !service.is_some_and(|it| it.acts_as(user)) {
+            return Err(refused(&state::Refusal::NotForThatUser));
+        }
+        state.account(user).ok_or_else(|| refused(&state::Refusal::NoSuchUser))?;
+        Ok(state.subject(Some(user)))
+    }
+}
+
+impl Serialize for Pruned {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        if self.depth == usize::MAX {
+            return self.node.serialize(serializer);
+        }
+        let below = |node: &Node| Self { node: node.clone(), depth: self.depth.saturating_sub(1) };
+        match self.node.kind() {
+            Kind::Array(elements) => {
+                let mut seq = serializer.serialize_seq(None)?;
+                if self.depth > 0 {
+                    elements.iter().try_for_each(|it| seq.serialize_element(&below(it)))?;
+                }
+                seq.end()
+            }
+            Kind::Object(members) => {
+                let mut map = serializer.serialize_map(None)?;
+                if self.depth > 0 {
+                    let mut each = members.iter();
+                    each.try_for_each(|it| map.serialize_entry(it.key(), &below(it.node())))?;
+                }
+                map.end()
+            }
+            _ => self.node.serialize(serializer),
+        }
+    }
+}

@@ -1,0 +1,44 @@
+//! From the journal to the state, at the start.
+
+use std::io::BufReader;
+
+use journal::{FollowError, Journal, SnapshotError, Store};
+use state::{ApplyError, Record, Revision, State, record::RecordError};
+
+/// Why the state can't be had from the journal.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum LoadError {
+    #[error("cannot read the snapshot")]
+    Snapshot(#[from] SnapshotError),
+
+    #[error("cannot use the snapshot")]
+    Unreadable(#[from] state::snapshot::SnapshotError),
+
+    #[error("cannot read the journal")]
+    Follow(#[from] FollowError),
+
+    #[error("record {revision} can't be read")]
+    Record { revision: Revision, source: RecordError },
+
+    #[error("record {revision} does not fit the state before it")]
+    Misfit { revision: Revision, source: ApplyError },
+}
+
+/// The state that the journal tells of: its snapshot, and all records after it.
+pub(crate) async fn load(journal: &Store) -> Result<State, LoadError> {
+    let mut state = State::default();
+    if let Some(snapshot) = journal.snapshot()? {
+        state = State::read(&mut BufReader::new(snapshot))?;
+    }
+    let last = journal.last().revision;
+    let mut follow = journal.follow(state.revision() + 1)?;
+    while follow.position() <= last {
+        for entry in follow.next().await?.iter() {
+            let revision = entry.revision;
+            let record = Record::decode(entry.bytes)
+                .map_err(|source| LoadError::Record { revision, source })?;
+            state.apply(&record).map_err(|source| LoadError::Misfit { revision, source })?;
+        }
+    }
+    Ok(state)
+}

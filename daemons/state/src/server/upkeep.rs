@@ -1,0 +1,89 @@
+//! What the keeper of the server asks for: snapshots and counters.
+
+use std::{io::BufWriter, sync::Arc, time::Duration};
+
+use daemon::{Failure, Guest, Session};
+use journal::{Journal, Keep, Store};
+use serde_json::{Value, json};
+use state::{State, decide::Sent, operation::Message};
+use tokio::task::spawn_blocking;
+
+use super::{Server, visitor::Visitor};
+
+/// What is kept of the journal behind a snapshot, for those who follow it.
+const KEPT: Keep = Keep { bytes: 64 << 20, age: Duration::from_secs(3600) };
+
+type Me = Session<Visitor>;
+
+impl Server {
+    pub(super) async fn save(&self, guest: Guest, me: Me) -> Result<Value, Failure> {
+        let (state, user) = {
+            let commits = self.commits();
+            self.needs_root(&guest, &me, commits.durable())?;
+            (commits.durable().clone(), me.login().map(|it| it.user))
+        };
+        let (journal, rev) = (Arc::clone(&self.journal), state.revision());
+        let work = spawn_blocking(move || write_snapshot(&journal, &state));
+        let bytes = work.await.map_err(|error| Failure::internal(error.to_string()))??;
+        if let Some(user) = user {
+            let (name, payload) = ("saveStateFinished".to_owned(), json!({ "rev": rev }));
+            let message = Message { user, name, payload, path: None };
+            self.commits().watchers.send(&Sent { message, src: None });
+        }
+        Ok(json!({ "rev": rev, "bytes": bytes }))
+    }
+
+    pub(super) fn stats(&self, guest: Guest, me: Me) -> Result<Value, Failure> {
+        let commits = self.commits();
+        self.needs_root(&guest, &me, commits.durable())?;
+        let (state, groups) = (commits.durable(), self.journal.progress().groups());
+        let totals = state.root().totals();
+        Ok(json!({
+            "rev": state.revision(),
+            "nodes": totals.nodes,
+            "bytes": totals.bytes,
+            "users": state.accounts().count(),
+            "sessions": commits.visitors.len(),
+            "subscriptions": commits.watchers.subscriptions().len(),
+            "commits": commits.counters.commits,
+            "events": commits.watchers.told(),
+            "refused": commits.counters.refused,
+            "groups": {
+                "count": groups.count,
+                "last": { "records": groups.records, "us": groups.took.as_micros() as u64 },
+            },
+            "readOnly": commits.is_read_only,
+        }))
+    }
+}
+
+/// Makes a snapshot of `state`; how many bytes it has.
+fn write_snapshot(journal: &Store, state: &State) -> Result<u64, Failure> {
+    let failed = |error: &dyn std::error::Error| Failure::internal(super::chain(error));
+    let snapshot = journal.write_snapshot(state.revision()).map_err(|it| failed(&it))?;
+    let mut counted = Counted { inner: BufWriter::new(snapshot), bytes: 0 };
+    state.write(&mut counted).map_err(|it| failed(&it))?;
+    let Counted { inner, bytes } = counted;
+    let snapshot = inner.into_inner().map_err(|it| failed(it.error()))?;
+    snapshot.finish().map_err(|it| failed(&it))?;
+    journal.trim(KEPT).map_err(|it| failed(&it))?;
+    Ok(bytes)
+}
+
+/// Counts what is written.
+struct Counted<W> {
+    inner: W,
+    bytes: u64,
+}
+
+impl<W: std::io::Write> std::io::Write for Counted<W> {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        let written = self.inner.write(bytes)?;
+        self.bytes += written as u64;
+        Ok(written)
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        self.inner.flush()
+    }
+}

@@ -1,0 +1,79 @@
+//! What it does with a directory that is full, damaged or somebody else's.
+
+use std::fs;
+
+use serde_json::json;
+use tempfile::TempDir;
+
+use super::{StateServer, event, refused};
+use crate::harness::{SmallDisk, eventually};
+
+#[test]
+fn a_full_disk_is_read_only_and_heals_without_a_restart() {
+    let home = TempDir::with_prefix_in("state-", "/tmp").unwrap();
+    let data = home.path().join("data");
+    fs::create_dir(&data).unwrap();
+    let Some(disk) = SmallDisk::on(&data, "1m") else { return };
+    let mut server = StateServer::at(home, data, &["--segment-bytes", "65536"]);
+    let token = server.root_token();
+    let (mut root, mut watcher) = (server.by_token(&token), server.by_token(&token));
+    watcher.ask("subscribe", &json!([["a", "**"]]));
+    event(&mut watcher);
+    let before = root.ask("update", &json!([["a"], "before"]))["rev"].clone();
+    assert_eq!(event(&mut watcher).1["rev"], before);
+    disk.fill();
+
+    let large = "x".repeat(300_000);
+    for _ in 0..5 {
+        root.refuse("read-only", "update", &json!([["a"], large]));
+        assert_eq!(root.ask("get", &json!([["a"]])), "before");
+    }
+
+    disk.make_room();
+    let after = eventually("changes are taken again", || {
+        let (name, args) = root.call("update", &json!([["a"], large]));
+        (name == "update").then(|| args[0]["rev"].clone())
+    });
+    assert_eq!(after, before.as_u64().unwrap() + 1, "what was refused has no revision");
+    let (_, change) = event(&mut watcher);
+    assert_eq!((&change["rev"], &change["value"]), (&after, &json!(large)));
+    server.kill();
+    server.resume();
+    assert_eq!(server.by_token(&token).ask("get", &json!([["a"]])), large);
+    server.kill();
+    drop(disk);
+}
+
+#[test]
+fn two_processes_on_one_directory_are_refused() {
+    let server = StateServer::start(&[]);
+    let said = refused(&server.data);
+    assert!(said.contains("another process holds the directory"), "{said}");
+    server.root().ask("update", &json!([["a"], 1]));
+}
+
+#[test]
+fn a_damaged_journal_is_refused_and_left_as_it_is() {
+    let mut server = StateServer::start(&[]);
+    let mut root = server.root();
+    for n in 0..20 {
+        root.ask("update", &json!([["a"], format!("value {n}")]));
+    }
+    server.kill();
+    let journal = server.data.join("journal");
+    let segment = fs::read_dir(&journal)
+        .unwrap()
+        .map(|it| it.unwrap().path())
+        .find(|it| it.metadata().unwrap().len() > 1000)
+        .unwrap();
+    let mut bytes = fs::read(&segment).unwrap();
+    let at = bytes.windows(7).position(|it| it == b"value 3").unwrap();
+    bytes[at] ^= 1;
+    fs::write(&segment, &bytes).unwrap();
+
+    let said = refused(&server.data);
+    assert!(said.contains("is damaged at offset"), "{said}");
+    assert!(said.contains("does not match its checksum"), "{said}");
+    assert!(said.contains("state restore"), "{said}");
+    assert_eq!(fs::read(&segment).unwrap(), bytes);
+}
