@@ -72,7 +72,7 @@ fn m_9_1_what_escaped_is_gone_before_its_daemon_is_started_again() {
 fn who_makes_orphans_that_show_nothing_holds_up_only_himself() {
     const MAKER: &str = r#"env -i setsid /bin/sh -c '
         echo $$ > "$0/new"; mv "$0/new" "$0/maker"
-        while :; do (env -i sleep 0.1 &); sleep 0.01; done' "$DAE_DATA" & wait"#;
+        while :; do (env -i sleep 1 &); sleep 0.01; done' "$DAE_DATA" & wait"#;
     let dae = Dae::start_by("exec \"$0\" up", &[("DAE_CGROUP", "off".as_ref())]);
     dae.install("Maker", &shell(MAKER, &json!({})));
     let maker = number_in(&dae, "Maker", "maker");

@@ -48,8 +48,10 @@ fn check(dae: &Dae, jump: &str, steps: &Path) {
     dae.install("Starting", &shell(idle, &silent));
     dae.unix().send("start [\"Starting\"]\n").unwrap();
     dae.eventually("Starting", |it| it["pid"].is_u64());
-    let stubborn = r#"trap "" TERM; exec sleep 1000"#;
+    let stubborn = r#"trap "" TERM; touch "$DAE_DATA/deaf"; exec sleep 1000"#;
     dae.install("Stopping", &shell(stubborn, &json!({ "grace": "1h" })));
+    let deaf = dae.home().join("data/daemons/Stopping/deaf");
+    eventually("it hears nothing", || deaf.exists().then_some(()));
     dae.unix().send("stop [\"Stopping\"]\n").unwrap();
     dae.eventually("Stopping", |it| it["state"] == "stopping");
     dae.install("Loop", &shell(idle, &json!({ "backoff": "1ms..1ms" })));
