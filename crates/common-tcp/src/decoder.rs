@@ -81,6 +81,11 @@ impl Default for Decoder {
 }
 
 impl Decoder {
+    /// Takes packets of at most so many bytes from now on.
+    pub fn limit_packets(&mut self, bytes: usize) {
+        self.packet_bytes = bytes;
+    }
+
     /// A decoder of requests. Of the limits it takes `packet_bytes` and `depth`.
     #[must_use]
     pub fn new(limits: &Limits) -> Self {

@@ -4,14 +4,14 @@ use std::{
     path::PathBuf,
     process,
     sync::OnceLock,
-    time::{SystemTime, UNIX_EPOCH},
+    time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
 use common_tcp::{Credential, Failure, Limits};
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use crate::{Guest, Spread, command::Command};
+use crate::{Admission, Guest, Rate, Spread, command::Command, pace::Newcomers};
 
 /// What every daemon can tell of itself, and the commands that do.
 #[derive(Debug)]
@@ -22,6 +22,7 @@ pub(crate) struct Common {
     pub(crate) port: OnceLock<u16>,
     pub(crate) created: u64,
     pub(crate) limits: Limits,
+    pub(crate) admission: Admission,
     pub(crate) token_file: Option<PathBuf>,
     pub(crate) auth: &'static str,
     /// Each command with the number of arguments that it requires.
@@ -70,6 +71,27 @@ impl Common {
         commands
     }
 
+    /// What holds for a guest of whom nothing is known, if this is one.
+    fn of_newcomer(&self, guest: &Guest) -> Option<Newcomers> {
+        self.admission.newcomers.filter(|_| !guest.is_authenticated())
+    }
+
+    /// The longest packet that is taken from a guest.
+    pub(crate) fn packet_bytes(&self, guest: &Guest) -> usize {
+        let usual = self.limits.packet_bytes;
+        self.of_newcomer(guest).map_or(usual, |it| it.packet_bytes.min(usual))
+    }
+
+    /// How fast a guest may ask.
+    pub(crate) fn rate(&self, guest: &Guest) -> Option<Rate> {
+        self.of_newcomer(guest).map(|it| it.rate).or(self.admission.rate)
+    }
+
+    /// How long a guest may say nothing.
+    pub(crate) fn idle(&self, guest: &Guest) -> Option<Duration> {
+        self.of_newcomer(guest).map(|it| it.idle)
+    }
+
     /// The argument is for proofs that this version does not give.
     fn dae(&self, _nonce: Option<Value>) -> Spread<Credential> {
         Spread(Credential {
@@ -101,7 +123,7 @@ impl Common {
             "version": self.version,
             "features": ["tags", "help", "streams", "auth", "ping"],
             "limits": {
-                "packet": self.limits.packet_bytes,
+                "packet": self.packet_bytes(&guest),
                 "depth": self.limits.depth,
                 "pipeline": self.limits.pipeline,
                 "result": self.limits.result_bytes,

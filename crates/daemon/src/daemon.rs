@@ -9,7 +9,7 @@ use std::{
 use common_tcp::Limits;
 
 use crate::{
-    BindError, Bound, Environment, Handler, Manager, Shutdown, State,
+    Admission, BindError, Bound, Environment, Handler, Manager, Shutdown, State,
     command::{Command, Declaration},
     common::{Common, now_ms},
     listen::Listener,
@@ -42,6 +42,8 @@ pub struct Settings {
     pub both_loopbacks: bool,
     /// The bounds of a connection.
     pub limits: Limits,
+    /// What is asked of guests besides.
+    pub admission: Admission,
     /// What the manager handed over.
     pub environment: Environment,
 }
@@ -53,6 +55,7 @@ impl Default for Settings {
             port: 0,
             both_loopbacks: false,
             limits: Limits::default(),
+            admission: Admission::default(),
             environment: Environment::default(),
         }
     }
@@ -230,6 +233,7 @@ impl<S: Send + Sync + 'static> Daemon<S> {
             port: OnceLock::from(listener.port()),
             created: process_start_ms(),
             limits: settings.limits,
+            admission: settings.admission,
             token_file: environment.token_file,
             auth,
             options: BTreeMap::new(),

@@ -10,7 +10,7 @@ use clap::{Args, Command, FromArgMatches};
 use common_tcp::Limits;
 use tracing_subscriber::EnvFilter;
 
-use crate::{Environment, Settings};
+use crate::{Admission, Environment, Settings};
 
 /// The flags that all daemons share. Each may also be set by `DAE_<NAME>_<FLAG>`.
 #[derive(Args, Clone, Debug)]
@@ -86,6 +86,7 @@ impl Flags {
             port: self.port,
             both_loopbacks: false,
             limits: self.limits(),
+            admission: Admission::default(),
             environment: Environment::read(),
         }
     }

@@ -82,6 +82,11 @@ impl Guest {
         self.0.authenticated.store(true, Relaxed);
     }
 
+    /// Takes that back: who it was has logged out.
+    pub fn forget(&self) {
+        self.0.authenticated.store(false, Relaxed);
+    }
+
     /// Ends the connection once what was asked before is answered.
     pub fn leave(&self) {
         self.0.leaving.store(true, Relaxed);

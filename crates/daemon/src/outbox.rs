@@ -1,17 +1,19 @@
 use std::{
     collections::{HashMap, VecDeque},
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     task::{Context, Poll, Waker},
 };
 
 use common_tcp::{Failure, Limits, encode, encode_with};
 use serde_json::json;
 
+use crate::Source;
+
 /// What is to be pushed to one guest: a bounded queue for each of its streams.
 ///
 /// Whoever has something to say appends to it; the guest's task alone writes to the socket. A
 /// stream whose queue is full is ended as `lagged`, and what waited in it is dropped: the guest
-/// learns how much it missed.
+/// learns how much it missed. A stream with a [`Source`] has its queue there.
 #[derive(Debug)]
 pub(crate) struct Outbox {
     packets: usize,
@@ -41,6 +43,12 @@ struct Queue {
     packets: u64,
     seq: u64,
     end: Option<serde_json::Value>,
+    /// Where the events come from that do not wait here.
+    source: Option<Arc<dyn Source>>,
+    /// The source may have something.
+    is_awake: bool,
+    /// It is among those that are ready.
+    is_ready: bool,
     waiter: Waiter,
 }
 
@@ -94,7 +102,7 @@ impl Outbox {
         if let Some((&id, queue)) = found {
             queue.open = true;
             if queue.has_something() {
-                state.ready.push_back(id);
+                state.make_ready(id);
             }
         }
     }
@@ -112,15 +120,12 @@ impl Outbox {
         let Some(queue) = streams.get_mut(&id).filter(|queue| queue.end.is_none()) else {
             return false;
         };
-        let was_empty = !queue.has_something();
         *bytes += queue.event(topic, payload);
         let lags = queue.packets > self.packets as u64 || *bytes > self.bytes;
         if lags {
             *bytes -= queue.lag();
         }
-        if was_empty && queue.open {
-            state.wake(id);
-        }
+        state.wake(id);
         !lags
     }
 
@@ -130,12 +135,25 @@ impl Outbox {
         let Some(queue) = state.streams.get_mut(&id).filter(|queue| queue.end.is_none()) else {
             return false;
         };
-        let was_empty = !queue.has_something();
         queue.finish(json!({ "reason": reason }));
-        if was_empty && queue.open {
+        state.wake(id);
+        true
+    }
+
+    /// Has a stream ask `source` for what comes.
+    pub(crate) fn draw_from(&self, id: u64, source: Arc<dyn Source>) {
+        if let Some(queue) = self.lock().streams.get_mut(&id) {
+            queue.source = Some(source);
+        }
+    }
+
+    /// Says that the source of a stream has something.
+    pub(crate) fn wake_stream(&self, id: u64) {
+        let mut state = self.lock();
+        if let Some(queue) = state.streams.get_mut(&id) {
+            queue.is_awake = true;
             state.wake(id);
         }
-        true
     }
 
     /// Waits for the end of a stream; the last one who waits is woken.
@@ -180,7 +198,11 @@ impl Outbox {
     /// How much is kept for the guest: its streams, and what waits in them.
     pub(crate) fn held_bytes(&self) -> usize {
         let state = self.lock();
-        state.bytes + state.streams.len() * STREAM_BYTES
+        let here = state.bytes + state.streams.len() * STREAM_BYTES;
+        let sources: Vec<_> = state.streams.values().filter_map(|it| it.source.clone()).collect();
+        // A source may be asked for something while it puts something into a stream.
+        drop(state);
+        here + sources.iter().map(|it| it.held_bytes()).sum::<usize>()
     }
 
     /// Whether a stream still runs.
@@ -204,17 +226,49 @@ impl Outbox {
         while out.len() < enough
             && let Some(id) = state.ready.pop_front()
         {
-            state.send(id, out);
+            state = self.send(state, id, out, enough);
         }
         !state.ready.is_empty()
     }
 
-    /// Moves all that is to be sent to `out`, so that a stream that has ended has its `end` before
+    /// Moves what streams that have ended have left to `out`, so that each has its `end` before
     /// another one of the same tag begins.
-    pub(crate) fn take_all(&self, out: &mut Vec<u8>) {
+    pub(crate) fn take_ended(&self, out: &mut Vec<u8>) {
         let mut state = self.lock();
-        while let Some(id) = state.ready.pop_front() {
-            state.send(id, out);
+        let has_ended = |it: &Queue| it.open && it.end.is_some();
+        let ended = |state: &State| state.streams.iter().find(|it| has_ended(it.1)).map(|it| *it.0);
+        while let Some(id) = ended(&state) {
+            state.ready.retain(|it| *it != id);
+            state = self.send(state, id, out, usize::MAX);
+        }
+    }
+
+    /// Moves what waits in a stream, and what its source has, to `out` until that has `enough`
+    /// bytes; forgets the stream if that was the last.
+    ///
+    /// The source is asked while nothing is locked: it may be locked by somebody who is about to
+    /// wake the stream.
+    fn send<'a>(
+        &'a self,
+        mut state: MutexGuard<'a, State>,
+        id: u64,
+        out: &mut Vec<u8>,
+        enough: usize,
+    ) -> MutexGuard<'a, State> {
+        loop {
+            let Some(source) = state.begin_sending(id, out) else { return state };
+            drop(state);
+            let next = source.next();
+            state = self.lock();
+            let Some(queue) = state.streams.get_mut(&id) else { return state };
+            if let Some((topic, payload)) = next {
+                queue.is_awake = true;
+                queue.write_event(topic, payload.get(), out);
+            }
+            if out.len() >= enough {
+                state.make_ready(id);
+                return state;
+            }
         }
     }
 
@@ -231,20 +285,42 @@ impl Outbox {
 }
 
 impl State {
+    /// Has a stream that has something sent.
     fn wake(&mut self, id: u64) {
-        self.ready.push_back(id);
-        if let Some(waker) = &self.waker {
+        if self.make_ready(id)
+            && let Some(waker) = &self.waker
+        {
             waker.wake_by_ref();
         }
     }
 
-    /// Moves what waits in a stream to `out`, and forgets the stream if that was the last.
-    fn send(&mut self, id: u64, out: &mut Vec<u8>) {
-        let Some(queue) = self.streams.get_mut(&id) else { return };
+    /// Puts a stream among those that are ready; false if it may not send, or is there already.
+    fn make_ready(&mut self, id: u64) -> bool {
+        let Some(queue) = self.streams.get_mut(&id) else { return false };
+        if !queue.open || queue.is_ready || !queue.has_something() {
+            return false;
+        }
+        queue.is_ready = true;
+        self.ready.push_back(id);
+        true
+    }
+
+    /// Moves what waits in a stream to `out`. Then its source is to be asked, if there is one that
+    /// may have something; else, if the stream has ended, it is forgotten.
+    fn begin_sending(&mut self, id: u64, out: &mut Vec<u8>) -> Option<Arc<dyn Source>> {
+        let queue = self.streams.get_mut(&id)?;
+        queue.is_ready = false;
         self.bytes -= queue.bytes.len();
-        if queue.send(out) {
+        out.append(&mut queue.bytes);
+        queue.packets = 0;
+        if std::mem::take(&mut queue.is_awake) && queue.source.is_some() {
+            return queue.source.clone();
+        }
+        if let Some(end) = &queue.end {
+            encode(out, "end", queue.tag.as_deref(), &[end]).expect("a JSON value is JSON");
             self.streams.remove(&id);
         }
+        None
     }
 
     fn forget(&mut self, which: impl Fn(&Queue) -> bool) {
@@ -259,16 +335,24 @@ impl State {
 
 impl Queue {
     fn has_something(&self) -> bool {
-        self.packets > 0 || self.end.is_some()
+        self.packets > 0 || self.is_awake || self.end.is_some()
     }
 
     /// Appends an event; how many bytes it has.
     fn event(&mut self, topic: &str, payload: &str) -> usize {
-        self.seq += 1;
         self.packets += 1;
+        let mut bytes = std::mem::take(&mut self.bytes);
+        let before = bytes.len();
+        self.write_event(topic, payload, &mut bytes);
+        self.bytes = bytes;
+        self.bytes.len() - before
+    }
+
+    /// Writes the next event to `out`.
+    fn write_event(&mut self, topic: &str, payload: &str, out: &mut Vec<u8>) {
+        self.seq += 1;
         let seq = self.seq;
-        let before = self.bytes.len();
-        let written = encode_with(&mut self.bytes, "event", self.tag.as_deref(), |out| {
+        let written = encode_with(out, "event", self.tag.as_deref(), |out| {
             out.push(b'[');
             serde_json::to_writer(&mut *out, topic)?;
             out.push(b',');
@@ -279,7 +363,6 @@ impl Queue {
             Ok::<_, serde_json::Error>(())
         });
         written.expect("a string and a number are JSON");
-        self.bytes.len() - before
     }
 
     /// Ends it; what waits in it is sent first.
@@ -292,14 +375,5 @@ impl Queue {
     fn lag(&mut self) -> usize {
         self.finish(json!({ "reason": "lagged", "missed": self.packets }));
         std::mem::take(&mut self.bytes).len()
-    }
-
-    /// Moves what waits to `out`; true if that was the last.
-    fn send(&mut self, out: &mut Vec<u8>) -> bool {
-        out.append(&mut self.bytes);
-        self.packets = 0;
-        let Some(end) = &self.end else { return false };
-        encode(out, "end", self.tag.as_deref(), &[end]).expect("a JSON value is JSON");
-        true
     }
 }

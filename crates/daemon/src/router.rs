@@ -114,7 +114,7 @@ impl<S: 'static> Router<S> {
         let (index, refused) = (Cell::new(0), RefCell::new(None));
         let call = Call { guest, tag: packet.tag, index, refused };
         if declaration.is_stream() {
-            guest.outbox().take_all(out);
+            guest.outbox().take_ended(out);
         }
         let start = out.len();
         write_head(out, declaration.reply, packet.tag);

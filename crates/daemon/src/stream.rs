@@ -1,9 +1,11 @@
+use std::sync::Arc;
+
 use common_tcp::Failure;
 use serde::{Serialize, de::SeqAccess};
 use serde_json::value::{RawValue, to_raw_value};
 
 use crate::{
-    Guest,
+    Guest, Source,
     argument::{Argument, Call, Role},
 };
 
@@ -52,6 +54,18 @@ impl Stream {
     pub fn emit_raw(&self, topic: &str, payload: &RawValue) -> Result<(), Ended> {
         let sent = self.guest.outbox().emit(self.id, topic, payload.get());
         if sent { Ok(()) } else { Err(Ended) }
+    }
+
+    /// Has the guest's connection ask `source` for events when it has room, behind those that were
+    /// emitted. It is asked from the guest's task, where it must not wait; what it holds is held
+    /// until the `end` is on its way.
+    pub fn draw_from(&self, source: Arc<dyn Source>) {
+        self.guest.outbox().draw_from(self.id, source);
+    }
+
+    /// Says that the [`Source`] has something, whether or not it had before.
+    pub fn wake(&self) {
+        self.guest.outbox().wake_stream(self.id);
     }
 
     /// Ends the stream with a reason of the daemon's own.

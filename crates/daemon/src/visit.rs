@@ -8,11 +8,12 @@ use std::{
 };
 
 use common_tcp::{Connection, Decoder, Failure, Unreadable, encode_err};
-use tokio::time::{Sleep, sleep, timeout};
+use tokio::time::{Instant, Sleep, sleep, timeout};
 
 use crate::{
     Guest,
     budget::{Budget, Share},
+    pace::Pace,
     router::{Routed, Router, Running},
     serve::Ending,
     turn::{Lane, TURN_BYTES, Turn},
@@ -30,6 +31,7 @@ pub(crate) struct Visit<'a, S> {
     guest: Guest,
     connection: Connection,
     turn: Turn,
+    pace: Pace,
     share: Share,
     /// How many bytes were written when its share was noted last.
     noted: u64,
@@ -39,6 +41,8 @@ pub(crate) struct Visit<'a, S> {
     stage: Stage,
     /// Runs while a packet is unfinished.
     unfinished: Option<Pin<Box<Sleep>>>,
+    /// Runs while a guest that may not be idle is.
+    idle: Option<Pin<Box<Sleep>>>,
     /// Runs while commands are held up by results that are not read; began when so much was
     /// written.
     held_up: Option<(u64, Pin<Box<Sleep>>)>,
@@ -91,12 +95,14 @@ impl<'a, S: 'static> Visit<'a, S> {
             guest,
             connection,
             turn: Turn::default(),
+            pace: Pace::default(),
             share: Share::default(),
             noted: 0,
             running: Vec::new(),
             bad_lines: 0,
             stage: Stage::Open,
             unfinished: None,
+            idle: None,
             held_up: None,
         }
     }
@@ -187,10 +193,13 @@ impl<'a, S: 'static> Visit<'a, S> {
                 Poll::Pending => {
                     self.turn = Turn::default();
                     self.guest.set_patient(false);
-                    if self.poll_unfinished(cx).is_pending() {
+                    if self.poll_unfinished(cx).is_ready() {
+                        self.time_out();
+                    } else if self.poll_idle(cx).is_ready() {
+                        self.give_up();
+                    } else {
                         return Poll::Pending;
                     }
-                    self.time_out();
                 }
             }
         }
@@ -325,6 +334,7 @@ impl<'a, S: 'static> Visit<'a, S> {
     /// Answers the next packet; false if there is none, or if what is read must be written first.
     fn answer_one(&mut self, cx: &mut Context<'_>) -> bool {
         let (decoder, out) = self.connection.halves();
+        decoder.limit_packets(self.router.common.packet_bytes(&self.guest));
         let packet = match decoder.next() {
             None => return false,
             Some(Ok(packet)) => packet,
@@ -333,7 +343,15 @@ impl<'a, S: 'static> Visit<'a, S> {
                 return true;
             }
         };
-        self.bad_lines = 0;
+        (self.bad_lines, self.idle) = (0, None);
+        if let Some(rate) = self.router.common.rate(&self.guest)
+            && !self.pace.allows(rate, Instant::now())
+        {
+            let message = format!("at most {} requests a second", rate.per_second);
+            let failure = Failure::new("rate-limited", message).with("limit", rate.per_second);
+            encode_err(out, packet.tag, &failure.of_command(packet.name));
+            return true;
+        }
         let in_use = |tag| self.running.iter().any(|it| it.tag.as_deref() == Some(tag));
         if let Some(tag) = packet.tag
             && in_use(tag)
@@ -404,6 +422,24 @@ impl<'a, S: 'static> Visit<'a, S> {
         }
         let limit = self.router.common.limits.packet_timeout;
         self.unfinished.get_or_insert_with(|| Box::pin(sleep(limit))).as_mut().poll(cx)
+    }
+
+    /// Waits until a guest that is not authenticated has been idle for too long.
+    fn poll_idle(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let limit = self.router.common.idle(&self.guest).filter(|_| self.running.is_empty());
+        let Some(limit) = limit else {
+            self.idle = None;
+            return Poll::Pending;
+        };
+        self.idle.get_or_insert_with(|| Box::pin(sleep(limit))).as_mut().poll(cx)
+    }
+
+    fn give_up(&mut self) {
+        let limit = self.router.common.idle(&self.guest).unwrap_or_default();
+        let message = format!("nothing was asked for {limit:?}, and nobody is logged in");
+        let failure = Failure::new("timeout", message).with("limit", limit.as_millis() as u64);
+        encode_err(self.connection.halves().1, None, &failure);
+        self.stage = Stage::Closing;
     }
 
     fn time_out(&mut self) {

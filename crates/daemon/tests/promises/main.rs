@@ -12,4 +12,5 @@ mod limits;
 mod netcat;
 mod requests;
 mod shutdown;
+mod sources;
 mod streams;
