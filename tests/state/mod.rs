@@ -2,6 +2,7 @@
 
 mod dialogue;
 mod disk;
+mod limits;
 mod survival;
 mod talk;
 

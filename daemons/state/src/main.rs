@@ -11,7 +11,7 @@ async fn main() -> daemon::Outcome {
     let (flags, own) = flags::parse::<Own>("State");
     let result = async {
         let server = Server::start(&flags, &own).await?;
-        let settings = server::settings(&flags);
+        let settings = server::settings(&flags, &own);
         let bound = server::daemon(server).settings(settings).bind().await?;
         tracing::info!(port = bound.port(), "listening");
         bound.serve(daemon::Shutdown::signal()).await;

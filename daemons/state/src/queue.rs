@@ -127,6 +127,11 @@ impl Queue {
         !self.items.is_empty() || self.lagging.is_some()
     }
 
+    /// About how many bytes wait.
+    pub fn bytes(&self) -> usize {
+        self.bytes
+    }
+
     /// How many items were dropped so far.
     pub fn dropped(&self) -> u64 {
         self.dropped

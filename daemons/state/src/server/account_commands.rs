@@ -118,10 +118,18 @@ impl Server {
             let commits = self.commits();
             let account = commits.durable().account(&login.user);
             let rank = account.ok_or_else(bad_credentials)?.rank;
+            if commits.visitors.count_of(&login.user) >= self.sessions_per_user {
+                let limit = self.sessions_per_user;
+                let failure = Failure::new("quota", format!("{limit} sessions of this user"));
+                return Err(failure.with("limit", limit));
+            }
             json!({ "user": login.user, "level": rank, "session": String::from(session.clone()) })
         };
         guest.authenticate();
         self.commits().visitors.arrive(&session, &login, &guest);
+        if login.expires.is_some() {
+            self.timers_changed.notify_one();
+        }
         me.log_in(login);
         Ok(told)
     }
@@ -137,7 +145,8 @@ impl Server {
             level: token.level.unwrap_or(Level::Owner),
         });
         let (user, service) = (token.user.clone(), token.service.clone());
-        Ok(Login { user, cap, service, token: Some(id.clone()) })
+        let expires = token.expires;
+        Ok(Login { user, cap, service, token: Some(id.clone()), expires })
     }
 
     async fn by_password(&self, user: &str, password: String) -> Result<Login, Failure> {
@@ -172,7 +181,7 @@ impl Server {
             let rehash = Operation::Rehash { user: user.clone(), from, to };
             self.perform_as_server(rehash).await?;
         }
-        Ok(Login { user, cap: None, service: None, token: None })
+        Ok(Login { user, cap: None, service: None, token: None, expires: None })
     }
 
     pub(super) async fn logout(&self, guest: Guest, me: Me) -> Result<(), Failure> {
@@ -181,6 +190,7 @@ impl Server {
             return Err(refused(&Refusal::AuthRequired));
         }
         self.forget_login(&me, &session).await;
+        guest.forget();
         Ok(())
     }
 

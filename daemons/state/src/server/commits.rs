@@ -9,11 +9,13 @@ use daemon::Failure;
 use journal::{AppendError, Expected, Journal, Progress, Receipt, Record as Entry, Store};
 use state::{
     Commit, Event, Limits, Record, Refusal, Request, Revision, State, Subscription,
+    account::Time,
     actor::{Actor, SessionId},
     decide,
     decide::Sent,
     event::SubscriptionId,
     log::{ChangeLog, LogLimits},
+    queue::Item,
 };
 use tokio::sync::oneshot;
 
@@ -78,13 +80,13 @@ pub(crate) enum Outcome {
 }
 
 impl Commits {
-    pub(crate) fn new(state: State) -> Self {
+    pub(crate) fn new(state: State, watchers: Watchers) -> Self {
         Self {
             newest: state.clone(),
             durable: state,
             waiting: VecDeque::new(),
             past: ChangeLog::new(LogLimits::default()),
-            watchers: Watchers::default(),
+            watchers,
             visitors: Visitors::default(),
             counters: Counters::default(),
             is_ending: false,
@@ -163,6 +165,18 @@ impl Commits {
         Ok(id)
     }
 
+    /// The next that waits for a session that watches.
+    pub(crate) fn next_for(&mut self, session: &SessionId) -> Option<Item> {
+        self.watchers.next(session, &self.durable)
+    }
+
+    /// When something is to be done next, whoever asks for what.
+    pub(crate) fn next_time(&self) -> Option<Time> {
+        let times =
+            [self.durable.next_time(), self.watchers.deadline(), self.visitors.next_expiry()];
+        times.into_iter().flatten().min()
+    }
+
     /// Whether somebody waits for something to be durable.
     pub(crate) fn is_waiting(&self) -> bool {
         !self.waiting.is_empty()
@@ -176,7 +190,7 @@ impl Commits {
     /// Hands out what has become durable, each commit's events before its reply. True if the next
     /// time at which something fires is another now.
     pub(crate) fn settle(&mut self, progress: &Progress) -> bool {
-        let (durable, next_time) = (progress.durable(), self.durable.next_time());
+        let (durable, next_time) = (progress.durable(), self.next_time());
         while self.waiting.front().is_some_and(|it| it.receipt.revision <= durable)
             && let Some(commit) = self.waiting.pop_front()
         {
@@ -185,7 +199,7 @@ impl Commits {
         if let Some(failure) = progress.failure() {
             self.roll_back(&failure);
         }
-        self.durable.next_time() != next_time
+        self.next_time() != next_time
     }
 
     fn hand_out(&mut self, commit: Waiting) {

@@ -4,10 +4,10 @@ use std::time::Duration;
 
 use clap::Args;
 use daemon::{
-    Settings,
+    Admission, Newcomers, Rate, Settings,
     flags::{Flags, parse_duration},
 };
-use state::{Limits, account::Quota};
+use state::{Limits, account::Quota, queue::QueueLimits};
 
 /// What can be set besides the flags of every daemon.
 #[derive(Args, Clone, Debug)]
@@ -63,9 +63,70 @@ pub(crate) struct Own {
     /// Subscriptions of one session
     #[arg(long, value_name = "SUBSCRIPTIONS", default_value_t = Limits::default().subscriptions, help_heading = "Limits")]
     subscriptions: usize,
+
+    /// Events that wait for one session; beyond it they are dropped, and told by a `sync`
+    #[arg(long, value_name = "EVENTS", default_value_t = QueueLimits::default().items, help_heading = "Limits")]
+    queue_events: usize,
+
+    /// Bytes of events that wait for one session
+    #[arg(long, value_name = "BYTES", default_value_t = QueueLimits::default().bytes, help_heading = "Limits")]
+    queue_bytes: usize,
+
+    /// How long a session whose events were dropped may read nothing
+    #[arg(long, value_name = "TIME", default_value = "30s", value_parser = parse_duration, help_heading = "Limits")]
+    queue_patience: Duration,
+
+    /// Sessions of one user
+    #[arg(long, value_name = "SESSIONS", default_value_t = 100, help_heading = "Limits")]
+    sessions_per_user: usize,
+
+    /// Requests of one session in a second
+    #[arg(long, value_name = "REQUESTS", default_value_t = 2000, help_heading = "Limits")]
+    rate: u32,
+
+    /// Requests of one session at once
+    #[arg(long, value_name = "REQUESTS", default_value_t = 4000, help_heading = "Limits")]
+    burst: u32,
+
+    /// Longest packet of a session that has not logged in, unless `--anonymous`, in bytes
+    #[arg(long, value_name = "BYTES", default_value_t = 64 << 10, help_heading = "Limits")]
+    newcomer_packet_bytes: usize,
+
+    /// Requests of a session that has not logged in, unless `--anonymous`, in a second
+    #[arg(long, value_name = "REQUESTS", default_value_t = 20, help_heading = "Limits")]
+    newcomer_rate: u32,
+
+    /// How long a session that has not logged in may ask nothing, unless `--anonymous`
+    #[arg(long, value_name = "TIME", default_value = "30s", value_parser = parse_duration, help_heading = "Limits")]
+    newcomer_idle: Duration,
 }
 
 impl Own {
+    pub(crate) fn queue(&self) -> QueueLimits {
+        QueueLimits {
+            items: self.queue_events,
+            bytes: self.queue_bytes,
+            patience: u64::try_from(self.queue_patience.as_millis()).unwrap_or(u64::MAX),
+        }
+    }
+
+    pub(crate) fn sessions_per_user(&self) -> usize {
+        self.sessions_per_user
+    }
+
+    /// How fast sessions may ask; stricter while nobody is logged in, who may do nothing anyway.
+    pub(crate) fn admission(&self) -> Admission {
+        let newcomers = Newcomers {
+            packet_bytes: self.newcomer_packet_bytes,
+            rate: Rate { per_second: self.newcomer_rate, burst: self.newcomer_rate },
+            idle: self.newcomer_idle,
+        };
+        Admission {
+            rate: Some(Rate { per_second: self.rate, burst: self.burst }),
+            newcomers: (!self.anonymous).then_some(newcomers),
+        }
+    }
+
     pub(crate) fn limits(&self) -> Limits {
         Limits {
             value_bytes: self.value_bytes,
@@ -90,8 +151,11 @@ impl Own {
 const PACKET_BYTES: usize = 2 << 20;
 const DEPTH: u32 = 72;
 
+/// Sessions of a server for many.
+const SESSIONS: usize = 10_000;
+
 /// Where to listen and what to bound: larger packets than usual, unless told otherwise.
-pub(crate) fn settings(flags: &Flags) -> Settings {
+pub(crate) fn settings(flags: &Flags, own: &Own) -> Settings {
     let mut settings = flags.settings();
     let usual = daemon::Limits::default();
     let limits = &mut settings.limits;
@@ -101,5 +165,9 @@ pub(crate) fn settings(flags: &Flags) -> Settings {
     if limits.depth == usual.depth {
         limits.depth = DEPTH;
     }
+    if limits.connections == usual.connections {
+        limits.connections = SESSIONS;
+    }
+    settings.admission = own.admission();
     settings
 }

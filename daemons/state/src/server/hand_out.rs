@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use daemon::{Failure, Shutdown};
+use daemon::{Failure, Guest, Shutdown};
 use journal::Journal;
 use state::{Operation, account::Time, actor::SessionId, gc::Occasion};
 use tokio::{sync::mpsc, time::sleep};
@@ -56,19 +56,31 @@ impl Server {
 
     /// Fires what is due, by time or because a session is over.
     async fn keep_time(&self, departures: &mut mpsc::UnboundedReceiver<SessionId>) {
-        self.fire(&Occasion::Started(now())).await;
+        let mut is_done = self.fire(&Occasion::Started(now())).await;
         loop {
-            let next = self.commits().durable().next_time();
-            let changed = self.timers_changed.notified();
+            let next = self.commits().next_time();
+            // What could not be written is due at once, and would be for as long as that is so.
+            let next = if is_done { next } else { Some(now() + RETRY.as_millis() as Time) };
             tokio::select! {
-                () = until(next) => self.fire(&Occasion::Time(now())).await,
-                () = changed => {}
+                () = until(next) => is_done = self.pass_time().await,
+                () = self.timers_changed.notified() => {}
                 departed = departures.recv() => match departed {
                     Some(session) => self.depart(&session).await,
                     None => return,
                 }
             }
         }
+    }
+
+    /// Does what is due by time; false if some of it has to wait.
+    async fn pass_time(&self) -> bool {
+        let expired = {
+            let mut commits = self.commits();
+            commits.watchers.end_lagging(now());
+            commits.visitors.expired(now())
+        };
+        expired.iter().for_each(Guest::leave);
+        self.fire(&Occasion::Time(now())).await
     }
 
     /// Ends all that lasts as long as a session.
@@ -81,15 +93,19 @@ impl Server {
         self.fire(&Occasion::Disconnected(session.clone())).await;
     }
 
-    /// Does what waited for `occasion`.
-    pub(super) async fn fire(&self, occasion: &Occasion) {
+    /// Does what waited for `occasion`; false if some of it could not be done now.
+    pub(super) async fn fire(&self, occasion: &Occasion) -> bool {
         let due = self.commits().newest().due(occasion);
         for id in due {
             match self.perform_as_server(Operation::Fire { id }).await {
                 Ok(()) => {}
-                Err(failure) => return self.put_off(occasion, &failure),
+                Err(failure) => {
+                    self.put_off(occasion, &failure);
+                    return false;
+                }
             }
         }
+        true
     }
 
     /// What can't be written now fires when the daemon starts again, or when it is due again.

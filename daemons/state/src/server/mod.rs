@@ -12,6 +12,7 @@ mod opts;
 mod password;
 mod reading;
 mod store;
+mod tap;
 mod tree_commands;
 mod upkeep;
 mod visitor;
@@ -34,7 +35,7 @@ use state::{
 };
 use tokio::sync::{Notify, Semaphore, mpsc};
 
-use self::{commits::Commits, password::Attempts, visitor::Visitor};
+use self::{commits::Commits, password::Attempts, visitor::Visitor, watchers::Watchers};
 
 pub(crate) use flags::{Own, settings};
 
@@ -42,7 +43,8 @@ pub(crate) use flags::{Own, settings};
 #[derive(Debug)]
 pub(crate) struct Server {
     limits: Limits,
-    commits: Mutex<Commits>,
+    sessions_per_user: usize,
+    commits: Arc<Mutex<Commits>>,
     journal: Arc<Store>,
     data: Data,
     /// The first part of the ids of all sessions of this process.
@@ -56,7 +58,7 @@ pub(crate) struct Server {
     departed: mpsc::UnboundedSender<SessionId>,
     departures: Mutex<Option<mpsc::UnboundedReceiver<SessionId>>>,
     /// The next time at which something fires may be another.
-    timers_changed: Notify,
+    timers_changed: Arc<Notify>,
 }
 
 /// Why there is no server.
@@ -131,9 +133,12 @@ impl Server {
         let journal = Store::open(&data.path().join("journal"), own.journal())?;
         let state = store::load(&journal).await?;
         let (departed, departures) = mpsc::unbounded_channel();
+        let timers_changed = Arc::<Notify>::default();
+        let watchers = Watchers::new(own.queue(), Arc::clone(&timers_changed));
         let server = Self {
             limits: own.limits(),
-            commits: Mutex::new(Commits::new(state)),
+            commits: Arc::new(Mutex::new(Commits::new(state, watchers))),
+            sessions_per_user: own.sessions_per_user(),
             journal: Arc::new(journal),
             data,
             boot: password::random_hex(8),
@@ -142,7 +147,7 @@ impl Server {
             nobodys: password::hash(&password::random_hex(16)),
             departed,
             departures: Mutex::new(Some(departures)),
-            timers_changed: Notify::new(),
+            timers_changed,
         };
         // Nobody else settles yet.
         tokio::select! {

@@ -47,6 +47,7 @@ impl Server {
             "subscriptions": commits.watchers.subscriptions().len(),
             "commits": commits.counters.commits,
             "events": commits.watchers.told(),
+            "eventsDropped": commits.watchers.dropped(),
             "refused": commits.counters.refused,
             "groups": {
                 "count": groups.count,

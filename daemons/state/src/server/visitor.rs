@@ -4,7 +4,7 @@ use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
 use daemon::Guest;
 use state::{
-    account::TokenId,
+    account::{Time, TokenId},
     actor::{Actor, Service, SessionId},
     name::UserName,
     permission::Cap,
@@ -32,6 +32,8 @@ pub(crate) struct Login {
     pub(crate) service: Option<Service>,
     /// By which token, if not by a password.
     pub(crate) token: Option<TokenId>,
+    /// When that ends.
+    pub(crate) expires: Option<Time>,
 }
 
 impl Visitor {

@@ -1,27 +1,56 @@
 //! All sessions that are logged in, so that those of a user can be ended.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use daemon::Guest;
-use state::{account::TokenId, actor::SessionId, name::UserName};
+use state::{
+    account::{Time, TokenId},
+    actor::SessionId,
+    name::UserName,
+};
 
 use super::visitor::Login;
 
 /// Who is logged in.
 #[derive(Debug, Default)]
-pub(crate) struct Visitors(BTreeMap<SessionId, (Login, Guest)>);
+pub(crate) struct Visitors {
+    present: BTreeMap<SessionId, (Login, Guest)>,
+    /// Those who came by a token that ends.
+    expiring: BTreeSet<(Time, SessionId)>,
+}
 
 impl Visitors {
     pub(crate) fn arrive(&mut self, session: &SessionId, login: &Login, guest: &Guest) {
-        self.0.insert(session.clone(), (login.clone(), guest.clone()));
+        self.present.insert(session.clone(), (login.clone(), guest.clone()));
+        self.expiring.extend(login.expires.map(|it| (it, session.clone())));
     }
 
     pub(crate) fn leave(&mut self, session: &SessionId) {
-        self.0.remove(session);
+        let gone = self.present.remove(session);
+        if let Some(expires) = gone.and_then(|(login, _)| login.expires) {
+            self.expiring.remove(&(expires, session.clone()));
+        }
     }
 
     pub(crate) fn len(&self) -> usize {
-        self.0.len()
+        self.present.len()
+    }
+
+    /// When the next token ends by which somebody is here.
+    pub(crate) fn next_expiry(&self) -> Option<Time> {
+        self.expiring.first().map(|it| it.0)
+    }
+
+    /// Those whose token has ended by `now`, once.
+    pub(crate) fn expired(&mut self, now: Time) -> Vec<Guest> {
+        let later = self.expiring.split_off(&(now + 1, SessionId::from("")));
+        let over = std::mem::replace(&mut self.expiring, later);
+        over.iter().filter_map(|(_, it)| self.present.get(it)).map(|it| it.1.clone()).collect()
+    }
+
+    /// How many sessions `user` has.
+    pub(crate) fn count_of(&self, user: &UserName) -> usize {
+        self.present.values().filter(|(login, _)| login.user == *user).count()
     }
 
     /// The connections of `user`.
@@ -40,7 +69,7 @@ impl Visitors {
     }
 
     fn which(&self, is_meant: impl Fn(&SessionId, &Login) -> bool) -> Vec<Guest> {
-        let meant = self.0.iter().filter(|(session, (login, _))| is_meant(session, login));
+        let meant = self.present.iter().filter(|(session, (login, _))| is_meant(session, login));
         meant.map(|(_, (_, guest))| guest.clone()).collect()
     }
 }

@@ -1,8 +1,8 @@
 //! The commands that begin and end what a session is told unasked.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, sync::Arc};
 
-use daemon::{Failure, Guest, OrNull, Session};
+use daemon::{Failure, Guest, OrNull, Session, Source};
 use serde_json::{Value, json};
 use state::{Event, Filter, Path, Pattern, Subscription, actor::SessionId};
 
@@ -10,6 +10,7 @@ use super::{
     Server,
     opts::{UnwatchOpts, WatchOpts, Which},
     refused,
+    tap::Tap,
     visitor::Visitor,
 };
 
@@ -82,7 +83,11 @@ impl Server {
             return Err(refused(&state::Refusal::AuthRequired));
         }
         let (user, cap) = login.map_or((None, None), |it| (Some(it.user), it.cap));
-        self.commits().watchers.open(&session, guest, user, cap)?;
+        let tap = || {
+            let tap = Tap::new(Arc::downgrade(&self.commits), session.clone());
+            Arc::new(tap) as Arc<dyn Source>
+        };
+        self.commits().watchers.open(&session, guest, user, cap, tap)?;
         Ok(session)
     }
 }
