@@ -2,6 +2,7 @@
 
 mod dialogue;
 mod disk;
+mod keeping;
 mod limits;
 mod survival;
 mod talk;

@@ -175,8 +175,10 @@ fn command<Own: Args>(name: &str, installed_as: &str) -> Command {
     let prefix = format!("DAE_{}_", installed_as.to_ascii_uppercase().replace('-', "_"));
     command.mut_args(|arg| {
         let Some(long) = arg.get_long() else { return arg };
+        // What a daemon does besides serving is done with a data directory too.
+        let is_for_all = long == "data";
         let variable = format!("{prefix}{}", long.to_ascii_uppercase().replace('-', "_"));
-        arg.env(variable).hide_env(true)
+        arg.env(variable).hide_env(true).global(is_for_all)
     })
 }
 

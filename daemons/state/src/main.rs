@@ -4,11 +4,15 @@ mod server;
 
 use daemon::flags;
 
-use server::{Own, Server, StartError};
+use server::{Own, Server, StartError, offline};
 
+#[expect(clippy::print_stdout, reason = "what is done offline tells how it went")]
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> daemon::Outcome {
     let (flags, own) = flags::parse::<Own>("State");
+    if let Some(offline) = &own.offline {
+        return offline::run(offline, &flags).map(|said| println!("{said}")).into();
+    }
     let result = async {
         let server = Server::start(&flags, &own).await?;
         let settings = server::settings(&flags, &own);

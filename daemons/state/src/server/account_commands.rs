@@ -10,7 +10,7 @@ use daemon::{Failure, Guest, OrNull, Session};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use state::{
-    Operation, Refusal, Request,
+    Commit, Operation, Refusal, Request,
     account::{Secret, Token, TokenId},
     actor::{Actor, Service},
     decide::Sent,
@@ -89,16 +89,14 @@ impl Server {
     }
 
     /// Does something that nobody asked for.
-    pub(super) async fn perform_as_server(&self, operation: Operation) -> Result<(), Failure> {
+    pub(super) async fn perform_as_server(&self, operation: Operation) -> Result<Commit, Failure> {
         let request = Request::one(operation, now());
         let decided =
             self.commits().submit(&self.journal, &self.limits, &Actor::server(), &request)?;
-        match decided.done {
-            Outcome::Done(_) => Ok(()),
-            Outcome::Waiting(done) => {
-                done.await.unwrap_or_else(|_| Err(Failure::internal("nobody settles"))).map(|_| ())
-            }
+        if let Outcome::Waiting(done) = decided.done {
+            done.await.unwrap_or_else(|_| Err(Failure::internal("nobody settles")))?;
         }
+        Ok(decided.commit)
     }
 
     pub(super) async fn auth(
@@ -173,6 +171,7 @@ impl Server {
             work.await.map_err(|error| Failure::internal(error.to_string()))?;
         let user = known?;
         if !(is_right && is_account) {
+            self.commits().counters.login_failures += 1;
             self.attempts().failed(&user, now());
             return Err(bad_credentials());
         }

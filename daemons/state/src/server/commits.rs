@@ -1,9 +1,6 @@
 //! From a decision to its reply: in line, durable, handed out, answered.
 
-use std::{
-    collections::{BTreeMap, VecDeque},
-    sync::Arc,
-};
+use std::{collections::VecDeque, sync::Arc};
 
 use daemon::Failure;
 use journal::{AppendError, Expected, Journal, Progress, Receipt, Record as Entry, Store};
@@ -19,7 +16,7 @@ use state::{
 };
 use tokio::sync::oneshot;
 
-use super::{chain, failed, visitors::Visitors, watchers::Watchers};
+use super::{chain, counters::Counters, failed, visitors::Visitors, watchers::Watchers};
 
 /// The newest state, the durable one, and all commits between the two.
 #[derive(Debug)]
@@ -38,16 +35,10 @@ pub(crate) struct Commits {
     pub(crate) counters: Counters,
     /// Nothing is taken any more: nobody would settle it.
     is_ending: bool,
+    /// Bytes of records that were handed out since that was asked last.
+    written: u64,
     /// Whether the journal takes nothing.
     pub(crate) is_read_only: bool,
-}
-
-/// What has been done, and what not.
-#[derive(Debug, Default)]
-pub(crate) struct Counters {
-    pub(crate) commits: u64,
-    /// By code.
-    pub(crate) refused: BTreeMap<&'static str, u64>,
 }
 
 /// A commit that is not durable yet.
@@ -90,6 +81,7 @@ impl Commits {
             visitors: Visitors::default(),
             counters: Counters::default(),
             is_ending: false,
+            written: 0,
             is_read_only: false,
         }
     }
@@ -182,6 +174,11 @@ impl Commits {
         !self.waiting.is_empty()
     }
 
+    /// How many bytes of records became durable since this was asked last.
+    pub(crate) fn take_written(&mut self) -> u64 {
+        std::mem::take(&mut self.written)
+    }
+
     /// Takes nothing any more.
     pub(crate) fn end(&mut self) {
         self.is_ending = true;
@@ -191,6 +188,7 @@ impl Commits {
     /// time at which something fires is another now.
     pub(crate) fn settle(&mut self, progress: &Progress) -> bool {
         let (durable, next_time) = (progress.durable(), self.next_time());
+        self.counters.note(progress);
         while self.waiting.front().is_some_and(|it| it.receipt.revision <= durable)
             && let Some(commit) = self.waiting.pop_front()
         {
@@ -205,6 +203,7 @@ impl Commits {
     fn hand_out(&mut self, commit: Waiting) {
         let Waiting { record, bytes, after, messages, done, .. } = commit;
         self.counters.commits += 1;
+        self.written += bytes as u64;
         let before = std::mem::replace(&mut self.durable, after);
         self.watchers.tell(&before, &self.durable, &record);
         self.past.push(before, self.durable.clone(), record, bytes);

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::offline::Offline;
 use clap::Args;
 use daemon::{
     Admission, Newcomers, Rate, Settings,
@@ -9,9 +10,15 @@ use daemon::{
 };
 use state::{Limits, account::Quota, queue::QueueLimits};
 
+/// A start reads at most so much of the journal, at some hundred MB a second.
+const SNAPSHOT_BYTES: u64 = 256 << 20;
+
 /// What can be set besides the flags of every daemon.
 #[derive(Args, Clone, Debug)]
 pub(crate) struct Own {
+    #[command(subcommand)]
+    pub(crate) offline: Option<Offline>,
+
     /// Let sessions that have not logged in do what entries for everybody (`*`) allow
     #[arg(long)]
     anonymous: bool,
@@ -23,6 +30,10 @@ pub(crate) struct Own {
     /// How long the first change of a group waits for others before it is written
     #[arg(long, value_name = "TIME", default_value = "0ms", value_parser = parse_duration)]
     commit_delay: Duration,
+
+    /// Bytes of changes after which a snapshot is made; the journal behind it goes
+    #[arg(long, value_name = "BYTES", default_value_t = SNAPSHOT_BYTES, help_heading = "Limits")]
+    snapshot_bytes: u64,
 
     /// Length of a file of the journal; a snapshot frees whole files
     #[arg(long, value_name = "BYTES", default_value_t = journal::Options::default().segment_bytes, help_heading = "Limits")]
@@ -102,6 +113,10 @@ pub(crate) struct Own {
 }
 
 impl Own {
+    pub(crate) fn snapshot_bytes(&self) -> u64 {
+        self.snapshot_bytes
+    }
+
     pub(crate) fn queue(&self) -> QueueLimits {
         QueueLimits {
             items: self.queue_events,

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use daemon::{Failure, Guest, Shutdown};
 use journal::Journal;
-use state::{Operation, account::Time, actor::SessionId, gc::Occasion};
+use state::{Operation, account::Time, actor::SessionId, decide::Answer, gc::Occasion};
 use tokio::{sync::mpsc, time::sleep};
 
 use super::{Server, now};
@@ -20,6 +20,7 @@ impl Server {
         tokio::select! {
             () = self.settle_for_ever() => {}
             () = self.keep_time(&mut departures) => {}
+            () = self.keep_snapshots() => {}
             () = shutdown.requested() => {}
         }
         self.commits().end();
@@ -36,6 +37,7 @@ impl Server {
             if self.commits().settle(&progress) {
                 self.timers_changed.notify_one();
             }
+            self.snapshots.note(self.commits().take_written());
             if self.commits().is_read_only {
                 self.mend().await;
             }
@@ -98,7 +100,12 @@ impl Server {
         let due = self.commits().newest().due(occasion);
         for id in due {
             match self.perform_as_server(Operation::Fire { id }).await {
-                Ok(()) => {}
+                Ok(commit) => {
+                    let mut commits = self.commits();
+                    commits.counters.fired += 1;
+                    let was_dropped = commit.answers.contains(&Answer::Dropped);
+                    commits.counters.not_allowed += u64::from(was_dropped);
+                }
                 Err(failure) => {
                     self.put_off(occasion, &failure);
                     return false;

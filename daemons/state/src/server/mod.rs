@@ -5,12 +5,16 @@
 //! What is read comes from the durable state.
 
 mod account_commands;
+mod backup;
 mod commits;
+mod counters;
 mod flags;
 mod hand_out;
+pub(crate) mod offline;
 mod opts;
 mod password;
 mod reading;
+mod snapshots;
 mod store;
 mod tap;
 mod tree_commands;
@@ -35,6 +39,7 @@ use state::{
 };
 use tokio::sync::{Notify, Semaphore, mpsc};
 
+use self::snapshots::Snapshots;
 use self::{commits::Commits, password::Attempts, visitor::Visitor, watchers::Watchers};
 
 pub(crate) use flags::{Own, settings};
@@ -59,6 +64,7 @@ pub(crate) struct Server {
     departures: Mutex<Option<mpsc::UnboundedReceiver<SessionId>>>,
     /// The next time at which something fires may be another.
     timers_changed: Arc<Notify>,
+    snapshots: Snapshots,
 }
 
 /// Why there is no server.
@@ -120,6 +126,7 @@ pub(crate) fn daemon(server: Server) -> Daemon<Server> {
         .command("deleteUser", Server::delete_user).args(["user", "opts"]).help("An account with all it has; {\"keepHome\"}; null is yourself")
         .command("listUsers", Server::list_users).args(["opts"]).help("Names, levels, sessions")
         .command("saveServerState", Server::save).help("A snapshot, now")
+        .command("backup", Server::backup).args(["name"]).help("A copy of everything, for `state restore`")
         .command("setQuota", Server::set_quota).args(["path", "quota"]).help("How much may lie below a path: {\"bytes\",\"nodes\"}, or null")
         .command("stats", Server::stats).help("Counters")
         .service(|server, shutdown| async move { server.hand_out(shutdown).await })
@@ -130,14 +137,15 @@ impl Server {
     pub(crate) async fn start(flags: &daemon::flags::Flags, own: &Own) -> Result<Self, StartError> {
         let path = flags.data_path("State").ok_or(StartError::NoData)?;
         let data = Data::open(&path)?;
-        let journal = Store::open(&data.path().join("journal"), own.journal())?;
-        let state = store::load(&journal).await?;
+        let journal = Store::open(&data.path().join(offline::JOURNAL), own.journal())?;
+        let (state, unsaved) = store::load(&journal).await?;
         let (departed, departures) = mpsc::unbounded_channel();
         let timers_changed = Arc::<Notify>::default();
         let watchers = Watchers::new(own.queue(), Arc::clone(&timers_changed));
         let server = Self {
             limits: own.limits(),
             commits: Arc::new(Mutex::new(Commits::new(state, watchers))),
+            snapshots: Snapshots::new(own.snapshot_bytes(), unsaved),
             sessions_per_user: own.sessions_per_user(),
             journal: Arc::new(journal),
             data,

@@ -24,9 +24,10 @@ pub(crate) enum LoadError {
     Misfit { revision: Revision, source: ApplyError },
 }
 
-/// The state that the journal tells of: its snapshot, and all records after it.
-pub(crate) async fn load(journal: &Store) -> Result<State, LoadError> {
-    let mut state = State::default();
+/// The state that the journal tells of: its snapshot, and all records after it; how many bytes
+/// these have.
+pub(crate) async fn load(journal: &Store) -> Result<(State, u64), LoadError> {
+    let (mut state, mut bytes) = (State::default(), 0);
     if let Some(snapshot) = journal.snapshot()? {
         state = State::read(&mut BufReader::new(snapshot))?;
     }
@@ -35,10 +36,11 @@ pub(crate) async fn load(journal: &Store) -> Result<State, LoadError> {
     while follow.position() <= last {
         for entry in follow.next().await?.iter() {
             let revision = entry.revision;
+            bytes += entry.bytes.len() as u64;
             let record = Record::decode(entry.bytes)
                 .map_err(|source| LoadError::Record { revision, source })?;
             state.apply(&record).map_err(|source| LoadError::Misfit { revision, source })?;
         }
     }
-    Ok(state)
+    Ok((state, bytes))
 }

@@ -3,7 +3,7 @@
 use std::{io::BufWriter, sync::Arc, time::Duration};
 
 use daemon::{Failure, Guest, Session};
-use journal::{Journal, Keep, Store};
+use journal::{Journal, Keep, SnapshotError, Store};
 use serde_json::{Value, json};
 use state::{State, decide::Sent, operation::Message};
 use tokio::task::spawn_blocking;
@@ -23,6 +23,7 @@ impl Server {
             (commits.durable().clone(), me.login().map(|it| it.user))
         };
         let (journal, rev) = (Arc::clone(&self.journal), state.revision());
+        self.snapshots.begin();
         let work = spawn_blocking(move || write_snapshot(&journal, &state));
         let bytes = work.await.map_err(|error| Failure::internal(error.to_string()))??;
         if let Some(user) = user {
@@ -36,7 +37,7 @@ impl Server {
     pub(super) fn stats(&self, guest: Guest, me: Me) -> Result<Value, Failure> {
         let commits = self.commits();
         self.needs_root(&guest, &me, commits.durable())?;
-        let (state, groups) = (commits.durable(), self.journal.progress().groups());
+        let state = commits.durable();
         let totals = state.root().totals();
         Ok(json!({
             "rev": state.revision(),
@@ -49,19 +50,21 @@ impl Server {
             "events": commits.watchers.told(),
             "eventsDropped": commits.watchers.dropped(),
             "refused": commits.counters.refused,
-            "groups": {
-                "count": groups.count,
-                "last": { "records": groups.records, "us": groups.took.as_micros() as u64 },
-            },
+            "loginFailures": commits.counters.login_failures,
+            "gc": { "fired": commits.counters.fired, "dropped": commits.counters.not_allowed },
+            "groups": commits.counters.groups(),
             "readOnly": commits.is_read_only,
         }))
     }
 }
 
 /// Makes a snapshot of `state`; how many bytes it has.
-fn write_snapshot(journal: &Store, state: &State) -> Result<u64, Failure> {
+pub(super) fn write_snapshot(journal: &Store, state: &State) -> Result<u64, Failure> {
     let failed = |error: &dyn std::error::Error| Failure::internal(super::chain(error));
-    let snapshot = journal.write_snapshot(state.revision()).map_err(|it| failed(&it))?;
+    let snapshot = journal.write_snapshot(state.revision()).map_err(|it| match it {
+        SnapshotError::Busy => Failure::new("busy", "a snapshot is being made"),
+        other => failed(&other),
+    })?;
     let mut counted = Counted { inner: BufWriter::new(snapshot), bytes: 0 };
     state.write(&mut counted).map_err(|it| failed(&it))?;
     let Counted { inner, bytes } = counted;

@@ -1,0 +1,113 @@
+//! What the keeper of the server does: backups, checks, restoring, counters; and the snapshots that
+//! nobody asks for.
+
+use std::{fs, path::Path, process::Command};
+
+use serde_json::json;
+
+use super::{StateServer, run};
+use crate::harness::eventually;
+
+/// Runs `state COMMAND… --data DIR`; whether it went well, and all that it said.
+fn offline(data: &Path, command: &[&str]) -> (bool, String) {
+    let data = ["--data", data.to_str().unwrap()];
+    let output = run(&[command, &data].concat());
+    let said = [output.stdout, output.stderr].concat();
+    (output.status.success(), String::from_utf8(said).unwrap())
+}
+
+#[test]
+fn a_backup_made_while_serving_is_restored() {
+    let mut server = StateServer::start(&[]);
+    let mut root = server.root();
+    let rev = root.ask("update", &json!([["a"], "saved"]))["rev"].clone();
+    let made = root.ask("backup", &json!(["one"]));
+    assert_eq!(made["rev"], rev);
+    let file = made["file"].as_str().unwrap().to_owned();
+    let sum = Command::new("sh").args(["-c", "cat \"$0\"/* | sha256sum", &file]).output().unwrap();
+    let sum = String::from_utf8(sum.stdout).unwrap();
+    assert_eq!(sum.split(' ').next(), made["sha256"].as_str());
+    for name in ["", "../one", ".one", "a/b"] {
+        root.refuse("bad-argument", "backup", &json!([name]));
+    }
+    root.refuse("exists", "backup", &json!(["one"]));
+    root.ask("update", &json!([["a"], "not saved"]));
+    let (went_well, said) = offline(&server.data, &["restore", &file]);
+    assert!(!went_well && said.contains("another process holds the directory"), "{said}");
+
+    server.kill();
+    let (went_well, said) = offline(&server.data, &["check"]);
+    assert!(went_well && said.contains("all is well"), "{said}");
+    let (went_well, said) = offline(&server.data, &["restore", &file]);
+    assert!(went_well && said.contains(&format!("restored to revision {rev}")), "{said}");
+    assert!(said.contains("journal.before-"), "{said}");
+    server.resume();
+    assert_eq!(server.root().ask("get", &json!([["a"]])), "saved");
+}
+
+#[test]
+fn what_is_damaged_is_told_by_a_check_and_never_restored() {
+    let mut server = StateServer::start(&[]);
+    let mut root = server.root();
+    for n in 0..20 {
+        root.ask("update", &json!([["a"], format!("value {n}")]));
+    }
+    let made = root.ask("backup", &json!(["one"]));
+    server.kill();
+    let file = Path::new(made["file"].as_str().unwrap());
+    for folder in [&server.data.join("journal"), file] {
+        let files = fs::read_dir(folder).unwrap().map(|it| it.unwrap().path());
+        for path in files {
+            let mut bytes = fs::read(&path).unwrap();
+            let Some(at) = bytes.windows(7).position(|it| it == b"value 3") else { continue };
+            bytes[at] ^= 1;
+            fs::write(&path, &bytes).unwrap();
+        }
+    }
+    let (went_well, said) = offline(&server.data, &["check"]);
+    assert!(!went_well && said.contains("does not match its checksum"), "{said}");
+    let (went_well, said) = offline(&server.data, &["restore", file.to_str().unwrap()]);
+    assert!(!went_well && said.contains("does not match its checksum"), "{said}");
+    assert!(server.data.join("journal").is_dir(), "what was there is left alone");
+}
+
+#[test]
+fn snapshots_are_made_by_themselves() {
+    let args = ["--snapshot-bytes", "100000", "--segment-bytes", "65536"];
+    let mut server = StateServer::start(&args);
+    let mut root = server.root();
+    for n in 0..60 {
+        root.ask("update", &json!([["a", n.to_string()], "x".repeat(5000)]));
+    }
+    eventually("a snapshot", || {
+        let mut files = fs::read_dir(server.data.join("journal")).unwrap().map(|it| it.unwrap());
+        files.any(|it| it.path().extension().is_some_and(|it| it == "snapshot")).then_some(())
+    });
+    root.ask("update", &json!([["after"], true]));
+    server.kill();
+    let (went_well, said) = offline(&server.data, &["check"]);
+    assert!(went_well && said.contains("a snapshot of revision"), "{said}");
+    server.resume();
+    let mut root = server.root();
+    assert_eq!(root.ask("keys", &json!([["a"]])).as_array().unwrap().len(), 60);
+    assert_eq!(root.ask("get", &json!([["after"]])), true);
+}
+
+#[test]
+fn what_happened_is_counted() {
+    let server = StateServer::start(&[]);
+    let mut root = server.root();
+    root.refuse("not-found", "delete", &json!([["absent"]]));
+    root.ask("create", &json!([[], "tmp", 1]));
+    root.ask("gc", &json!([["tmp"], [{"on": "event", "name": "tidy"}]]));
+    root.ask("emit", &json!(["root", "tidy", null]));
+    server.connect().refuse("bad-credentials", "auth", &json!(["root", "wrong"]));
+
+    let stats = root.ask("stats", &json!([]));
+    assert_eq!(stats["refused"], json!({"not-found": 1}));
+    assert_eq!(stats["gc"], json!({"fired": 1, "dropped": 0}));
+    assert_eq!(stats["loginFailures"], 1);
+    assert_eq!((&stats["sessions"], &stats["readOnly"]), (&json!(1), &json!(false)));
+    assert!(stats["groups"]["us"]["p99"].as_u64() >= stats["groups"]["us"]["p50"].as_u64());
+    assert_eq!(stats["groups"]["records"]["p50"], 1);
+}
