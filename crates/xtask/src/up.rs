@@ -1,4 +1,4 @@
-//! `cargo xtask up`: from a clone to a manager with Sample in it.
+//! `cargo xtask up`: from a clone to a manager with our daemons in it.
 
 use std::{env, ffi::OsString, fs, path::Path, process::Command};
 
@@ -19,8 +19,11 @@ pub(crate) enum UpError {
     Unreadable { command: &'static str, source: serde_json::Error },
 }
 
-/// Builds, starts the manager unless one runs, brings Sample in it up to date, and says what to
-/// type next.
+/// The daemons that are installed, each with its program.
+const DAEMONS: [(&str, &str); 2] = [("Sample", "sample"), ("State", "state")];
+
+/// Builds, starts the manager unless one runs, brings our daemons in it up to date, and says what
+/// to type next.
 pub(crate) fn up() -> Result<(), UpError> {
     announce("building release binaries");
     step::run(&mut cargo(["build", "--release", "--workspace", "--bins"]))?;
@@ -29,21 +32,24 @@ pub(crate) fn up() -> Result<(), UpError> {
         None => announce("starting the manager"),
     }
     step::run(&mut dae(["up"]))?;
-    bring_up_sample(&release("sample"))?;
+    for (name, program) in DAEMONS {
+        bring_up(name, &release(program))?;
+    }
     announce("running now");
     step::run(&mut dae(["list"]))?;
-    print_next(manager_port(), sample()?.and_then(|sample| sample.port));
+    let port = |name| Ok::<_, UpError>(listed(name)?.and_then(|it| it.port));
+    print_next(manager_port(), port("Sample")?, port("State")?);
     Ok(())
 }
 
-/// Sample as the manager lists it.
+/// A daemon as the manager lists it.
 #[derive(Debug, PartialEq)]
 struct Listed {
     pid: Option<u64>,
     port: Option<u64>,
 }
 
-/// What makes the manager run the Sample that was just built.
+/// What makes the manager run the program that was just built.
 #[derive(Debug, PartialEq)]
 enum Plan {
     Install,
@@ -55,10 +61,10 @@ enum Plan {
 impl Plan {
     /// `running` is the target of `/proc/PID/exe`: the kernel marks a program that was built anew
     /// since.
-    fn new(sample: Option<&Listed>, running: Option<&Path>, program: &Path) -> Self {
+    fn new(listed: Option<&Listed>, running: Option<&Path>, program: &Path) -> Self {
         let mut replaced = OsString::from(program);
         replaced.push(" (deleted)");
-        match (sample, running) {
+        match (listed, running) {
             (None, _) => Self::Install,
             (Some(_), None) => Self::Restart,
             (Some(_), Some(running)) if running == program => Self::Keep,
@@ -68,45 +74,45 @@ impl Plan {
     }
 }
 
-fn bring_up_sample(program: &Path) -> Result<(), UpError> {
-    let sample = sample()?;
-    let pid = sample.as_ref().and_then(|sample| sample.pid);
+fn bring_up(name: &str, program: &Path) -> Result<(), UpError> {
+    let listed = listed(name)?;
+    let pid = listed.as_ref().and_then(|it| it.pid);
     let running = pid.and_then(|pid| fs::read_link(format!("/proc/{pid}/exe")).ok());
     let canonical = fs::canonicalize(program).unwrap_or_else(|_| program.to_owned());
-    match Plan::new(sample.as_ref(), running.as_deref(), &canonical) {
+    match Plan::new(listed.as_ref(), running.as_deref(), &canonical) {
         Plan::Install => {
-            announce("installing Sample");
-            step::run(dae(["install", "Sample"]).arg(program))?;
+            announce(&format!("installing {name}"));
+            step::run(dae(["install", name]).arg(program))?;
         }
         Plan::Replace => {
-            announce("installing Sample from here over one from elsewhere");
-            step::run(dae(["install", "--replace", "Sample"]).arg(program))?;
+            announce(&format!("installing {name} from here over one from elsewhere"));
+            step::run(dae(["install", "--replace", name]).arg(program))?;
         }
         Plan::Restart => {
-            announce("restarting Sample");
-            step::run(&mut dae(["restart", "Sample"]))?;
+            announce(&format!("restarting {name}"));
+            step::run(&mut dae(["restart", name]))?;
         }
-        Plan::Keep => announce("Sample is installed and up to date"),
+        Plan::Keep => announce(&format!("{name} is installed and up to date")),
     }
     Ok(())
 }
 
-fn sample() -> Result<Option<Listed>, UpError> {
+fn listed(name: &str) -> Result<Option<Listed>, UpError> {
     let listing = step::output(&mut dae(["list", "--json"]))?;
-    find_sample(&listing)
+    find(name, &listing)
         .map_err(|source| UpError::Unreadable { command: "dae list --json", source })
 }
 
-/// Our Sample in a listing; one started by hand is none of ours.
-fn find_sample(listing: &[u8]) -> serde_json::Result<Option<Listed>> {
+/// Our daemon of a name in a listing; one started by hand is none of ours.
+fn find(name: &str, listing: &[u8]) -> serde_json::Result<Option<Listed>> {
     let listing: Value = serde_json::from_slice(listing)?;
     let daemons = listing.get("daemons").unwrap_or(&listing).as_array();
     let is_ours = |daemon: &&Value| {
-        daemon["name"].as_str().is_some_and(|name| name.eq_ignore_ascii_case("Sample"))
+        daemon["name"].as_str().is_some_and(|it| it.eq_ignore_ascii_case(name))
             && daemon["foreign"] != true
     };
-    let sample = daemons.into_iter().flatten().find(is_ours);
-    Ok(sample.map(|it| Listed { pid: it["pid"].as_u64(), port: it["port"].as_u64() }))
+    let found = daemons.into_iter().flatten().find(is_ours);
+    Ok(found.map(|it| Listed { pid: it["pid"].as_u64(), port: it["port"].as_u64() }))
 }
 
 /// The manager's own port; without it there is one line less to print.
@@ -116,7 +122,7 @@ fn manager_port() -> Option<u64> {
     ["/port", "/manager/port"].iter().find_map(|path| status.pointer(path)?.as_u64())
 }
 
-fn print_next(manager: Option<u64>, sample: Option<u64>) {
+fn print_next(manager: Option<u64>, sample: Option<u64>, state: Option<u64>) {
     let dae = release("dae");
     let dae = dae.display();
     say("");
@@ -131,6 +137,9 @@ fn print_next(manager: Option<u64>, sample: Option<u64>) {
         say("    options");
         say("    set [\"k\",1]");
         say("    get [\"k\"]");
+    }
+    if let Some(port) = state {
+        say(&format!("State listens on port {port}; daemons/state/README.md shows a session."));
     }
     say("The same from the shell, and the end of it:");
     say(&format!("    {dae} call Sample set key 5"));
@@ -156,10 +165,10 @@ mod tests {
             r#"[{"name":"Sample","pid":7,"port":4000,"foreign":false}]"#,
             r#"[{"name":"Sample","pid":8,"foreign":true},{"name":"Sample","pid":7,"port":4000}]"#,
         ] {
-            assert_eq!(find_sample(listing.as_bytes()).unwrap(), sample, "{listing}");
+            assert_eq!(find("Sample", listing.as_bytes()).unwrap(), sample, "{listing}");
         }
-        assert_eq!(find_sample(br#"{"v":1,"daemons":[]}"#).unwrap(), None);
-        assert!(find_sample(b"dae: no manager").is_err());
+        assert_eq!(find("Sample", br#"{"v":1,"daemons":[]}"#).unwrap(), None);
+        assert!(find("Sample", b"dae: no manager").is_err());
     }
 
     #[test]
