@@ -145,7 +145,8 @@ fn m_10_5_what_a_full_disk_does_not_take_is_counted_exactly_in_whole_lines() {
         assert_eq!(kept[kept.len() - 1], last);
         assert!(kept.is_sorted());
         assert_eq!(told, [lost(&kept), lost(&kept) * WIDTH], "{log_full}");
-        assert!(lost(&kept) > LINES / 3, "{log_full}: {} lines are lost", lost(&kept));
+        // Of 5 MB the disk takes two, and the pipe and the keeper one each until there is room.
+        assert!(lost(&kept) > LINES / 10, "{log_full}: {} lines are lost", lost(&kept));
         let shown = printed(&dae, "Full");
         assert!(shown.iter().filter(|it| !it.is_note).map(|it| it.number).eq(kept));
         println!("M-10.5: {log_full}: {} of {LINES} lines dropped", told[0]);
