@@ -115,7 +115,8 @@ fn m_10_4_a_loud_daemon_does_not_hold_up_the_log_of_another() {
 
 #[test]
 fn m_10_5_what_a_full_disk_does_not_take_is_counted_exactly_in_whole_lines() {
-    const LINES: u64 = 100_000;
+    // Of 10 MB the disk takes two, and the pipe and the keeper one each until there is room.
+    const LINES: u64 = 200_000;
     const WIDTH: u64 = 50;
     for log_full in ["drop", "block=500ms"] {
         let dae = Dae::start();
@@ -145,8 +146,7 @@ fn m_10_5_what_a_full_disk_does_not_take_is_counted_exactly_in_whole_lines() {
         assert_eq!(kept[kept.len() - 1], last);
         assert!(kept.is_sorted());
         assert_eq!(told, [lost(&kept), lost(&kept) * WIDTH], "{log_full}");
-        // Of 5 MB the disk takes two, and the pipe and the keeper one each until there is room.
-        assert!(lost(&kept) > LINES / 10, "{log_full}: {} lines are lost", lost(&kept));
+        assert!(lost(&kept) > LINES / 3, "{log_full}: {} lines are lost", lost(&kept));
         let shown = printed(&dae, "Full");
         assert!(shown.iter().filter(|it| !it.is_note).map(|it| it.number).eq(kept));
         println!("M-10.5: {log_full}: {} of {LINES} lines dropped", told[0]);
