@@ -90,20 +90,22 @@ impl Connection {
     /// What the socket says.
     pub async fn read(&mut self) -> io::Result<Option<Result<Packet<'_>, Unreadable>>> {
         while !self.decoder.has_next() {
-            if poll_fn(|cx| self.poll_read(cx)).await? == 0 {
+            if poll_fn(|cx| self.poll_read(cx, usize::MAX)).await? == 0 {
                 break;
             }
         }
         Ok(self.decoder.next())
     }
 
-    /// Reads once into the decoder; 0 at the end of the stream, which the decoder is told.
+    /// Reads once into the decoder, `most` bytes at most; 0 at the end of the stream, which the
+    /// decoder is told.
     ///
     /// # Errors
     /// What the socket says.
-    pub fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+    pub fn poll_read(&mut self, cx: &mut Context<'_>, most: usize) -> Poll<io::Result<usize>> {
         SHARED.with_borrow_mut(|shared| {
-            let mut buffer = ReadBuf::new(shared);
+            let most = most.min(shared.len());
+            let mut buffer = ReadBuf::new(&mut shared[..most]);
             ready!(Pin::new(&mut self.socket).poll_read(cx, &mut buffer))?;
             let read = buffer.filled();
             match read.len() {

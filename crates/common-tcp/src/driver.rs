@@ -403,7 +403,7 @@ fn poll_replies(
     shared: &Shared,
     cx: &mut Context<'_>,
 ) -> Poll<io::Result<bool>> {
-    let read = ready!(connection.poll_read(cx))?;
+    let read = ready!(connection.poll_read(cx, usize::MAX))?;
     let mut state = shared.lock();
     while let Some(packet) = connection.next() {
         match packet {

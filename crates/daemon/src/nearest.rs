@@ -4,11 +4,12 @@ pub fn nearest<'a>(given: &str, names: impl IntoIterator<Item = &'a str>) -> Opt
     if given.len() > LONGEST {
         return None;
     }
+    let given_letters = letters(given);
     names
         .into_iter()
-        // So much shorter or longer, it can't be near: anybody may ask, so most names must cost
-        // nothing.
+        // Anybody may ask, so names that can't be near must cost nothing.
         .filter(|name| name.len() <= LONGEST && name.len().abs_diff(given.len()) <= SLIPS)
+        .filter(|name| may_be_near(given_letters, letters(name)))
         .map(|name| (distance(given.as_bytes(), name.as_bytes()), name))
         .filter(|&(distance, name)| distance <= SLIPS && distance < name.len())
         .min()
@@ -20,6 +21,18 @@ const SLIPS: usize = 2;
 
 /// Nobody's slip is looked for in a longer name.
 const LONGEST: usize = 64;
+
+/// Which letters there are, a bit each; upper and lower case are the same, and some others share a
+/// bit.
+fn letters(name: &str) -> u32 {
+    name.bytes().fold(0, |letters, byte| letters | 1 << (byte & 31))
+}
+
+/// Whether so few letters are only in the one or only in the other that no more slips are needed.
+fn may_be_near(one: u32, other: u32) -> bool {
+    let only = |a: u32, b: u32| (a & !b).count_ones() as usize;
+    only(one, other) <= SLIPS && only(other, one) <= SLIPS
+}
 
 /// How many bytes must be put in, taken out or changed (Levenshtein), by the row method; upper and
 /// lower case are the same.

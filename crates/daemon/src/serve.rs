@@ -61,7 +61,7 @@ const GRACE: Duration = Duration::from_secs(5);
 const PARTING: Duration = Duration::from_secs(1);
 
 /// So many are let in before those who are here have their turn.
-const GROUP: u64 = 16;
+const GROUP: u64 = 4;
 
 /// How long nobody is accepted after the kernel had no room for one, usually for want of
 /// descriptors.

@@ -1,18 +1,20 @@
-use std::{future::poll_fn, io};
+use std::{future::poll_fn, io, time::Duration};
 
 use common_tcp::Connection;
 use tokio::{
     sync::{Semaphore, SemaphorePermit},
     task::yield_now,
+    time::Instant,
 };
 
-/// What has been done for a guest since it last had nothing to do for us.
+/// Until when one guest is served before others are.
 ///
-/// It is measured in bytes, as the work that can be told before it is done; what costs without
-/// bytes counts as some.
-#[derive(Debug, Default)]
+/// It is time and not a count of bytes or packets, as others wait for nothing else: one packet can
+/// cost a hundred times what another of the same length does.
+#[derive(Clone, Copy, Debug)]
 pub(crate) struct Turn {
-    bytes: usize,
+    end: Instant,
+    most_read: usize,
 }
 
 /// Where guests stand that have had their turn and want more: one behind the other.
@@ -23,30 +25,35 @@ pub(crate) struct Turn {
 #[derive(Debug)]
 pub(crate) struct Lane(Semaphore);
 
-/// So much is done for one guest before others have their turn: some tenths of a millisecond.
-pub(crate) const TURN_BYTES: usize = 32 << 10;
+/// So long is everybody served who becomes ready: most want no more, and many may become ready at
+/// once.
+const SPRINT: Duration = Duration::from_micros(20);
 
-/// What a step costs beside the bytes that it moves.
-const STEP_BYTES: usize = 2 << 10;
+/// So much is read of them at once: a few microseconds.
+const SPRINT_READ: usize = 8 << 10;
 
-/// What an answer costs beside its bytes.
-const ANSWER_BYTES: usize = 128;
+/// So long is everybody served who has stood in line.
+const TURN: Duration = Duration::from_micros(100);
 
 impl Turn {
-    pub(crate) fn is_over(&self) -> bool {
-        self.bytes >= TURN_BYTES
+    /// Begins now, for who has just become ready.
+    pub(crate) fn sprint() -> Self {
+        Self { end: Instant::now() + SPRINT, most_read: SPRINT_READ }
     }
 
-    pub(crate) fn read(&mut self, bytes: usize) {
-        self.bytes += bytes;
+    /// Begins now, for who has stood in line.
+    pub(crate) fn full() -> Self {
+        Self { end: Instant::now() + TURN, most_read: usize::MAX }
     }
 
-    pub(crate) fn answered(&mut self) {
-        self.bytes += ANSWER_BYTES;
+    /// How many bytes may be read at once: what is read is gone through before the clock is looked
+    /// at.
+    pub(crate) fn most_read(self) -> usize {
+        self.most_read
     }
 
-    pub(crate) fn take_step(&mut self, written: usize) {
-        self.bytes += STEP_BYTES + written;
+    pub(crate) fn is_over(self) -> bool {
+        Instant::now() >= self.end
     }
 }
 
@@ -61,17 +68,10 @@ impl Lane {
 
     /// Reads until the guest's direction ends, and throws it away.
     pub(crate) async fn discard(&self, connection: &mut Connection) -> io::Result<()> {
-        let mut turn = Turn::default();
-        loop {
-            match poll_fn(|cx| connection.poll_discard(cx)).await? {
-                0 => return Ok(()),
-                read => turn.read(read),
-            }
-            if turn.is_over() {
-                drop(self.wait().await);
-                turn = Turn::default();
-            }
+        while poll_fn(|cx| connection.poll_discard(cx)).await? > 0 {
+            drop(self.wait().await);
         }
+        Ok(())
     }
 }
 

@@ -16,7 +16,7 @@ use crate::{
     pace::Pace,
     router::{Routed, Router, Running},
     serve::Ending,
-    turn::{Lane, TURN_BYTES, Turn},
+    turn::{Lane, Turn},
 };
 
 /// One guest's connection from its first byte to its last: reads, routes, and alone writes.
@@ -75,6 +75,9 @@ enum Step {
 /// What a command that waits costs, about, with what its daemon keeps of it.
 const COMMAND_BYTES: usize = 1 << 10;
 
+/// So much is put out at once before it is written.
+const TAKEN_BYTES: usize = 32 << 10;
+
 /// How long the last bytes are given to be read before the connection is dropped.
 const LINGER: Duration = Duration::from_secs(1);
 
@@ -94,7 +97,7 @@ impl<'a, S: 'static> Visit<'a, S> {
             lane,
             guest,
             connection,
-            turn: Turn::default(),
+            turn: Turn::sprint(),
             pace: Pace::default(),
             share: Share::default(),
             noted: 0,
@@ -110,23 +113,28 @@ impl<'a, S: 'static> Visit<'a, S> {
     /// Serves the guest until the connection is over; what the kernel says of that interests
     /// nobody.
     pub(crate) async fn run(mut self) {
-        let mut place = None;
+        // A crowd that comes at once, or goes at once, is many short turns: nobody who is here
+        // waits for all of them.
+        let mut place = Some(self.lane.wait().await);
         loop {
             let step = poll_fn(|cx| {
+                self.turn = if place.is_some() { Turn::full() } else { Turn::sprint() };
                 let polled = self.poll(cx);
                 place = None;
                 polled
-            });
-            match step.await {
+            })
+            .await;
+            let turn = self.lane.wait().await;
+            match step {
                 Step::HadItsTurn => {
                     self.guest.set_patient(true);
-                    place = Some(self.lane.wait().await);
+                    place = Some(turn);
                 }
-                Step::Answered => break drop(timeout(LINGER, self.part()).await),
-                Step::Lost => break,
+                Step::Answered => break,
+                Step::Lost => return,
             }
-            self.turn = Turn::default();
         }
+        drop(timeout(LINGER, self.part()).await);
     }
 
     /// Ends our direction and reads on until the guest's ends: to close with unread bytes would
@@ -164,14 +172,12 @@ impl<'a, S: 'static> Visit<'a, S> {
             if self.turn.is_over() {
                 return Poll::Ready(Ok(Step::HadItsTurn));
             }
-            let written = self.connection.written_bytes();
             // What was said before a command was done goes out before its reply.
             let ran_all = !self.take_events(cx) && self.poll_running(cx);
             self.answer(cx);
             self.note_ending();
             let has_events = self.take_events(cx);
             let wrote_all = self.connection.poll_write(cx)?.is_ready();
-            self.turn.take_step((self.connection.written_bytes() - written) as usize);
             let may_go_on = self.may_answer() && self.connection.decoder().has_next();
             if may_go_on || has_events && wrote_all || !ran_all && self.may_run() {
                 continue;
@@ -184,14 +190,10 @@ impl<'a, S: 'static> Visit<'a, S> {
                 ready!(self.poll_lost(wrote_all, cx));
                 return Poll::Ready(Err(io::ErrorKind::ConnectionAborted.into()));
             }
-            match self.connection.poll_read(cx)? {
+            match self.connection.poll_read(cx, self.turn.most_read())? {
                 Poll::Ready(0) => self.stage = Stage::Ended,
-                Poll::Ready(read) => {
-                    self.turn.read(read);
-                    self.restart_timer();
-                }
+                Poll::Ready(_) => self.restart_timer(),
                 Poll::Pending => {
-                    self.turn = Turn::default();
                     self.guest.set_patient(false);
                     if self.poll_unfinished(cx).is_ready() {
                         self.time_out();
@@ -301,7 +303,7 @@ impl<'a, S: 'static> Visit<'a, S> {
 
     /// Puts events behind the replies; true if some are left for the next time.
     fn take_events(&mut self, cx: &Context<'_>) -> bool {
-        self.guest.outbox().take(self.connection.halves().1, TURN_BYTES, cx.waker())
+        self.guest.outbox().take(self.connection.halves().1, TAKEN_BYTES, cx.waker())
     }
 
     fn may_answer(&self) -> bool {
@@ -321,14 +323,12 @@ impl<'a, S: 'static> Visit<'a, S> {
 
     /// Answers what has been read, until the guest has had its turn.
     fn answer(&mut self, cx: &mut Context<'_>) {
-        let enough = self.connection.unsent_bytes() + TURN_BYTES;
+        let enough = self.connection.unsent_bytes() + TAKEN_BYTES;
         while self.may_answer()
             && !self.turn.is_over()
             && self.connection.unsent_bytes() < enough
             && self.answer_one(cx)
-        {
-            self.turn.answered();
-        }
+        {}
     }
 
     /// Answers the next packet; false if there is none, or if what is read must be written first.

@@ -67,6 +67,9 @@ pub(crate) enum HostileError {
 const ATTACKED: Duration = Duration::from_secs(20);
 const QUIET: Duration = Duration::from_secs(10);
 
+/// How long an attack's last connections are given to go before peace begins.
+const AFTER_SLICE: Duration = Duration::from_secs(3);
+
 /// How often processes are looked at.
 const PERIOD: Duration = Duration::from_millis(250);
 
@@ -108,6 +111,8 @@ pub(crate) fn hostile(arguments: &Hostile) -> Result<(), HostileError> {
         attackers += took;
         attacked += watch::processor_time(&watched).saturating_sub(before);
         owner_failures += usize::from(!house.owner_gets_in());
+        honest::begin(&guests, Phase::Neither);
+        sleep(AFTER_SLICE);
         honest::begin(&guests, Phase::Quiet);
         let share = took.as_secs_f64() / ATTACKED.as_secs_f64();
         slice(arguments, &[format!("burn:{share}")], QUIET, &mut watched)?;
