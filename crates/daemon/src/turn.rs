@@ -14,6 +14,8 @@ use tokio::{
 #[derive(Debug)]
 pub(crate) struct Turn {
     end: Instant,
+    /// When it is over whatever was asked.
+    latest: Instant,
     most_read: usize,
     /// When the clock was looked at last, and how often it would have been.
     now: Instant,
@@ -38,6 +40,11 @@ const SPRINT_READ: usize = 8 << 10;
 /// So long is everybody served who has stood in line.
 const TURN: Duration = Duration::from_micros(100);
 
+/// So many answers belong to a turn even if they take longer, up to `LONGEST`: what is told to many
+/// at once costs each of them a system call, so some of it had better come together.
+const LEAST_ANSWERS: u32 = 16;
+const LONGEST: Duration = Duration::from_millis(1);
+
 /// The clock costs as much as a part of a small answer, so it is looked at once for so many.
 const ANSWERS_A_LOOK: u32 = 4;
 
@@ -54,7 +61,7 @@ impl Turn {
 
     fn new(length: Duration, most_read: usize) -> Self {
         let now = Instant::now();
-        Self { end: now + length, most_read, now, looks: 0 }
+        Self { end: now + length, latest: now + LONGEST, most_read, now, looks: 0 }
     }
 
     /// About now: not before the turn began, and a few answers ago at most.
@@ -74,7 +81,8 @@ impl Turn {
         if self.looks.is_multiple_of(ANSWERS_A_LOOK) {
             self.now = Instant::now();
         }
-        self.now >= self.end
+        let is_end = self.now >= self.end && self.looks > LEAST_ANSWERS;
+        is_end || self.now >= self.latest
     }
 }
 
