@@ -6,6 +6,7 @@ mod keeping;
 mod limits;
 mod survival;
 mod talk;
+mod websocket;
 
 use std::{
     fs,

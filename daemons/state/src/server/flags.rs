@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::offline::Offline;
+use super::{door::DoorFlags, offline::Offline};
 use clap::Args;
 use daemon::{
     Admission, Newcomers, Rate, Settings,
@@ -18,6 +18,9 @@ const SNAPSHOT_BYTES: u64 = 256 << 20;
 pub(crate) struct Own {
     #[command(subcommand)]
     pub(crate) offline: Option<Offline>,
+
+    #[command(flatten)]
+    pub(crate) door: DoorFlags,
 
     /// Let sessions that have not logged in do what entries for everybody (`*`) allow
     #[arg(long)]

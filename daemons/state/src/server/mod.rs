@@ -8,6 +8,7 @@ mod account_commands;
 mod backup;
 mod commits;
 mod counters;
+pub(crate) mod door;
 mod flags;
 mod hand_out;
 pub(crate) mod offline;
@@ -90,6 +91,9 @@ pub(crate) enum StartError {
 
     #[error(transparent)]
     Bind(#[from] BindError),
+
+    #[error(transparent)]
+    Door(#[from] door::DoorError),
 }
 
 /// How many passwords are hashed at once: each takes 19 MiB and some hundredth of a second.
