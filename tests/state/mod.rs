@@ -4,6 +4,7 @@ mod dialogue;
 mod disk;
 mod keeping;
 mod limits;
+mod moving;
 mod survival;
 mod talk;
 mod websocket;

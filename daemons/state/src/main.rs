@@ -11,7 +11,14 @@ use server::{Own, Server, StartError, door, offline};
 async fn main() -> daemon::Outcome {
     let (flags, own) = flags::parse::<Own>("State");
     if let Some(offline) = &own.offline {
-        return offline::run(offline, &flags).map(|said| println!("{said}")).into();
+        let said = offline::run(offline, &flags).await;
+        return said
+            .map(|said| {
+                if !said.is_empty() {
+                    println!("{said}")
+                }
+            })
+            .into();
     }
     let result = async {
         let server = Server::start(&flags, &own).await?;
