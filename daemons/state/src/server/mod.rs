@@ -5,6 +5,7 @@
 //! What is read comes from the durable state.
 
 mod account_commands;
+mod audit;
 mod backup;
 mod commits;
 mod counters;
@@ -151,7 +152,7 @@ impl Server {
         let watchers = Watchers::new(own.queue(), Arc::clone(&timers_changed));
         let server = Self {
             limits: own.limits(),
-            commits: Arc::new(Mutex::new(Commits::new(state, watchers))),
+            commits: Arc::new(Mutex::new(Commits::new(state, watchers).audited(own.audit()))),
             snapshots: Snapshots::new(own.snapshot_bytes(), unsaved),
             sessions_per_user: own.sessions_per_user(),
             journal: Arc::new(journal),
