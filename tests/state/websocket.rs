@@ -25,7 +25,8 @@ impl StateServer {
         socket
     }
 
-    fn door(&self) -> u16 {
+    /// The port for WebSocket.
+    pub(super) fn door(&self) -> u16 {
         let port = || {
             let said = self.daemon().said();
             let address = said.split("WebSocket listening address=127.0.0.1:").nth(1)?;
