@@ -1,6 +1,7 @@
 //! The state server from outside: what it answers, what it keeps, and what it survives.
 
 mod clients;
+mod commands;
 mod dialogue;
 mod disk;
 mod keeping;
