@@ -54,6 +54,8 @@ pub(crate) async fn visit(
     handler: Arc<Handler>,
 ) {
     let peer = visitor.peer;
+    // Many may come at once.
+    house.lane.enter().await;
     // Boxed, so that a WebSocket does not keep the room that HTTP takes.
     let talk = Box::pin(talk(visitor, Arc::clone(&house), handler));
     let Some((mut io, read, accepted)) = talk.await else { return };

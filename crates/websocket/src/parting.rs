@@ -18,6 +18,8 @@ pub(crate) async fn part(mut wire: Box<Wire>) {
         return;
     }
     // What the peer said is repeated, but for the words.
+    // Many may leave at once.
+    wire.house.lane.enter().await;
     wire.outbox.append(Frame::close(end.code(), &reason));
     let is_answer = matches!(end, End::ByPeer(_) | End::Broken(_));
     let told = timeout(CLOSING, tell(&mut wire, is_answer)).await;
@@ -31,24 +33,23 @@ pub(crate) async fn part(mut wire: Box<Wire>) {
 /// what is still on its way.
 pub(crate) async fn end_stream(io: &mut Io, house: &House) -> io::Result<()> {
     poll_fn(|cx| io.poll_shutdown(cx)).await?;
-    let mut turn = Turn::default();
-    loop {
-        match poll_fn(|cx| io.poll_read(cx, usize::MAX, |_| {})).await? {
-            0 => return Ok(()),
-            read => rest(&mut turn, read, house).await,
-        }
+    let mut turn = Turn::sprint();
+    while poll_fn(|cx| io.poll_read(cx, turn.most_read(), |_| {})).await? > 0 {
+        rest(&mut turn, house).await;
     }
+    Ok(())
 }
 
 async fn tell(wire: &mut Wire, is_answer: bool) -> io::Result<()> {
     poll_fn(|cx| wire.outbox.poll_write(&mut wire.io, cx)).await?;
-    let mut turn = Turn::default();
+    let mut turn = Turn::sprint();
     while !is_answer && !has_closed(wire) {
         let Wire { io, decoder, .. } = wire;
-        match poll_fn(|cx| io.poll_read(cx, usize::MAX, |bytes| decoder.feed(bytes))).await? {
-            0 => break,
-            read => rest(&mut turn, read, &wire.house).await,
+        let most = turn.most_read();
+        if poll_fn(|cx| io.poll_read(cx, most, |bytes| decoder.feed(bytes))).await? == 0 {
+            break;
         }
+        rest(&mut turn, &wire.house).await;
     }
     Ok(())
 }
@@ -64,10 +65,9 @@ fn has_closed(wire: &mut Wire) -> bool {
 }
 
 /// Lets others have their turn.
-async fn rest(turn: &mut Turn, read: usize, house: &House) {
-    turn.read(read);
+async fn rest(turn: &mut Turn, house: &House) {
     if turn.is_over() {
-        house.lane.wait().await;
-        *turn = Turn::default();
+        house.lane.enter().await;
+        *turn = Turn::full();
     }
 }

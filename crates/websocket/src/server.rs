@@ -28,7 +28,7 @@ use crate::{
     places::Places,
     pulse::Pulse,
     socket::Wire,
-    turn::Lane,
+    turn::{Caller, Lane},
 };
 
 /// HTTP and WebSocket on any number of addresses, with one set of bounds for all.
@@ -37,6 +37,7 @@ pub struct Server {
     listeners: Vec<TcpListener>,
     house: Arc<House>,
     parting: UnboundedReceiver<Box<Wire>>,
+    caller: Caller,
     entrance: Entrance,
     entering: Receiver<Entering>,
 }
@@ -68,16 +69,18 @@ impl Server {
     pub fn new(limits: Limits, rules: Rules) -> Self {
         let (parting_in, parting) = mpsc::unbounded_channel();
         let (entrance, entering) = mpsc::channel(ENTERING);
+        let (lane, caller) = Lane::new();
         let house = Arc::new(House {
             access: Arc::new(Access::new(rules)),
             places: Arc::new(Places::new(&limits)),
             pulse: Pulse::new(limits.ping),
-            lane: Lane::default(),
+            lane,
             ending: watch::Sender::new(false),
             parting: parting_in,
             limits,
         });
-        Self { listeners: Vec::new(), house, parting, entrance: Entrance(entrance), entering }
+        let entrance = Entrance(entrance);
+        Self { listeners: Vec::new(), house, parting, caller, entrance, entering }
     }
 
     /// Listens on `address`, or on a free port of it if that is 0; where it listens then.
@@ -121,8 +124,11 @@ impl Server {
     {
         let handler: Arc<Handler> =
             Arc::new(move |request| Box::pin(handler(request)) as Answering);
-        let Self { listeners, house, parting, entrance, entering } = self;
+        let Self { listeners, house, parting, caller, entrance, entering } = self;
         drop(entrance);
+        // A task of its own: it goes on while somebody is let in, and ends with this call.
+        let mut calling = JoinSet::new();
+        calling.spawn(caller.run());
         let reception = Reception { house, handler, parting, tasks: JoinSet::new() };
         reception.run(listeners, entering, requested).await;
     }

@@ -8,8 +8,14 @@ use std::{
 };
 
 use crate::{
-    End, Fault, Found, Sender, SocketLimits, code::INTERNAL, decoder::Decoder, house::House,
-    io::Io, outbox::Outbox, places::Place, turn::Turn,
+    End, Fault, Found, Sender, SocketLimits,
+    code::INTERNAL,
+    decoder::Decoder,
+    house::House,
+    io::Io,
+    outbox::Outbox,
+    places::Place,
+    turn::{Turn, Wait},
 };
 
 /// A WebSocket, for the one task that reads it; others send through its [`Sender`].
@@ -37,9 +43,10 @@ pub(crate) struct Wire {
     pub(crate) end: Option<End>,
     peer: Option<SocketAddr>,
     pause_bytes: usize,
-    turn: Turn,
+    /// Begins with the first that is done after a wait.
+    turn: Option<Turn>,
     /// The wait for another turn.
-    waiting: Option<Pin<Box<dyn Future<Output = ()> + Send + Sync>>>,
+    waiting: Option<Wait>,
     is_parked: bool,
     _place: Place,
 }
@@ -76,7 +83,7 @@ impl Socket {
             end: None,
             peer,
             pause_bytes: limits.pause_bytes.max(1),
-            turn: Turn::default(),
+            turn: None,
             waiting: None,
             is_parked: false,
             _place: place,
@@ -107,6 +114,8 @@ impl Socket {
         poll_fn(|cx| {
             let done = work.as_mut().poll(cx);
             if done.is_pending() {
+                // Others have their turn meanwhile.
+                self.wire().turn = None;
                 self.wire().only_write(cx);
             }
             done
@@ -171,7 +180,7 @@ impl Wire {
             if self.end.is_some() || self.outbox.has_ended() && self.must_stop() {
                 return Poll::Ready(None);
             }
-            if self.turn.is_over() || self.waiting.is_some() {
+            if self.waiting.is_some() || self.turn().is_over() {
                 ready!(self.poll_turn(cx));
                 continue;
             }
@@ -208,9 +217,7 @@ impl Wire {
 
     /// Takes the next of what has been read already.
     fn take_step(&mut self) -> Option<Step> {
-        let next = self.decoder.next()?;
-        self.turn.found_one();
-        match next {
+        match self.decoder.next()? {
             Ok(found @ (Found::Text | Found::Binary)) => return Some(Step::Found(found)),
             Ok(Found::Ping) => self.outbox.pong(self.decoder.payload()),
             Ok(Found::Pong) => {}
@@ -242,16 +249,14 @@ impl Wire {
 
     /// Reads once; false if there is nothing yet.
     fn read(&mut self, cx: &mut Context<'_>) -> bool {
+        let most = self.turn().most_read();
         let Self { io, decoder, .. } = self;
-        match io.poll_read(cx, usize::MAX, |bytes| decoder.feed(bytes)) {
+        match io.poll_read(cx, most, |bytes| decoder.feed(bytes)) {
             Poll::Pending => {
-                self.turn = Turn::default();
+                self.turn = None;
                 return false;
             }
-            Poll::Ready(Ok(read @ 1..)) => {
-                self.turn.read(read);
-                self.outbox.hear(self.house.pulse.now());
-            }
+            Poll::Ready(Ok(1..)) => self.outbox.hear(self.house.pulse.now()),
             Poll::Ready(Ok(0) | Err(_)) => self.lose(),
         }
         true
@@ -278,18 +283,19 @@ impl Wire {
         }
     }
 
+    fn turn(&mut self) -> Turn {
+        *self.turn.get_or_insert_with(Turn::sprint)
+    }
+
     /// Lets others have their turn; what was answered so far leaves before.
     fn poll_turn(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         if self.waiting.is_none() {
             self.write(cx);
-            let house = Arc::clone(&self.house);
-            self.waiting = Some(Box::pin(async move { house.lane.wait().await }));
         }
-        if let Some(waiting) = &mut self.waiting {
-            ready!(waiting.as_mut().poll(cx));
-        }
+        let lane = &self.house.lane;
+        ready!(Pin::new(self.waiting.get_or_insert_with(|| lane.enter())).poll(cx));
         self.waiting = None;
-        self.turn = Turn::default();
+        self.turn = Some(Turn::full());
         Poll::Ready(())
     }
 
