@@ -2,7 +2,7 @@
 
 use std::{env, error::Error, future::pending, net::SocketAddr};
 
-use websocket::{Answer, Frame, Limits, Message, Origins, Rules, Server, Socket};
+use websocket::{Answer, Limits, Origins, Rules, Server, Socket};
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Box<dyn Error>> {
@@ -17,9 +17,6 @@ async fn main() -> Result<(), Box<dyn Error>> {
 async fn echo(mut socket: Socket) {
     let sender = socket.sender();
     while let Some(message) = socket.read().await {
-        sender.reply(match message {
-            Message::Text(text) => Frame::text(text),
-            Message::Binary(bytes) => Frame::binary(bytes),
-        });
+        sender.reply(message.to_frame());
     }
 }

@@ -2,7 +2,7 @@ use std::{fmt, pin::Pin};
 
 use bytes::Bytes;
 
-use crate::{Socket, SocketLimits};
+use crate::{Ping, Socket, SocketLimits};
 
 /// What a request is answered.
 #[derive(Debug)]
@@ -25,7 +25,15 @@ pub(crate) struct Plain {
 pub(crate) struct Accept {
     pub(crate) serve: Serve,
     pub(crate) limits: Option<SocketLimits>,
+    pub(crate) ping: Option<Option<Ping>>,
     pub(crate) takes_subprotocol: bool,
+}
+
+/// What holds for one WebSocket.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Terms {
+    pub(crate) limits: SocketLimits,
+    pub(crate) ping: Option<Ping>,
 }
 
 /// Serves one WebSocket.
@@ -53,7 +61,7 @@ impl Answer {
         F: Future<Output = ()> + Send + 'static,
     {
         let serve: Serve = Box::new(|socket| Box::pin(serve(socket)));
-        Self(Kind::Accept(Accept { serve, limits: None, takes_subprotocol: false }))
+        Self(Kind::Accept(Accept { serve, limits: None, ping: None, takes_subprotocol: false }))
     }
 
     /// The same with one more header; a name or a value that can't be one is left out. Names are in
@@ -71,6 +79,15 @@ impl Answer {
     pub fn with_limits(mut self, limits: SocketLimits) -> Self {
         if let Kind::Accept(accept) = &mut self.0 {
             accept.limits = Some(limits);
+        }
+        self
+    }
+
+    /// The same, asking a silent peer at other times than the server does.
+    #[must_use]
+    pub fn with_ping(mut self, ping: Option<Ping>) -> Self {
+        if let Kind::Accept(accept) = &mut self.0 {
+            accept.ping = Some(ping);
         }
         self
     }

@@ -2,7 +2,7 @@ use std::sync::Arc;
 
 use tokio::sync::{mpsc::UnboundedSender, watch};
 
-use crate::{Access, Limits, places::Places, pulse::Pulse, socket::Wire, turn::Lane};
+use crate::{Access, Limits, places::Places, pulse::Pulse, turn::Lane, wire::Wire};
 
 /// What all connections of a server share.
 #[derive(Debug)]

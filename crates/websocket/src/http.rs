@@ -1,11 +1,9 @@
 use std::{
     convert::Infallible,
     future::poll_fn,
-    net::SocketAddr,
     pin::Pin,
     sync::{Arc, Mutex, PoisonError},
     task::{Context, Poll},
-    time::Duration,
 };
 
 use bytes::Bytes;
@@ -19,12 +17,12 @@ use hyper::{
 use tokio::time::timeout;
 
 use crate::{
-    Answer, Request, Socket,
-    answer::{Accept, Kind, Plain, Serve},
+    Answer, Link, Request, Socket,
+    answer::{Accept, Kind, Plain, Serve, Terms},
     house::House,
     hyper_io::{Clock, HyperIo},
     io::Io,
-    parting::end_stream,
+    parting::{LINGER, end_stream},
     places::Place,
     upgrade::{NoUpgrade, first_subprotocol, only},
 };
@@ -40,11 +38,8 @@ pub(crate) struct Visitor {
     pub(crate) io: Io,
     /// What was read already.
     pub(crate) read: Bytes,
-    pub(crate) peer: Option<SocketAddr>,
+    pub(crate) link: Link,
 }
-
-/// How long the last bytes are given to arrive before the connection is dropped.
-const LINGER: Duration = Duration::from_secs(1);
 
 /// Serves a connection from its first byte to its last, as HTTP and perhaps as a WebSocket.
 pub(crate) async fn visit(
@@ -53,15 +48,15 @@ pub(crate) async fn visit(
     house: Arc<House>,
     handler: Arc<Handler>,
 ) {
-    let peer = visitor.peer;
+    let link = visitor.link;
     // Many may come at once.
     house.lane.enter().await;
     // Boxed, so that a WebSocket does not keep the room that HTTP takes.
     let talk = Box::pin(talk(visitor, Arc::clone(&house), handler));
     let Some((mut io, read, accepted)) = talk.await else { return };
     match accepted {
-        Some((serve, limits)) => {
-            let socket = Socket::new(io, &read, peer, limits, house, place);
+        Some((serve, terms)) => {
+            let socket = Socket::new(io, &read, link, terms, house, place);
             // What was read may have been large.
             drop(read);
             serve(socket).await;
@@ -83,17 +78,17 @@ pub(crate) async fn turn_away(mut io: Io, house: Arc<House>, _place: Place) {
 
 /// What is left of a connection once HTTP is over on it: the stream, what of it was read and not
 /// used, and who serves the WebSocket that it may have become.
-type Left = (Io, Bytes, Option<(Serve, crate::SocketLimits)>);
+type Left = (Io, Bytes, Option<(Serve, Terms)>);
 
 async fn talk(visitor: Visitor, house: Arc<House>, handler: Arc<Handler>) -> Option<Left> {
-    let Visitor { io, read, peer } = visitor;
+    let Visitor { io, read, link } = visitor;
     let accepted = Arc::<Mutex<Option<Accept>>>::default();
     let service = service_fn(|request| {
         let (house, handler) = (Arc::clone(&house), Arc::clone(&handler));
         let accepted = Arc::clone(&accepted);
         Box::pin(async move {
             let answer = match is_admitted(&request, &house) {
-                true => decide(Request::new(request, peer), &*handler, &accepted).await,
+                true => decide(Request::new(request, link), &*handler, &accepted).await,
                 false => refuse(403, "forbidden"),
             };
             Ok::<_, Infallible>(answer)
@@ -123,7 +118,13 @@ async fn talk(visitor: Visitor, house: Arc<House>, handler: Arc<Handler>) -> Opt
     let io = parts.io.into_inner()?;
     let accepted = accepted.lock().unwrap_or_else(PoisonError::into_inner).take();
     let accepted = accepted.filter(|_| outcome.is_ok());
-    let serve = accepted.map(|it| (it.serve, it.limits.unwrap_or(limits.socket)));
+    let serve = accepted.map(|it| {
+        let terms = Terms {
+            limits: it.limits.unwrap_or(limits.socket),
+            ping: it.ping.unwrap_or(limits.ping),
+        };
+        (it.serve, terms)
+    });
     Some((io, parts.read_buf, serve))
 }
 

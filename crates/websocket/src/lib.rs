@@ -11,22 +11,19 @@
 //! | to understand | begin at |
 //! |---|---|
 //! | what a connection does from first byte to last | `http.rs`: `visit` |
-//! | when is read, written and waited | `socket.rs`: `Wire::poll_found` |
+//! | when is read, written and waited | `wire.rs`: `Wire::poll_found` |
 //! | what a peer may send | `decoder.rs`: `Decoder::next` |
-//! | what happens to a slow peer | [`Overflow`], `outbox.rs` |
+//! | what happens to a slow peer | [`Overflow`], `queue.rs` |
 //! | what happens to a silent one | [`Ping`], `pulse.rs` |
 //! | how it all ends | [`End`], `parting.rs`, `server.rs`: `Reception::end` |
 //!
 //! ```no_run
-//! use websocket::{Answer, Frame, Limits, Message, Request, Rules, Server, Socket};
+//! use websocket::{Answer, Limits, Request, Rules, Server, Socket};
 //!
 //! async fn echo(mut socket: Socket) {
 //!     let sender = socket.sender();
 //!     while let Some(message) = socket.read().await {
-//!         sender.reply(match message {
-//!             Message::Text(text) => Frame::text(text),
-//!             Message::Binary(bytes) => Frame::binary(bytes),
-//!         });
+//!         sender.reply(message.to_frame());
 //!     }
 //! }
 //!
@@ -67,24 +64,29 @@ mod http;
 mod hyper_io;
 mod io;
 mod limits;
+mod link;
 mod outbox;
 mod parting;
 mod places;
 mod pulse;
+mod queue;
 mod request;
+mod sender;
 mod server;
 mod socket;
 mod turn;
 mod upgrade;
+mod wire;
 
 pub use access::{Access, NotAnOrigin, Origin, Origins, Rules};
 pub use answer::Answer;
-pub use close::{End, code};
+pub use close::{CloseCode, End, NotACloseCode, code};
 pub use decoder::{Decoder, DecoderLimits, Fault, Found};
-pub use frame::Frame;
+pub use frame::{Frame, Utf8};
 pub use io::Stream;
-pub use limits::{Limits, Overflow, Ping, SocketLimits};
-pub use outbox::{Sender, Sent};
+pub use limits::{Limits, Overflow, Pace, Ping, SocketLimits};
+pub use link::Link;
 pub use request::{BodyError, Request};
+pub use sender::{Sender, Sent};
 pub use server::{Entrance, Server};
 pub use socket::{Message, Socket};

@@ -1,6 +1,6 @@
 use std::time::Duration;
 
-use crate::DecoderLimits;
+use crate::{CloseCode, DecoderLimits};
 
 /// Every bound of a server.
 #[derive(Clone, Debug)]
@@ -23,7 +23,21 @@ pub struct Limits {
     /// once.
     pub drain: Duration,
     /// The code that sockets are closed with at the end of the server.
-    pub end_code: u16,
+    pub end_code: CloseCode,
+    /// How long a peer is given, once it is to be closed, to take what it was sent, and as long
+    /// again to close too.
+    pub closing: Duration,
+    /// How slow a peer may be, in what it sends and in what it takes.
+    pub pace: Pace,
+}
+
+/// How fast something must come, or go, once it has begun.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Pace {
+    /// So long it may take in any case, however short it is.
+    pub patience: Duration,
+    /// And so many bytes it must be in each further second, on average.
+    pub bytes_per_second: u32,
 }
 
 /// The bounds of one WebSocket.
@@ -75,7 +89,23 @@ impl Default for Limits {
             ping: Some(Ping { interval: Duration::from_secs(20), most_lost: 2 }),
             drain: Duration::ZERO,
             end_code: crate::code::GOING_AWAY,
+            closing: Duration::from_secs(5),
+            pace: Pace::default(),
         }
+    }
+}
+
+impl Pace {
+    /// How long so many bytes may take.
+    pub(crate) fn time_for(self, bytes: usize) -> Duration {
+        self.patience
+            + Duration::from_secs(1).mul_f64(bytes as f64 / f64::from(self.bytes_per_second.max(1)))
+    }
+}
+
+impl Default for Pace {
+    fn default() -> Self {
+        Self { patience: Duration::from_secs(10), bytes_per_second: 1 << 10 }
     }
 }
 

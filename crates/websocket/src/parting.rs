@@ -1,30 +1,26 @@
-use std::{future::poll_fn, io, time::Duration};
+use std::{future::poll_fn, io, sync::Arc, time::Duration};
 
 use tokio::time::timeout;
 
-use crate::{End, Found, Frame, house::House, io::Io, socket::Wire, turn::Turn};
-
-/// How long a peer is given to take what was sent and to answer the close.
-const CLOSING: Duration = Duration::from_secs(5);
+use crate::{End, Found, Frame, house::House, io::Io, turn::Turn, wire::Wire};
 
 /// How long the last bytes are given to arrive before the connection is dropped.
-const LINGER: Duration = Duration::from_secs(1);
+pub(crate) const LINGER: Duration = Duration::from_secs(1);
 
 /// The end of a WebSocket: the close leaves behind what was sent, the peer's is waited for if it
 /// has not come, then the connection ends.
 pub(crate) async fn part(mut wire: Box<Wire>) {
-    let Some((end, reason)) = wire.outbox.ended() else { return };
-    if matches!(end, End::Silent | End::Lost) {
+    let Some(ending) = wire.outbox.ending() else { return };
+    let is_over = |end: &End| matches!(end, End::Silent | End::Lost);
+    if is_over(&ending.end) || wire.end.as_ref().is_some_and(is_over) {
         return;
     }
-    // What the peer said is repeated, but for the words.
+    let house = Arc::clone(&wire.house);
     // Many may leave at once.
-    wire.house.lane.enter().await;
-    wire.outbox.append(Frame::close(end.code(), &reason));
-    let is_answer = matches!(end, End::ByPeer(_) | End::Broken(_));
-    let told = timeout(CLOSING, tell(&mut wire, is_answer)).await;
-    if matches!(told, Ok(Ok(()))) {
-        let house = std::sync::Arc::clone(&wire.house);
+    house.lane.enter().await;
+    // What the peer said is repeated, but for the words.
+    wire.outbox.close(Frame::close(ending.end.code(), &ending.reason));
+    if matches!(timeout(house.limits.closing, tell(&mut wire)).await, Ok(Ok(()))) {
         drop(timeout(LINGER, end_stream(&mut wire.io, &house)).await);
     }
 }
@@ -40,10 +36,12 @@ pub(crate) async fn end_stream(io: &mut Io, house: &House) -> io::Result<()> {
     Ok(())
 }
 
-async fn tell(wire: &mut Wire, is_answer: bool) -> io::Result<()> {
+async fn tell(wire: &mut Wire) -> io::Result<()> {
+    // Both may have closed at the same time.
+    let has_heard = matches!(wire.end, Some(End::ByPeer(_) | End::Broken(_)));
     poll_fn(|cx| wire.outbox.poll_write(&mut wire.io, cx)).await?;
     let mut turn = Turn::sprint();
-    while !is_answer && !has_closed(wire) {
+    while !has_heard && !has_closed(wire) {
         let Wire { io, decoder, .. } = wire;
         let most = turn.most_read();
         if poll_fn(|cx| io.poll_read(cx, most, |bytes| decoder.feed(bytes))).await? == 0 {

@@ -7,11 +7,13 @@ use hyper::{
 };
 use tokio::time::{Instant, sleep_until};
 
+use crate::Link;
+
 /// A request, after its `Host` and `Origin` were found to be right.
 pub struct Request {
     pub(crate) head: Parts,
     body: Incoming,
-    peer: Option<SocketAddr>,
+    link: Link,
 }
 
 /// Why there is no body.
@@ -32,9 +34,9 @@ const BODY_PATIENCE: Duration = Duration::from_secs(10);
 const BYTES_PER_SECOND: u64 = 1 << 10;
 
 impl Request {
-    pub(crate) fn new(request: hyper::Request<Incoming>, peer: Option<SocketAddr>) -> Self {
+    pub(crate) fn new(request: hyper::Request<Incoming>, link: Link) -> Self {
         let (head, body) = request.into_parts();
-        Self { head, body, peer }
+        Self { head, body, link }
     }
 
     /// `GET`, `POST` or whatever it is.
@@ -75,7 +77,19 @@ impl Request {
     /// Where the client is, if it came over the network.
     #[must_use]
     pub fn peer(&self) -> Option<SocketAddr> {
-        self.peer
+        self.link.peer
+    }
+
+    /// Where it came in.
+    #[must_use]
+    pub fn local_addr(&self) -> Option<SocketAddr> {
+        self.link.local
+    }
+
+    /// Whether it came over an encrypted connection.
+    #[must_use]
+    pub fn is_secure(&self) -> bool {
+        self.link.is_secure
     }
 
     /// Reads the body; what is longer than `most_bytes` is not read.
@@ -132,7 +146,7 @@ impl fmt::Debug for Request {
         f.debug_struct("Request")
             .field("method", &self.method())
             .field("path", &self.path())
-            .field("peer", &self.peer)
+            .field("peer", &self.link.peer)
             .finish_non_exhaustive()
     }
 }

@@ -20,15 +20,15 @@ use tokio::{
 };
 
 use crate::{
-    Access, Answer, Limits, Request, Rules,
+    Access, Answer, Limits, Link, Request, Rules,
     house::House,
     http::{Answering, Handler, Visitor, turn_away, visit},
     io::{Io, Stream},
     parting::part,
     places::Places,
     pulse::Pulse,
-    socket::Wire,
     turn::{Caller, Lane},
+    wire::Wire,
 };
 
 /// HTTP and WebSocket on any number of addresses, with one set of bounds for all.
@@ -73,7 +73,7 @@ impl Server {
         let house = Arc::new(House {
             access: Arc::new(Access::new(rules)),
             places: Arc::new(Places::new(&limits)),
-            pulse: Pulse::new(limits.ping),
+            pulse: Pulse::new(),
             lane,
             ending: watch::Sender::new(false),
             parting: parting_in,
@@ -142,20 +142,20 @@ impl Server {
 
 impl Entrance {
     /// Lets in a connection of which `read` was read already; false if the server has ended.
-    pub async fn admit(&self, stream: impl Stream, read: &[u8], peer: Option<SocketAddr>) -> bool {
-        self.enter(Io::Other(Box::new(stream)), read, peer).await
+    pub async fn admit(&self, stream: impl Stream, read: &[u8], link: Link) -> bool {
+        self.enter(Io::Other(Box::new(stream)), read, link).await
     }
 
     /// As [`Entrance::admit`], for TCP.
     pub async fn admit_tcp(&self, stream: TcpStream, read: &[u8]) -> bool {
-        let peer = stream.peer_addr().ok();
+        let link = link_of(&stream);
         // It fails if the peer is gone, which will show.
         drop(stream.set_nodelay(true));
-        self.enter(Io::Tcp(stream), read, peer).await
+        self.enter(Io::Tcp(stream), read, link).await
     }
 
-    async fn enter(&self, io: Io, read: &[u8], peer: Option<SocketAddr>) -> bool {
-        let visitor = Visitor { io, read: Bytes::copy_from_slice(read), peer };
+    async fn enter(&self, io: Io, read: &[u8], link: Link) -> bool {
+        let visitor = Visitor { io, read: Bytes::copy_from_slice(read), link };
         self.0.send(Entering(visitor)).await.is_ok()
     }
 }
@@ -204,7 +204,7 @@ impl Reception {
 
     fn receive(&mut self, visitor: Visitor) {
         let house = Arc::clone(&self.house);
-        match house.places.take(visitor.peer.map(|it| it.ip())) {
+        match house.places.take(visitor.link.peer.map(|it| it.ip())) {
             Some(place) => {
                 self.tasks.spawn(visit(visitor, place, house, Arc::clone(&self.handler)));
             }
@@ -255,11 +255,17 @@ fn poll_accept(
             return Poll::Ready(accepted.map(|(stream, peer)| {
                 // It fails if the peer is gone, which will show.
                 drop(stream.set_nodelay(true));
-                Visitor { io: Io::Tcp(stream), read: Bytes::new(), peer: Some(peer) }
+                let link = Link { peer: Some(peer), ..link_of(&stream) };
+                Visitor { io: Io::Tcp(stream), read: Bytes::new(), link }
             }));
         }
     }
     Poll::Pending
+}
+
+fn link_of(stream: &TcpStream) -> Link {
+    let (peer, local) = (stream.peer_addr().ok(), stream.local_addr().ok());
+    Link { peer, local, is_secure: false }
 }
 
 async fn reject(error: &io::Error) {
@@ -269,6 +275,6 @@ async fn reject(error: &io::Error) {
 
 impl std::fmt::Debug for Entering {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_tuple("Entering").field(&self.0.peer).finish()
+        f.debug_tuple("Entering").field(&self.0.link.peer).finish()
     }
 }

@@ -62,7 +62,7 @@ async fn a_message_at_the_limit_passes() {
     raw.send(&[frame(0x02, &[7; 99_999]), frame(0x80, &[7])].concat()).await;
     assert_eq!(raw.frame().await, Some((0x82, vec![7; 100_000])));
     raw.send(&frame(0x82, &[7; 100_001])).await;
-    raw.is_closed_with(1009).await;
+    raw.is_closed_with(websocket::code::TOO_BIG).await;
 }
 
 #[tokio::test]
@@ -81,8 +81,8 @@ async fn a_text_may_be_cut_within_its_characters() {
 async fn a_close_is_answered_with_its_code_and_ends_the_connection() {
     let (lab, mut ends) = Lab::echo(Limits::default()).await;
     for (said, answered, end) in [
-        (&b"\x0F\xA0bye"[..], &b"\x0F\xA0"[..], Some((4000, "bye".to_owned()))),
-        (b"\x03\xE8", b"\x03\xE8", Some((1000, String::new()))),
+        (&b"\x0F\xA0bye"[..], &b"\x0F\xA0"[..], Some((4000, "bye"))),
+        (b"\x03\xE8", b"\x03\xE8", Some((1000, ""))),
         (b"", b"", None),
     ] {
         let mut raw = lab.open().await;
@@ -91,6 +91,7 @@ async fn a_close_is_answered_with_its_code_and_ends_the_connection() {
         assert_eq!(raw.frame().await, Some((0x81, b"last".to_vec())));
         assert_eq!(raw.frame().await, Some((0x88, answered.to_vec())));
         assert_eq!(raw.frame().await, None);
+        let end = end.map(|(code, why)| (code.try_into().unwrap(), why.to_owned()));
         assert_eq!(patiently(ends.recv()).await, Some(End::ByPeer(end)));
     }
 }

@@ -3,7 +3,7 @@
 use std::{future::Future, net::SocketAddr, sync::Arc, time::Duration};
 
 use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
+    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, DuplexStream},
     net::TcpStream,
     sync::{
         mpsc::{UnboundedReceiver, unbounded_channel},
@@ -13,8 +13,8 @@ use tokio::{
     time::timeout,
 };
 use websocket::{
-    Access, Answer, DecoderLimits, End, Frame, Limits, Message, Request, Rules, Server, Socket,
-    SocketLimits,
+    Access, Answer, CloseCode, DecoderLimits, End, Entrance, Limits, Link, Request, Rules, Server,
+    Socket, SocketLimits, Stream,
 };
 
 /// How long anything may take that must happen.
@@ -26,13 +26,14 @@ pub(crate) const MASK: [u8; 4] = [1, 2, 3, 4];
 pub(crate) struct Lab {
     pub(crate) address: SocketAddr,
     pub(crate) access: Arc<Access>,
+    pub(crate) entrance: Entrance,
     end: oneshot::Sender<()>,
     task: JoinHandle<()>,
 }
 
 /// A client that sends what it likes.
-pub(crate) struct Raw {
-    pub(crate) stream: TcpStream,
+pub(crate) struct Raw<S = TcpStream> {
+    pub(crate) stream: S,
 }
 
 impl Lab {
@@ -46,10 +47,10 @@ impl Lab {
     {
         let mut server = Server::new(limits, rules);
         let address = server.listen(([127, 0, 0, 1], 0).into()).await.unwrap();
-        let access = server.access();
+        let (access, entrance) = (server.access(), server.entrance());
         let (end, requested) = oneshot::channel();
         let task = tokio::spawn(server.serve(handler, async move { drop(requested.await) }));
-        Self { address, access, end, task }
+        Self { address, access, entrance, end, task }
     }
 
     /// A server that says back what it hears, and whoever wants to know why each socket ended.
@@ -91,9 +92,19 @@ impl Lab {
     /// A client that is past the handshake.
     pub(crate) async fn open(&self) -> Raw {
         let mut raw = self.connect().await;
-        raw.send(handshake("/", "").as_bytes()).await;
-        let head = raw.read_head().await;
-        assert!(head.starts_with("HTTP/1.1 101 "), "{head}");
+        raw.shake_hands().await;
+        raw
+    }
+
+    /// The same over `server_side` and what leads to it.
+    pub(crate) async fn open_over(
+        &self,
+        server_side: impl Stream,
+        stream: DuplexStream,
+    ) -> Raw<DuplexStream> {
+        assert!(self.entrance.admit(server_side, b"", Link::default()).await);
+        let mut raw = Raw { stream };
+        raw.shake_hands().await;
         raw
     }
 
@@ -111,9 +122,15 @@ impl Lab {
     }
 }
 
-impl Raw {
+impl<S: AsyncRead + AsyncWrite + Unpin> Raw<S> {
     pub(crate) async fn send(&mut self, bytes: &[u8]) {
         patiently(self.stream.write_all(bytes)).await.unwrap();
+    }
+
+    pub(crate) async fn shake_hands(&mut self) {
+        self.send(handshake("/", "").as_bytes()).await;
+        let head = self.read_head().await;
+        assert!(head.starts_with("HTTP/1.1 101 "), "{head}");
     }
 
     pub(crate) async fn read_head(&mut self) -> String {
@@ -144,19 +161,16 @@ impl Raw {
     }
 
     /// Whether the server closes with `code` next, and then ends the connection.
-    pub(crate) async fn is_closed_with(&mut self, code: u16) {
+    pub(crate) async fn is_closed_with(&mut self, code: CloseCode) {
         let (first, payload) = self.frame().await.expect("a close before the end");
-        assert_eq!((first, &payload[..2]), (0x88, &code.to_be_bytes()[..]));
+        assert_eq!((first, &payload[..2]), (0x88, &code.get().to_be_bytes()[..]));
     }
 }
 
 pub(crate) async fn echo(socket: &mut Socket) {
     let sender = socket.sender();
     while let Some(message) = socket.read().await {
-        sender.reply(match message {
-            Message::Text(text) => Frame::text(text),
-            Message::Binary(bytes) => Frame::binary(bytes),
-        });
+        sender.reply(message.to_frame());
     }
 }
 

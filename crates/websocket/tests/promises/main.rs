@@ -10,3 +10,5 @@ mod frames;
 mod http;
 mod lab;
 mod pulse;
+mod slow;
+mod streams;
