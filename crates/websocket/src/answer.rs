@@ -40,13 +40,13 @@ pub(crate) struct Terms {
 pub(crate) type Serve = Box<dyn FnOnce(Socket) -> Pin<Box<dyn Future<Output = ()> + Send>> + Send>;
 
 impl Answer {
-    /// A status and a text. From 400 on the connection closes with it.
+    /// A status and a text. A status below 200, which is no answer, becomes 500.
     #[must_use]
     pub fn text(status: u16, text: impl Into<String>) -> Self {
         Self::bytes(status, "text/plain; charset=utf-8", text.into())
     }
 
-    /// A status and any content. From 400 on the connection closes with it.
+    /// A status and any content. A status below 200, which is no answer, becomes 500.
     #[must_use]
     pub fn bytes(status: u16, content_type: &str, body: impl Into<Bytes>) -> Self {
         let headers = vec![("content-type", content_type.to_owned())];
@@ -72,6 +72,12 @@ impl Answer {
             plain.headers.push((name, value.into()));
         }
         self
+    }
+
+    /// The same, and the connection closes with it.
+    #[must_use]
+    pub fn closing(self) -> Self {
+        self.with_header("connection", "close")
     }
 
     /// The same with other bounds for this WebSocket than those of the server.

@@ -1,24 +1,54 @@
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
 
 use tokio::sync::{mpsc::UnboundedSender, watch};
 
-use crate::{Access, Limits, places::Places, pulse::Pulse, turn::Lane, wire::Wire};
+use crate::{
+    Access, Limits, Rules, places::Places, pulse::Pulse, traffic::Traffic, turn::Lane, wire::Wire,
+};
 
 /// What all connections of a server share.
 #[derive(Debug)]
 pub(crate) struct House {
-    pub(crate) limits: Limits,
+    limits: RwLock<Arc<Limits>>,
     pub(crate) access: Arc<Access>,
     pub(crate) places: Arc<Places>,
+    pub(crate) traffic: Arc<Traffic>,
     pub(crate) pulse: Pulse,
     pub(crate) lane: Lane,
     /// True once the server ends.
     pub(crate) ending: watch::Sender<bool>,
     /// Connections that are to be closed. Each has a place, so there are never more than those.
-    pub(crate) parting: UnboundedSender<Box<Wire>>,
+    parting: UnboundedSender<Box<Wire>>,
 }
 
 impl House {
+    pub(crate) fn new(
+        limits: Limits,
+        rules: Rules,
+        lane: Lane,
+        parting: UnboundedSender<Box<Wire>>,
+    ) -> Self {
+        Self {
+            access: Arc::new(Access::new(rules)),
+            places: Arc::new(Places::new(&limits)),
+            traffic: Arc::default(),
+            pulse: Pulse::new(),
+            lane,
+            ending: watch::Sender::new(false),
+            parting,
+            limits: RwLock::new(Arc::new(limits)),
+        }
+    }
+
+    pub(crate) fn limits(&self) -> Arc<Limits> {
+        Arc::clone(&self.limits.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    pub(crate) fn set_limits(&self, limits: Limits) {
+        self.places.set_limits(&limits);
+        *self.limits.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(limits);
+    }
+
     /// Has a connection closed; it just ends where there is no server any more.
     pub(crate) fn part(&self, wire: Box<Wire>) {
         drop(self.parting.send(wire));

@@ -2,13 +2,16 @@ use std::{
     convert::Infallible,
     future::poll_fn,
     pin::Pin,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
     task::{Context, Poll},
 };
 
 use bytes::Bytes;
 use hyper::{
-    Response,
+    Response, StatusCode,
     body::{Body, Frame, Incoming, SizeHint},
     header::{self, HeaderName, HeaderValue},
     server::conn::http1::Builder,
@@ -17,14 +20,16 @@ use hyper::{
 use tokio::time::timeout;
 
 use crate::{
-    Answer, Link, Request, Socket,
+    Answer, Request, Socket,
     answer::{Accept, Kind, Plain, Serve, Terms},
+    guard::guarded,
     house::House,
     hyper_io::{Clock, HyperIo},
     io::Io,
     parting::{LINGER, end_stream},
     places::Place,
     upgrade::{NoUpgrade, first_subprotocol, only},
+    visitor::Visitor,
 };
 
 /// Answers requests.
@@ -32,14 +37,6 @@ pub(crate) type Handler = dyn Fn(Request) -> Answering + Send + Sync;
 
 /// An answer that is under way.
 pub(crate) type Answering = Pin<Box<dyn Future<Output = Answer> + Send>>;
-
-/// Somebody who has connected.
-pub(crate) struct Visitor {
-    pub(crate) io: Io,
-    /// What was read already.
-    pub(crate) read: Bytes,
-    pub(crate) link: Link,
-}
 
 /// Serves a connection from its first byte to its last, as HTTP and perhaps as a WebSocket.
 pub(crate) async fn visit(
@@ -65,12 +62,21 @@ pub(crate) async fn visit(
     }
 }
 
-/// Tells a client that there is no room.
-pub(crate) async fn turn_away(mut io: Io, house: Arc<House>, _place: Place) {
-    const BUSY: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\nconnection: close\r\n\
-        content-type: text/plain; charset=utf-8\r\ncontent-length: 20\r\n\r\ntoo many connections";
+/// Tells a client why it can't come in.
+pub(crate) async fn turn_away(visitor: Visitor, why: &str, house: Arc<House>, _place: Place) {
+    let text = format!(
+        "HTTP/1.1 503 Service Unavailable\r\nconnection: close\r\n\
+         content-type: text/plain; charset=utf-8\r\ncontent-length: {}\r\n\r\n{why}",
+        why.len()
+    );
+    let Some(mut io) = visitor.door.open(&house).await else { return };
     let told = async {
-        poll_fn(|cx| io.poll_write(cx, &[std::io::IoSlice::new(BUSY)])).await?;
+        let mut left = text.as_bytes();
+        while !left.is_empty() {
+            let written = poll_fn(|cx| io.poll_write(cx, &[std::io::IoSlice::new(left)])).await?;
+            left = &left[written.max(1)..];
+        }
+        poll_fn(|cx| io.poll_flush(cx)).await?;
         end_stream(&mut io, &house).await
     };
     drop(timeout(LINGER, told).await);
@@ -81,44 +87,61 @@ pub(crate) async fn turn_away(mut io: Io, house: Arc<House>, _place: Place) {
 type Left = (Io, Bytes, Option<(Serve, Terms)>);
 
 async fn talk(visitor: Visitor, house: Arc<House>, handler: Arc<Handler>) -> Option<Left> {
-    let Visitor { io, read, link } = visitor;
+    let Visitor { door, read, link } = visitor;
+    let limits = house.limits();
+    let io = HyperIo::new(door.open(&house).await?, read, limits.pace);
+    let (has_left, asked) = (io.has_left(), AtomicBool::new(false));
     let accepted = Arc::<Mutex<Option<Accept>>>::default();
     let service = service_fn(|request| {
+        asked.store(true, Relaxed);
         let (house, handler) = (Arc::clone(&house), Arc::clone(&handler));
         let accepted = Arc::clone(&accepted);
         Box::pin(async move {
-            let answer = match is_admitted(&request, &house) {
-                true => decide(Request::new(request, link), &*handler, &accepted).await,
+            let answer = match is_admitted(&request, &house, link.is_secure) {
+                true => decide(Request::new(request, link, &house), &*handler, &accepted).await,
                 false => refuse(403, "forbidden"),
             };
+            house.traffic.answered(answer.status().as_u16());
             Ok::<_, Infallible>(answer)
         })
     });
-    let limits = &house.limits;
     let mut connection = Builder::new()
         .timer(Clock)
         .header_read_timeout(limits.handshake)
-        .max_buf_size(limits.head_bytes.max(8 << 10))
+        .max_buf_size(limits.head_bytes)
         .half_close(true)
-        .serve_connection(HyperIo::new(io, read), service);
+        .serve_connection(io, service);
+    // Hyper is done when it has written all; the client may not have taken it yet.
+    let mut poll = |cx: &mut Context<'_>, is_ending: bool| {
+        if is_ending {
+            Pin::new(&mut connection).graceful_shutdown();
+        }
+        match connection.poll_without_shutdown(cx) {
+            Poll::Ready(Ok(())) if !has_left.is_so() => Poll::Pending,
+            polled => polled,
+        }
+    };
     let mut ending = house.ending.subscribe();
     let is_ending = async {
         // An error would mean that the server is gone.
         drop(ending.wait_for(|ending| *ending).await);
     };
-    // Both may be dropped: what the connection has done stays done.
+    // Both may be dropped: what the connection has done stays done. What has come is read first.
     let outcome = tokio::select! {
-        outcome = poll_fn(|cx| connection.poll_without_shutdown(cx)) => outcome,
+        biased;
+        outcome = poll_fn(|cx| poll(cx, false)) => outcome,
         () = is_ending => {
-            Pin::new(&mut connection).graceful_shutdown();
-            poll_fn(|cx| connection.poll_without_shutdown(cx)).await
+            if !asked.load(Relaxed) {
+                // Whoever has asked nothing so far need not be waited for.
+                return None;
+            }
+            poll_fn(|cx| poll(cx, true)).await
         }
     };
     let parts = connection.into_parts();
     let io = parts.io.into_inner()?;
     let accepted = accepted.lock().unwrap_or_else(PoisonError::into_inner).take();
-    let accepted = accepted.filter(|_| outcome.is_ok());
-    let serve = accepted.map(|it| {
+    let serve = accepted.filter(|_| outcome.is_ok()).map(|it| {
         let terms = Terms {
             limits: it.limits.unwrap_or(limits.socket),
             ping: it.ping.unwrap_or(limits.ping),
@@ -129,7 +152,7 @@ async fn talk(visitor: Visitor, house: Arc<House>, handler: Arc<Handler>) -> Opt
 }
 
 /// Whether the host that is asked is us, and the page that asks one that may.
-fn is_admitted(request: &hyper::Request<Incoming>, house: &House) -> bool {
+fn is_admitted(request: &hyper::Request<Incoming>, house: &House, is_secure: bool) -> bool {
     let headers = request.headers();
     let Some(host) = only(headers, header::HOST) else { return false };
     let origin = match headers.contains_key(header::ORIGIN) {
@@ -141,7 +164,7 @@ fn is_admitted(request: &hyper::Request<Incoming>, house: &House) -> bool {
     };
     // A request line may name a host as well, and then that is meant (RFC 9112, 3.2.2).
     let is_same = request.uri().authority().is_none_or(|it| it.as_str() == host);
-    is_same && house.access.admits(host, origin)
+    is_same && house.access.admits(host, origin, is_secure)
 }
 
 async fn decide(
@@ -151,7 +174,10 @@ async fn decide(
 ) -> Response<Text> {
     let upgrade = request.accept();
     let subprotocol = first_subprotocol(&request.head.headers).map(str::to_owned);
-    match (handler(request).await.0, upgrade) {
+    let Ok(answer) = guarded(|| handler(request)).await else {
+        return refuse(500, "internal error");
+    };
+    match (answer.0, upgrade) {
         (Kind::Plain(plain), _) => plainly(plain),
         (Kind::Accept(accept), Ok(key)) => {
             let subprotocol = subprotocol.filter(|_| accept.takes_subprotocol);
@@ -172,7 +198,7 @@ async fn decide(
 
 fn switch(key: &str, subprotocol: Option<String>) -> Response<Text> {
     let mut response = Response::new(Text(None));
-    *response.status_mut() = hyper::StatusCode::SWITCHING_PROTOCOLS;
+    *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
     let headers = response.headers_mut();
     headers.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
     headers.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
@@ -186,7 +212,7 @@ fn switch(key: &str, subprotocol: Option<String>) -> Response<Text> {
 }
 
 fn refuse(status: u16, text: &'static str) -> Response<Text> {
-    match Answer::text(status, text).0 {
+    match Answer::text(status, text).closing().0 {
         Kind::Plain(plain) => plainly(plain),
         Kind::Accept(_) => unreachable!("a text is plain"),
     }
@@ -194,8 +220,7 @@ fn refuse(status: u16, text: &'static str) -> Response<Text> {
 
 fn plainly(plain: Plain) -> Response<Text> {
     let mut response = Response::new(Text(Some(plain.body)));
-    let internal = hyper::StatusCode::INTERNAL_SERVER_ERROR;
-    *response.status_mut() = hyper::StatusCode::from_u16(plain.status).unwrap_or(internal);
+    *response.status_mut() = status_of(plain.status);
     let headers = response.headers_mut();
     for (name, value) in plain.headers {
         if let (Ok(name), Ok(value)) =
@@ -204,10 +229,14 @@ fn plainly(plain: Plain) -> Response<Text> {
             headers.append(name, value);
         }
     }
-    if plain.status >= 400 {
-        headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
-    }
     response
+}
+
+/// Only from 200 on a status ends a request.
+fn status_of(status: u16) -> StatusCode {
+    let status = StatusCode::from_u16(status).ok();
+    let last = status.filter(|status| !status.is_informational());
+    last.unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
 }
 
 /// A body that is there as a whole.

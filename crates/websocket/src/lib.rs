@@ -15,7 +15,7 @@
 //! | what a peer may send | `decoder.rs`: `Decoder::next` |
 //! | what happens to a slow peer | [`Overflow`], `queue.rs` |
 //! | what happens to a silent one | [`Ping`], `pulse.rs` |
-//! | how it all ends | [`End`], `parting.rs`, `server.rs`: `Reception::end` |
+//! | how it all ends | [`End`], `parting.rs`, `reception.rs`: `Reception::end` |
 //!
 //! ```no_run
 //! use websocket::{Answer, Limits, Request, Rules, Server, Socket};
@@ -35,8 +35,8 @@
 //!     }
 //! }
 //!
-//! # async fn run() -> std::io::Result<()> {
-//! let mut server = Server::new(Limits::default(), Rules::default());
+//! # async fn run() -> Result<(), Box<dyn std::error::Error>> {
+//! let mut server = Server::new(Limits::default(), Rules::default())?;
 //! server.listen(([127, 0, 0, 1], 3000).into()).await?;
 //! server.serve(answer, std::future::pending()).await;
 //! # Ok(())
@@ -59,34 +59,42 @@ mod answer;
 mod close;
 mod decoder;
 mod frame;
+mod guard;
 mod house;
 mod http;
 mod hyper_io;
 mod io;
 mod limits;
 mod link;
+mod listeners;
+mod origin;
 mod outbox;
 mod parting;
 mod places;
 mod pulse;
 mod queue;
+mod reception;
 mod request;
 mod sender;
 mod server;
 mod socket;
+mod traffic;
 mod turn;
 mod upgrade;
+mod visitor;
 mod wire;
 
-pub use access::{Access, NotAnOrigin, Origin, Origins, Rules};
+pub use access::{Access, Hosts, Pages, Rules};
 pub use answer::Answer;
 pub use close::{CloseCode, End, NotACloseCode, code};
 pub use decoder::{Decoder, DecoderLimits, Fault, Found};
 pub use frame::{Frame, Utf8};
 pub use io::Stream;
-pub use limits::{Limits, Overflow, Pace, Ping, SocketLimits};
+pub use limits::{Limits, LimitsError, Overflow, Pace, Ping, SocketLimits};
 pub use link::Link;
+pub use origin::{HostName, NotAHostName, NotAnOrigin, Origin};
 pub use request::{BodyError, Request};
 pub use sender::{Sender, Sent};
-pub use server::{Entrance, Server};
+pub use server::{Control, Entrance, Server};
 pub use socket::{Message, Socket};
+pub use traffic::Counters;

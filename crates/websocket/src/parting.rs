@@ -20,7 +20,7 @@ pub(crate) async fn part(mut wire: Box<Wire>) {
     house.lane.enter().await;
     // What the peer said is repeated, but for the words.
     wire.outbox.close(Frame::close(ending.end.code(), &ending.reason));
-    if matches!(timeout(house.limits.closing, tell(&mut wire)).await, Ok(Ok(()))) {
+    if matches!(timeout(house.limits().closing, tell(&mut wire)).await, Ok(Ok(()))) {
         drop(timeout(LINGER, end_stream(&mut wire.io, &house)).await);
     }
 }

@@ -1,4 +1,4 @@
-use std::{fmt, future::poll_fn, net::SocketAddr, pin::Pin, time::Duration};
+use std::{fmt, future::poll_fn, net::SocketAddr, pin::Pin};
 
 use bytes::Bytes;
 use hyper::{
@@ -7,36 +7,34 @@ use hyper::{
 };
 use tokio::time::{Instant, sleep_until};
 
-use crate::Link;
+use crate::{Link, Pace, house::House};
 
 /// A request, after its `Host` and `Origin` were found to be right.
 pub struct Request {
     pub(crate) head: Parts,
     body: Incoming,
     link: Link,
+    pace: Pace,
 }
 
 /// Why there is no body.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum BodyError {
     /// It is longer than allowed; known before it is read if the client said its length.
+    #[error("the body is longer than allowed")]
     TooLong,
     /// The client takes too long.
+    #[error("the body comes too slowly")]
     TooSlow,
     /// The client has gone, or what it sends is no body.
+    #[error("the body does not come")]
     Lost,
 }
 
-/// After so much time a body must come at least as fast as [`BYTES_PER_SECOND`].
-const BODY_PATIENCE: Duration = Duration::from_secs(10);
-
-/// How fast a body must come, on average.
-const BYTES_PER_SECOND: u64 = 1 << 10;
-
 impl Request {
-    pub(crate) fn new(request: hyper::Request<Incoming>, link: Link) -> Self {
+    pub(crate) fn new(request: hyper::Request<Incoming>, link: Link, house: &House) -> Self {
         let (head, body) = request.into_parts();
-        Self { head, body, link }
+        Self { head, body, link, pace: house.limits().pace }
     }
 
     /// `GET`, `POST` or whatever it is.
@@ -104,11 +102,11 @@ impl Request {
         let begun = Instant::now();
         let mut whole = Vec::new();
         loop {
-            let earned = Duration::from_secs(whole.len() as u64 / BYTES_PER_SECOND);
+            let deadline = begun + self.pace.time_for(whole.len());
             // Both are cancel safe.
             let part = tokio::select! {
                 part = self.next_part() => part?,
-                () = sleep_until(begun + BODY_PATIENCE + earned) => return Err(BodyError::TooSlow),
+                () = sleep_until(deadline) => return Err(BodyError::TooSlow),
             };
             match part {
                 None => return Ok(whole),

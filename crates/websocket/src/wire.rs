@@ -8,7 +8,7 @@ use std::{
 use tokio::time::{Instant, Sleep, sleep_until};
 
 use crate::{
-    End, Fault, Found, Link, Message, SocketLimits,
+    End, Fault, Found, Link, Message, Pace, SocketLimits,
     answer::Terms,
     decoder::Decoder,
     house::House,
@@ -27,6 +27,7 @@ pub(crate) struct Wire {
     pub(crate) end: Option<End>,
     pub(crate) link: Link,
     pause_bytes: usize,
+    pace: Pace,
     /// Begins with the first that is done after a wait.
     turn: Option<Turn>,
     /// The wait for another turn.
@@ -69,11 +70,12 @@ impl Wire {
         house: Arc<House>,
         place: Place,
     ) -> Self {
-        let outbox = Arc::new(Outbox::new(limits, ping, &house.pulse, house.limits.closing));
+        let common = house.limits();
+        let outbox = Arc::new(Outbox::new(limits, ping, &house.pulse, common.closing));
         house.pulse.enter(&outbox);
         if *house.ending.borrow() {
             // The others have been closed already.
-            outbox.end(End::ByUs(house.limits.end_code), "");
+            outbox.end(End::ByUs(common.end_code), "");
         }
         let mut decoder = Decoder::new(limits.incoming);
         decoder.feed(read);
@@ -85,6 +87,7 @@ impl Wire {
             end: None,
             link,
             pause_bytes: limits.pause_bytes.max(1),
+            pace: common.pace,
             turn: None,
             waiting: None,
             incoming: None,
@@ -285,7 +288,7 @@ impl Wire {
         let deadline = match (has_ended, self.incoming) {
             (true, _) => self.outbox.ending().map(|it| it.until),
             (false, Some(incoming)) if is_reading => {
-                let most = self.house.limits.pace.time_for(self.decoder.held_bytes());
+                let most = self.pace.time_for(self.decoder.held_bytes());
                 Some(Instant::now() + most.saturating_sub(incoming.waited))
             }
             _ => None,
@@ -314,7 +317,7 @@ impl Wire {
     }
 
     fn stuck_at(&self) -> Instant {
-        Instant::now() + self.house.limits.pace.patience
+        Instant::now() + self.pace.patience
     }
 
     fn park(&mut self, is_reading: bool) {

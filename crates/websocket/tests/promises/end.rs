@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use websocket::{End, Frame, Limits, Socket, SocketLimits, code};
+use websocket::{Answer, End, Frame, Limits, Link, Rules, Server, Socket, SocketLimits, code};
 
-use crate::lab::{Lab, frame, patiently};
+use crate::lab::{Lab, Raw, eventually, frame, patiently};
 
 #[tokio::test]
 async fn who_drops_a_socket_closes_it_behind_what_was_sent() {
@@ -147,4 +147,42 @@ async fn at_the_end_all_are_answered_closed_and_gone() {
     };
     tokio::join!(gone, leave);
     assert!(tokio::net::TcpStream::connect(address).await.is_err());
+}
+
+#[tokio::test]
+async fn who_has_asked_nothing_is_not_waited_for_at_the_end() {
+    let hour = Duration::from_secs(3_600);
+    let limits = Limits { handshake: hour, closing: hour, ..Limits::default() };
+    let (lab, _) = Lab::echo(limits).await;
+    let (mut idle, mut begun) = (lab.connect().await, lab.connect().await);
+    begun.send(b"GET / HT").await;
+    let control = lab.control.clone();
+    eventually(|| control.counters().connections == 2).await;
+    lab.end().await;
+    assert_eq!(idle.read_to_end().await, "");
+    begun.read_to_end().await;
+}
+
+#[tokio::test]
+async fn who_stands_in_the_entrance_at_the_end_is_told() {
+    let server = Server::new(Limits::default(), Rules::default()).unwrap();
+    let entrance = server.entrance();
+    let mut clients = Vec::new();
+    for _ in 0..40 {
+        let (server_side, stream) = tokio::io::duplex(1 << 10);
+        assert!(entrance.admit(server_side, b"", Link::default()).await);
+        clients.push(Raw { stream });
+    }
+    // Some may be let in before it is seen that the server ends.
+    let served = server.serve(async |_| Answer::text(200, ""), std::future::ready(()));
+    let served = tokio::spawn(served);
+    let mut told = 0;
+    for client in &mut clients {
+        told += usize::from(client.read_to_end().await.starts_with("HTTP/1.1 503 "));
+    }
+    assert!(told > 0);
+    drop(clients);
+    patiently(served).await.unwrap();
+    let (server_side, _) = tokio::io::duplex(1);
+    assert!(!entrance.admit(server_side, b"", Link::default()).await);
 }

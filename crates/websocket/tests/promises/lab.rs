@@ -3,7 +3,7 @@
 use std::{future::Future, net::SocketAddr, sync::Arc, time::Duration};
 
 use tokio::{
-    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, DuplexStream},
+    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, DuplexStream, duplex},
     net::TcpStream,
     sync::{
         mpsc::{UnboundedReceiver, unbounded_channel},
@@ -13,8 +13,8 @@ use tokio::{
     time::timeout,
 };
 use websocket::{
-    Access, Answer, CloseCode, DecoderLimits, End, Entrance, Limits, Link, Request, Rules, Server,
-    Socket, SocketLimits, Stream,
+    Access, Answer, CloseCode, Control, DecoderLimits, End, Entrance, Limits, Link, Request, Rules,
+    Server, Socket, SocketLimits, Stream,
 };
 
 /// How long anything may take that must happen.
@@ -27,6 +27,7 @@ pub(crate) struct Lab {
     pub(crate) address: SocketAddr,
     pub(crate) access: Arc<Access>,
     pub(crate) entrance: Entrance,
+    pub(crate) control: Control,
     end: oneshot::Sender<()>,
     task: JoinHandle<()>,
 }
@@ -45,12 +46,22 @@ impl Lab {
     where
         F: Future<Output = Answer> + Send + 'static,
     {
-        let mut server = Server::new(limits, rules);
+        Self::of(Server::new(limits, rules).unwrap(), handler).await
+    }
+
+    /// The same with what `server` is besides.
+    pub(crate) async fn of<F>(
+        mut server: Server,
+        handler: impl Fn(Request) -> F + Send + Sync + 'static,
+    ) -> Self
+    where
+        F: Future<Output = Answer> + Send + 'static,
+    {
         let address = server.listen(([127, 0, 0, 1], 0).into()).await.unwrap();
-        let (access, entrance) = (server.access(), server.entrance());
+        let (access, entrance, control) = (server.access(), server.entrance(), server.control());
         let (end, requested) = oneshot::channel();
         let task = tokio::spawn(server.serve(handler, async move { drop(requested.await) }));
-        Self { address, access, entrance, end, task }
+        Self { address, access, entrance, control, end, task }
     }
 
     /// A server that says back what it hears, and whoever wants to know why each socket ended.
@@ -106,6 +117,13 @@ impl Lab {
         let mut raw = Raw { stream };
         raw.shake_hands().await;
         raw
+    }
+
+    /// Lets in a client over memory, who is said to come in by `link`.
+    pub(crate) async fn admit(&self, link: Link) -> Raw<DuplexStream> {
+        let (server, stream) = duplex(1 << 10);
+        assert!(self.entrance.admit(server, b"", link).await);
+        Raw { stream }
     }
 
     /// Sends `bytes` and reads until the server ends the connection.
@@ -205,6 +223,16 @@ pub(crate) fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
 pub(crate) fn messages_of(message_bytes: usize) -> Limits {
     let incoming = DecoderLimits { message_bytes, fragments: 8 };
     Limits { socket: SocketLimits { incoming, ..SocketLimits::default() }, ..Limits::default() }
+}
+
+/// Waits until `holds`.
+pub(crate) async fn eventually(holds: impl Fn() -> bool) {
+    patiently(async {
+        while !holds() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    })
+    .await;
 }
 
 pub(crate) async fn patiently<F: Future>(future: F) -> F::Output {

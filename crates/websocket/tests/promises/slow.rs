@@ -99,10 +99,14 @@ async fn the_time_in_which_nobody_reads_is_not_the_peer_s() {
 #[tokio::test]
 async fn who_takes_what_it_is_sent_is_not_silent() {
     let ping = Some(Ping { interval: Duration::from_secs(1), most_lost: 1 });
-    let lab = Lab::serving(Limits { ping, ..Limits::default() }, async |mut socket: Socket| {
-        let sender = socket.sender();
-        sender.send(Frame::binary(&[0; 100_000]));
-        socket.read().await;
+    let (ends, ended) = unbounded_channel();
+    let lab = Lab::serving(Limits { ping, ..Limits::default() }, move |mut socket: Socket| {
+        let ends = ends.clone();
+        async move {
+            socket.sender().send(Frame::binary(&[0; 100_000]));
+            socket.read().await;
+            ends.send(socket.end().cloned()).unwrap();
+        }
     })
     .await;
     let (server, client) = duplex(1 << 10);
@@ -113,4 +117,5 @@ async fn who_takes_what_it_is_sent_is_not_silent() {
         patiently(raw.stream.read_exact(&mut part)).await.unwrap();
         sleep(Duration::from_millis(60)).await;
     }
+    assert!(ended.is_empty());
 }
