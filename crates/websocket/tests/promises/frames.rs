@@ -2,7 +2,7 @@
 
 use websocket::{End, Fault, Limits};
 
-use crate::lab::{Lab, frame, messages_of, patiently};
+use crate::lab::{Lab, eventually, frame, messages_of, patiently};
 
 #[tokio::test]
 async fn a_ping_between_fragments_is_answered_before_the_message() {
@@ -44,7 +44,10 @@ async fn each_fault_has_its_code_however_it_is_cut() {
     ] {
         for cut in 0..wrong.len() {
             let mut raw = lab.open().await;
+            let before = lab.control.counters().bytes_in;
             raw.send(&wrong[..cut]).await;
+            // What is sent at once would be read at once.
+            eventually(|| lab.control.counters().bytes_in == before + cut as u64).await;
             raw.send(&wrong[cut..]).await;
             raw.is_closed_with(fault.code()).await;
             assert_eq!(raw.frame().await, None);

@@ -189,10 +189,17 @@ async fn where_there_is_no_room_one_is_told_so_until_there_is() {
 #[tokio::test]
 async fn a_large_answer_comes_whole() {
     let lab = lab().await;
-    for _ in 0..3 {
-        let reply = lab.ask(get("/large", "")).await;
+    for (headers, is_half_closed) in
+        [("", false), ("", true), ("connection: close\r\n", false), ("connection: close\r\n", true)]
+    {
+        let mut raw = lab.connect().await;
+        raw.send(get("/large", headers).as_bytes()).await;
+        if is_half_closed {
+            raw.stream.shutdown().await.unwrap();
+        }
+        let reply = raw.read_to_end().await;
         let (_, body) = reply.split_once("\r\n\r\n").unwrap();
-        assert_eq!(body.len(), LARGE);
+        assert_eq!(body.len(), LARGE, "{headers} {is_half_closed}");
     }
 }
 

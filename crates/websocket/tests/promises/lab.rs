@@ -14,7 +14,7 @@ use tokio::{
 };
 use websocket::{
     Access, Answer, CloseCode, Control, DecoderLimits, End, Entrance, Limits, Link, Request, Rules,
-    Server, Socket, SocketLimits, Stream,
+    Sender, Server, Socket, SocketLimits, Stream,
 };
 
 /// How long anything may take that must happen.
@@ -92,6 +92,20 @@ impl Lab {
             async move { Answer::accept(serve) }
         };
         Self::start(limits, Rules::default(), handler).await
+    }
+
+    /// A server that hands out the senders of its sockets, and reads.
+    pub(crate) async fn senders() -> (Self, UnboundedReceiver<Sender>) {
+        let (senders, sender) = unbounded_channel();
+        let lab = Self::serving(Limits::default(), move |mut socket: Socket| {
+            let senders = senders.clone();
+            async move {
+                senders.send(socket.sender()).unwrap();
+                while socket.read().await.is_some() {}
+            }
+        })
+        .await;
+        (lab, sender)
     }
 
     pub(crate) async fn connect(&self) -> Raw {

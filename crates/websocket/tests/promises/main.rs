@@ -10,5 +10,6 @@ mod frames;
 mod http;
 mod lab;
 mod pulse;
+mod sending;
 mod slow;
 mod streams;
