@@ -20,7 +20,7 @@ use hyper::{
 use tokio::time::timeout;
 
 use crate::{
-    Answer, Request, Socket,
+    Answer, Limits, Link, Request, Socket,
     answer::{Accept, Kind, Plain, Serve, Terms},
     guard::guarded,
     house::House,
@@ -74,7 +74,10 @@ pub(crate) async fn turn_away(visitor: Visitor, why: &str, house: Arc<House>, _p
         let mut left = text.as_bytes();
         while !left.is_empty() {
             let written = poll_fn(|cx| io.poll_write(cx, &[std::io::IoSlice::new(left)])).await?;
-            left = &left[written.max(1)..];
+            if written == 0 {
+                return Ok(());
+            }
+            left = &left[written..];
         }
         poll_fn(|cx| io.poll_flush(cx)).await?;
         end_stream(&mut io, &house).await
@@ -86,69 +89,101 @@ pub(crate) async fn turn_away(visitor: Visitor, why: &str, house: Arc<House>, _p
 /// used, and who serves the WebSocket that it may have become.
 type Left = (Io, Bytes, Option<(Serve, Terms)>);
 
+/// What the requests of one connection share.
+struct Talk {
+    link: Link,
+    house: Arc<House>,
+    handler: Arc<Handler>,
+    has_asked: AtomicBool,
+    accepted: Mutex<Option<Accept>>,
+}
+
 async fn talk(visitor: Visitor, house: Arc<House>, handler: Arc<Handler>) -> Option<Left> {
     let Visitor { door, read, link } = visitor;
     let limits = house.limits();
     let io = HyperIo::new(door.open(&house).await?, read, limits.pace);
-    let (has_left, asked) = (io.has_left(), AtomicBool::new(false));
-    let accepted = Arc::<Mutex<Option<Accept>>>::default();
+    let has_left = io.has_left();
+    let talk = Arc::new(Talk::new(link, house, handler));
     let service = service_fn(|request| {
-        asked.store(true, Relaxed);
-        let (house, handler) = (Arc::clone(&house), Arc::clone(&handler));
-        let accepted = Arc::clone(&accepted);
-        Box::pin(async move {
-            let answer = match is_admitted(&request, &house, link.is_secure) {
-                true => decide(Request::new(request, link, &house), &*handler, &accepted).await,
-                false => refuse(403, "forbidden"),
-            };
-            house.traffic.answered(answer.status().as_u16());
-            Ok::<_, Infallible>(answer)
-        })
+        let talk = Arc::clone(&talk);
+        Box::pin(async move { Ok::<_, Infallible>(talk.respond(request).await) })
     });
-    let mut connection = Builder::new()
-        .timer(Clock)
-        .header_read_timeout(limits.handshake)
-        .max_buf_size(limits.head_bytes)
-        .half_close(true)
-        .serve_connection(io, service);
-    // Hyper is done when it has written all; the client may not have taken it yet.
-    let mut poll = |cx: &mut Context<'_>, is_ending: bool| {
+    let mut connection = builder(&limits).serve_connection(io, service);
+    let poll = |cx: &mut Context<'_>, is_ending: bool| {
         if is_ending {
             Pin::new(&mut connection).graceful_shutdown();
         }
         match connection.poll_without_shutdown(cx) {
+            // Hyper is done when it has written all; the client may not have taken it yet.
             Poll::Ready(Ok(())) if !has_left.is_so() => Poll::Pending,
             polled => polled,
         }
     };
-    let mut ending = house.ending.subscribe();
-    let is_ending = async {
-        // An error would mean that the server is gone.
-        drop(ending.wait_for(|ending| *ending).await);
-    };
-    // Both may be dropped: what the connection has done stays done. What has come is read first.
-    let outcome = tokio::select! {
-        biased;
-        outcome = poll_fn(|cx| poll(cx, false)) => outcome,
-        () = is_ending => {
-            if !asked.load(Relaxed) {
-                // Whoever has asked nothing so far need not be waited for.
-                return None;
-            }
-            poll_fn(|cx| poll(cx, true)).await
-        }
-    };
+    let outcome = talk.last(poll).await?;
     let parts = connection.into_parts();
-    let io = parts.io.into_inner()?;
-    let accepted = accepted.lock().unwrap_or_else(PoisonError::into_inner).take();
-    let serve = accepted.filter(|_| outcome.is_ok()).map(|it| {
-        let terms = Terms {
-            limits: it.limits.unwrap_or(limits.socket),
-            ping: it.ping.unwrap_or(limits.ping),
+    let serve = talk.accepted(&limits).filter(|_| outcome.is_ok());
+    Some((parts.io.into_inner()?, parts.read_buf, serve))
+}
+
+fn builder(limits: &Limits) -> Builder {
+    let mut builder = Builder::new();
+    builder
+        .timer(Clock)
+        .header_read_timeout(limits.handshake)
+        .max_buf_size(limits.head_bytes)
+        .half_close(true);
+    builder
+}
+
+impl Talk {
+    fn new(link: Link, house: Arc<House>, handler: Arc<Handler>) -> Self {
+        let (has_asked, accepted) = (AtomicBool::new(false), Mutex::default());
+        Self { link, house, handler, has_asked, accepted }
+    }
+
+    async fn respond(&self, request: hyper::Request<Incoming>) -> Response<Text> {
+        self.has_asked.store(true, Relaxed);
+        let response = match is_admitted(&request, &self.house, self.link.is_secure) {
+            true => {
+                let request = Request::new(request, self.link, &self.house);
+                decide(request, &*self.handler, &self.accepted).await
+            }
+            false => refuse(403, "forbidden"),
         };
-        (it.serve, terms)
-    });
-    Some((io, parts.read_buf, serve))
+        self.house.traffic.answered(response.status().as_u16());
+        response
+    }
+
+    /// Polls the connection until it is over, and tells it when the server ends; `None` if nobody
+    /// need be waited for then, as nothing was asked.
+    async fn last<T>(&self, mut poll: impl FnMut(&mut Context<'_>, bool) -> Poll<T>) -> Option<T> {
+        let mut ending = self.house.ending.subscribe();
+        let is_ending = async {
+            // An error would mean that the server is gone.
+            drop(ending.wait_for(|ending| *ending).await);
+        };
+        // Both may be dropped: what the connection has done stays done. What has come is read
+        // first.
+        tokio::select! {
+            biased;
+            outcome = poll_fn(|cx| poll(cx, false)) => return Some(outcome),
+            () = is_ending => {}
+        }
+        if !self.has_asked.load(Relaxed) {
+            return None;
+        }
+        Some(poll_fn(|cx| poll(cx, true)).await)
+    }
+
+    /// Who serves the WebSocket that was accepted, and what holds for it.
+    fn accepted(&self, limits: &Limits) -> Option<(Serve, Terms)> {
+        let accepted = self.accepted.lock().unwrap_or_else(PoisonError::into_inner).take()?;
+        let terms = Terms {
+            limits: accepted.limits.unwrap_or(limits.socket),
+            ping: accepted.ping.unwrap_or(limits.ping),
+        };
+        Some((accepted.serve, terms))
+    }
 }
 
 /// Whether the host that is asked is us, and the page that asks one that may.

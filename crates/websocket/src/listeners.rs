@@ -53,7 +53,11 @@ impl Listeners {
             }
             match ready!(self.poll_any(cx)) {
                 Ok(visitor) => return Poll::Ready(visitor),
-                Err(error) if is_of_one_connection(&error) => {}
+                Err(error) if is_of_one_connection(&error) => {
+                    // The next may fail as well: others have their turn first.
+                    cx.waker().wake_by_ref();
+                    return Poll::Pending;
+                }
                 Err(error) => {
                     tracing::warn!(%error, "cannot accept a connection");
                     self.pause = Some(Box::pin(sleep(PAUSE)));

@@ -103,7 +103,7 @@ impl Queue {
     /// Adds what nobody asked for, within the limits; [`Sent::Gone`] if that ends the connection.
     pub(crate) fn offer(&mut self, frame: Frame, key: Option<u64>) -> Sent {
         if key.is_some() {
-            self.remove_pushes(|kind| kind == Kind::Push(key));
+            self.remove_first(|kind| kind == Kind::Push(key));
         }
         let sent = match (self.is_full(), self.limits.overflow) {
             (false, _) => Sent::Queued,
@@ -155,7 +155,15 @@ impl Queue {
 
     /// Removes what nobody asked for; how many those were.
     pub(crate) fn drop_pushes(&mut self) -> usize {
-        let dropped = self.remove_pushes(|kind| matches!(kind, Kind::Push(_)));
+        let before = self.entries.len();
+        for _ in self.begun()..before {
+            let Some(entry) = self.entries.remove(self.begun()) else { break };
+            match entry.kind {
+                Kind::Push(_) => self.discount(&entry),
+                _ => self.entries.push_back(entry),
+            }
+        }
+        let dropped = before - self.entries.len();
         self.dropped += dropped as u64;
         dropped
     }
@@ -235,31 +243,23 @@ impl Queue {
     /// Drops the oldest until there is room.
     fn make_room(&mut self) -> Sent {
         while self.is_full() {
-            let is_push = |entry: &Entry| matches!(entry.kind, Kind::Push(_));
-            let begun = self.begun();
-            let Some(at) = self.entries.iter().skip(begun).position(is_push) else {
+            if !self.remove_first(|kind| matches!(kind, Kind::Push(_))) {
                 return Sent::Dropped;
-            };
-            if let Some(entry) = self.entries.remove(begun + at) {
-                self.discount(&entry);
             }
             self.dropped += 1;
         }
         Sent::Queued
     }
 
-    fn remove_pushes(&mut self, is_meant: impl Fn(Kind) -> bool) -> usize {
-        let (before, begun) = (self.entries.len(), self.begun());
-        let mut kept = VecDeque::with_capacity(before);
-        for (at, entry) in std::mem::take(&mut self.entries).into_iter().enumerate() {
-            if at >= begun && is_meant(entry.kind) {
-                self.discount(&entry);
-            } else {
-                kept.push_back(entry);
-            }
+    /// Removes the first such frame that is not begun; false if there is none.
+    fn remove_first(&mut self, is_meant: impl Fn(Kind) -> bool) -> bool {
+        let begun = self.begun();
+        let at = self.entries.iter().skip(begun).position(|it| is_meant(it.kind));
+        let removed = at.and_then(|at| self.entries.remove(begun + at));
+        if let Some(entry) = &removed {
+            self.discount(entry);
         }
-        self.entries = kept;
-        before - self.entries.len()
+        removed.is_some()
     }
 
     fn push(&mut self, kind: Kind, frame: Frame) {

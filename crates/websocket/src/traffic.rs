@@ -12,7 +12,7 @@ pub struct Counters {
     /// How many are connected now.
     pub connections: usize,
     /// How many requests were answered with which status from 400 on. Who was not even told counts
-    /// as 503.
+    /// as 503; what is no HTTP counts not at all.
     pub refused: BTreeMap<u16, u64>,
     /// How many bytes have come in.
     pub bytes_in: u64,
