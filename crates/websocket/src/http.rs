@@ -22,14 +22,14 @@ use tokio::time::timeout;
 use crate::{
     Answer, Limits, Link, Request, Socket,
     answer::{Accept, Kind, Plain, Serve, Terms},
+    closing::{LINGER, end_stream},
     guard::guarded,
-    house::House,
     hyper_io::{Clock, HyperIo},
+    inbound::Inbound,
     io::Io,
-    parting::{LINGER, end_stream},
     places::Place,
+    shared::Shared,
     upgrade::{NoUpgrade, first_subprotocol, only},
-    visitor::Visitor,
 };
 
 /// Answers requests.
@@ -39,37 +39,37 @@ pub(crate) type Handler = dyn Fn(Request) -> Answering + Send + Sync;
 pub(crate) type Answering = Pin<Box<dyn Future<Output = Answer> + Send>>;
 
 /// Serves a connection from its first byte to its last, as HTTP and perhaps as a WebSocket.
-pub(crate) async fn visit(
-    visitor: Visitor,
+pub(crate) async fn run_connection(
+    inbound: Inbound,
     place: Place,
-    house: Arc<House>,
+    shared: Arc<Shared>,
     handler: Arc<Handler>,
 ) {
-    let link = visitor.link;
+    let link = inbound.link;
     // Many may come at once.
-    house.lane.enter().await;
+    shared.lane.enter().await;
     // Boxed, so that a WebSocket does not keep the room that HTTP takes.
-    let talk = Box::pin(talk(visitor, Arc::clone(&house), handler));
+    let talk = Box::pin(talk(inbound, Arc::clone(&shared), handler));
     let Some((mut io, read, accepted)) = talk.await else { return };
     match accepted {
         Some((serve, terms)) => {
-            let socket = Socket::new(io, &read, link, terms, house, place);
+            let socket = Socket::new(io, &read, link, terms, shared, place);
             // What was read may have been large.
             drop(read);
             serve(socket).await;
         }
-        None => drop(timeout(LINGER, end_stream(&mut io, &house)).await),
+        None => drop(timeout(LINGER, end_stream(&mut io, &shared)).await),
     }
 }
 
 /// Tells a client why it can't come in.
-pub(crate) async fn turn_away(visitor: Visitor, why: &str, house: Arc<House>, _place: Place) {
+pub(crate) async fn turn_away(inbound: Inbound, why: &str, shared: Arc<Shared>, _place: Place) {
     let text = format!(
         "HTTP/1.1 503 Service Unavailable\r\nconnection: close\r\n\
          content-type: text/plain; charset=utf-8\r\ncontent-length: {}\r\n\r\n{why}",
         why.len()
     );
-    let Some(mut io) = visitor.door.open(&house).await else { return };
+    let Some(mut io) = inbound.door.open(&shared).await else { return };
     let told = async {
         let mut left = text.as_bytes();
         while !left.is_empty() {
@@ -80,7 +80,7 @@ pub(crate) async fn turn_away(visitor: Visitor, why: &str, house: Arc<House>, _p
             left = &left[written..];
         }
         poll_fn(|cx| io.poll_flush(cx)).await?;
-        end_stream(&mut io, &house).await
+        end_stream(&mut io, &shared).await
     };
     drop(timeout(LINGER, told).await);
 }
@@ -92,18 +92,18 @@ type Left = (Io, Bytes, Option<(Serve, Terms)>);
 /// What the requests of one connection share.
 struct Talk {
     link: Link,
-    house: Arc<House>,
+    shared: Arc<Shared>,
     handler: Arc<Handler>,
     has_asked: AtomicBool,
     accepted: Mutex<Option<Accept>>,
 }
 
-async fn talk(visitor: Visitor, house: Arc<House>, handler: Arc<Handler>) -> Option<Left> {
-    let Visitor { door, read, link } = visitor;
-    let limits = house.limits();
-    let io = HyperIo::new(door.open(&house).await?, read, limits.pace);
+async fn talk(inbound: Inbound, shared: Arc<Shared>, handler: Arc<Handler>) -> Option<Left> {
+    let Inbound { door, read, link } = inbound;
+    let limits = shared.limits();
+    let io = HyperIo::new(door.open(&shared).await?, read, limits.pace);
     let has_left = io.has_left();
-    let talk = Arc::new(Talk::new(link, house, handler));
+    let talk = Arc::new(Talk::new(link, shared, handler));
     let service = service_fn(|request| {
         let talk = Arc::clone(&talk);
         Box::pin(async move { Ok::<_, Infallible>(talk.respond(request).await) })
@@ -136,28 +136,28 @@ fn builder(limits: &Limits) -> Builder {
 }
 
 impl Talk {
-    fn new(link: Link, house: Arc<House>, handler: Arc<Handler>) -> Self {
+    fn new(link: Link, shared: Arc<Shared>, handler: Arc<Handler>) -> Self {
         let (has_asked, accepted) = (AtomicBool::new(false), Mutex::default());
-        Self { link, house, handler, has_asked, accepted }
+        Self { link, shared, handler, has_asked, accepted }
     }
 
     async fn respond(&self, request: hyper::Request<Incoming>) -> Response<Text> {
         self.has_asked.store(true, Relaxed);
-        let response = match is_admitted(&request, &self.house, self.link.is_secure) {
+        let response = match is_admitted(&request, &self.shared, self.link.is_secure) {
             true => {
-                let request = Request::new(request, self.link, &self.house);
+                let request = Request::new(request, self.link, &self.shared);
                 decide(request, &*self.handler, &self.accepted).await
             }
             false => refuse(403, "forbidden"),
         };
-        self.house.traffic.answered(response.status().as_u16());
+        self.shared.traffic.answered(response.status().as_u16());
         response
     }
 
     /// Polls the connection until it is over, and tells it when the server ends; `None` if nobody
     /// need be waited for then, as nothing was asked.
     async fn last<T>(&self, mut poll: impl FnMut(&mut Context<'_>, bool) -> Poll<T>) -> Option<T> {
-        let mut ending = self.house.ending.subscribe();
+        let mut ending = self.shared.ending.subscribe();
         let is_ending = async {
             // An error would mean that the server is gone.
             drop(ending.wait_for(|ending| *ending).await);
@@ -187,7 +187,7 @@ impl Talk {
 }
 
 /// Whether the host that is asked is us, and the page that asks one that may.
-fn is_admitted(request: &hyper::Request<Incoming>, house: &House, is_secure: bool) -> bool {
+fn is_admitted(request: &hyper::Request<Incoming>, shared: &Shared, is_secure: bool) -> bool {
     let headers = request.headers();
     let Some(host) = only(headers, header::HOST) else { return false };
     let origin = match headers.contains_key(header::ORIGIN) {
@@ -199,7 +199,7 @@ fn is_admitted(request: &hyper::Request<Incoming>, house: &House, is_secure: boo
     };
     // A request line may name a host as well, and then that is meant (RFC 9112, 3.2.2).
     let is_same = request.uri().authority().is_none_or(|it| it.as_str() == host);
-    is_same && house.access.admits(host, origin, is_secure)
+    is_same && shared.access.admits(host, origin, is_secure)
 }
 
 async fn decide(

@@ -10,12 +10,12 @@
 //!
 //! | to understand | begin at |
 //! |---|---|
-//! | what a connection does from first byte to last | `http.rs`: `visit` |
+//! | what a connection does from first byte to last | `http.rs`: `run_connection` |
 //! | when is read, written and waited | `wire.rs`: `Wire::poll_found` |
 //! | what a peer may send | `decoder.rs`: `Decoder::next` |
 //! | what happens to a slow peer | [`Overflow`], `queue.rs` |
-//! | what happens to a silent one | [`Ping`], `pulse.rs` |
-//! | how it all ends | [`End`], `parting.rs`, `reception.rs`: `Reception::end` |
+//! | what happens to a silent one | [`Ping`], `heartbeat.rs` |
+//! | how it all ends | [`End`], `closing.rs`, `acceptor.rs`: `Acceptor::end` |
 //!
 //! ```no_run
 //! use websocket::{Answer, Limits, Request, Rules, Server, Socket};
@@ -54,34 +54,34 @@
 //! with 100 connections and 64 bytes, half of its processor time a message, a tenth with 16 on
 //! their way, and 2 KB for a silent connection, a fifth.
 
+mod acceptor;
 mod access;
 mod answer;
 mod close;
+mod closing;
 mod decoder;
 mod frame;
 mod guard;
-mod house;
+mod heartbeat;
 mod http;
 mod hyper_io;
+mod inbound;
 mod io;
 mod limits;
 mod link;
 mod listeners;
 mod origin;
 mod outbox;
-mod parting;
 mod places;
-mod pulse;
 mod queue;
-mod reception;
 mod request;
 mod sender;
 mod server;
+mod shared;
 mod socket;
 mod traffic;
 mod turn;
 mod upgrade;
-mod visitor;
 mod wire;
 
 pub use access::{Access, Hosts, Pages, Rules};

@@ -16,8 +16,8 @@ use tokio::{
 
 use crate::{
     Link,
+    inbound::{Door, Inbound, Wrap},
     io::Kind,
-    visitor::{Door, Visitor, Wrap},
 };
 
 /// Where a server listens.
@@ -45,14 +45,14 @@ impl Listeners {
     }
 
     /// The next who connects.
-    pub(crate) fn poll_accept(&mut self, cx: &mut Context<'_>) -> Poll<Visitor> {
+    pub(crate) fn poll_accept(&mut self, cx: &mut Context<'_>) -> Poll<Inbound> {
         loop {
             if let Some(pause) = &mut self.pause {
                 ready!(pause.as_mut().poll(cx));
                 self.pause = None;
             }
             match ready!(self.poll_any(cx)) {
-                Ok(visitor) => return Poll::Ready(visitor),
+                Ok(inbound) => return Poll::Ready(inbound),
                 Err(error) if is_of_one_connection(&error) => {
                     // The next may fail as well: others have their turn first.
                     cx.waker().wake_by_ref();
@@ -67,13 +67,13 @@ impl Listeners {
     }
 
     /// Accepts from any, in turns.
-    fn poll_any(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<Visitor>> {
+    fn poll_any(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<Inbound>> {
         for _ in 0..self.all.len() {
             self.next = (self.next + 1) % self.all.len();
             let (listener, wrap) = &self.all[self.next];
             if let Poll::Ready(accepted) = listener.poll_accept(cx) {
-                let visitor = |(stream, peer)| visitor(stream, peer, wrap.as_ref());
-                return Poll::Ready(accepted.map(visitor));
+                let inbound = |(stream, peer)| inbound(stream, peer, wrap.as_ref());
+                return Poll::Ready(accepted.map(inbound));
             }
         }
         Poll::Pending
@@ -92,14 +92,14 @@ pub(crate) fn hurry(stream: &TcpStream) {
     drop(stream.set_nodelay(true));
 }
 
-fn visitor(stream: TcpStream, peer: SocketAddr, wrap: Option<&Arc<Wrap>>) -> Visitor {
+fn inbound(stream: TcpStream, peer: SocketAddr, wrap: Option<&Arc<Wrap>>) -> Inbound {
     hurry(&stream);
     let link = Link { peer: Some(peer), is_secure: wrap.is_some(), ..link_of(&stream) };
     let door = match wrap {
         None => Door::Open(Kind::Tcp(stream)),
         Some(wrap) => Door::Wrapped(stream, Arc::clone(wrap)),
     };
-    Visitor { door, read: Bytes::new(), link }
+    Inbound { door, read: Bytes::new(), link }
 }
 
 /// Whether only the one who was to be accepted has failed: Linux tells of its network, of a peer

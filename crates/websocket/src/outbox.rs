@@ -17,8 +17,8 @@ use tokio::{sync::Notify, time::Instant};
 
 use crate::{
     End, Frame, Ping, Sent, SocketLimits,
+    heartbeat::Heartbeat,
     io::Io,
-    pulse::Pulse,
     queue::{Queue, SLICES},
 };
 
@@ -80,17 +80,17 @@ impl Outbox {
     pub(crate) fn new(
         limits: SocketLimits,
         ping: Option<Ping>,
-        pulse: &Pulse,
+        heartbeat: &Heartbeat,
         closing: Duration,
     ) -> Self {
         Self {
-            id: pulse.next_id(),
+            id: heartbeat.next_id(),
             ping,
             state: Mutex::new(State { queue: Queue::new(limits), ..State::default() }),
             has_ended: AtomicBool::new(false),
             queued_bytes: AtomicUsize::new(0),
-            heard: AtomicU64::new(pulse.now()),
-            begin: pulse.begin(),
+            heard: AtomicU64::new(heartbeat.now()),
+            begin: heartbeat.begin(),
             closing,
             drained: Notify::new(),
         }

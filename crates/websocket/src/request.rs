@@ -7,7 +7,7 @@ use hyper::{
 };
 use tokio::time::{Instant, sleep_until};
 
-use crate::{Link, Pace, house::House};
+use crate::{Link, Pace, shared::Shared};
 
 /// A request, after its `Host` and `Origin` were found to be right.
 pub struct Request {
@@ -32,9 +32,9 @@ pub enum BodyError {
 }
 
 impl Request {
-    pub(crate) fn new(request: hyper::Request<Incoming>, link: Link, house: &House) -> Self {
+    pub(crate) fn new(request: hyper::Request<Incoming>, link: Link, shared: &Shared) -> Self {
         let (head, body) = request.into_parts();
-        Self { head, body, link, pace: house.limits().pace }
+        Self { head, body, link, pace: shared.limits().pace }
     }
 
     /// `GET`, `POST` or whatever it is.

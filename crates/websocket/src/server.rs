@@ -9,13 +9,13 @@ use tokio::{
 
 use crate::{
     Access, Answer, Counters, Limits, LimitsError, Link, Request, Rules,
-    house::House,
+    acceptor::Acceptor,
     http::{Answering, Handler},
+    inbound::{Door, Inbound, Wrap, Wrapping},
     io::{Kind, Stream},
     listeners::{Listeners, hurry, link_of},
-    reception::Reception,
+    shared::Shared,
     turn::{Caller, Lane},
-    visitor::{Door, Visitor, Wrap, Wrapping},
     wire::Wire,
 };
 
@@ -23,21 +23,21 @@ use crate::{
 #[derive(Debug)]
 pub struct Server {
     listeners: Listeners,
-    house: Arc<House>,
-    parting: UnboundedReceiver<Box<Wire>>,
+    shared: Arc<Shared>,
+    closing: UnboundedReceiver<Box<Wire>>,
     caller: Caller,
     entrance: Entrance,
-    entering: Receiver<Visitor>,
+    entering: Receiver<Inbound>,
 }
 
 /// Lets in who has connected elsewhere, through TLS for instance, or on a port that serves another
 /// protocol too. Clones lead into the same server.
 #[derive(Clone, Debug)]
-pub struct Entrance(mpsc::Sender<Visitor>);
+pub struct Entrance(mpsc::Sender<Inbound>);
 
 /// What can be seen and changed while a server runs. Clones are for the same.
 #[derive(Clone, Debug)]
-pub struct Control(Arc<House>);
+pub struct Control(Arc<Shared>);
 
 /// So many may stand in the entrance.
 const ENTERING: usize = 64;
@@ -49,12 +49,12 @@ impl Server {
     /// If a limit makes no sense.
     pub fn new(limits: Limits, rules: Rules) -> Result<Self, LimitsError> {
         limits.check()?;
-        let (parting_in, parting) = mpsc::unbounded_channel();
+        let (closing_in, closing) = mpsc::unbounded_channel();
         let (entrance, entering) = mpsc::channel(ENTERING);
         let (lane, caller) = Lane::new();
-        let house = Arc::new(House::new(limits, rules, lane, parting_in));
+        let shared = Arc::new(Shared::new(limits, rules, lane, closing_in));
         let entrance = Entrance(entrance);
-        Ok(Self { listeners: Listeners::default(), house, parting, caller, entrance, entering })
+        Ok(Self { listeners: Listeners::default(), shared, closing, caller, entrance, entering })
     }
 
     /// Listens on `address`, or on a free port of it if that is 0; where it listens then.
@@ -97,7 +97,7 @@ impl Server {
     /// Who may come in; may be changed while the server runs.
     #[must_use]
     pub fn access(&self) -> Arc<Access> {
-        Arc::clone(&self.house.access)
+        Arc::clone(&self.shared.access)
     }
 
     /// The way in for who has connected elsewhere.
@@ -109,7 +109,7 @@ impl Server {
     /// What can be seen and changed while the server runs.
     #[must_use]
     pub fn control(&self) -> Control {
-        Control(Arc::clone(&self.house))
+        Control(Arc::clone(&self.shared))
     }
 
     /// Serves until `requested` is done; then accepts nobody, closes every WebSocket after what it
@@ -124,12 +124,12 @@ impl Server {
     {
         let handler: Arc<Handler> =
             Arc::new(move |request| Box::pin(handler(request)) as Answering);
-        let Self { listeners, house, parting, caller, entrance, entering } = self;
+        let Self { listeners, shared, closing, caller, entrance, entering } = self;
         drop(entrance);
         // A task of its own: it goes on while somebody is let in, and ends with this call.
         let mut calling = JoinSet::new();
         calling.spawn(caller.run());
-        Reception::new(house, handler, parting, entering).run(listeners, requested).await;
+        Acceptor::new(shared, handler, closing, entering).run(listeners, requested).await;
     }
 }
 
@@ -148,7 +148,7 @@ impl Entrance {
 
     async fn enter(&self, kind: Kind, read: &[u8], link: Link) -> bool {
         let (door, read) = (Door::Open(kind), Bytes::copy_from_slice(read));
-        self.0.send(Visitor { door, read, link }).await.is_ok()
+        self.0.send(Inbound { door, read, link }).await.is_ok()
     }
 }
 

@@ -7,8 +7,8 @@ use std::{
 };
 
 use crate::{
-    End, Frame, Link, Sender, SocketLimits, answer::Terms, code, house::House, io::Io,
-    places::Place, wire::Wire,
+    End, Frame, Link, Sender, SocketLimits, answer::Terms, code, io::Io, places::Place,
+    shared::Shared, wire::Wire,
 };
 
 /// A WebSocket, for the one task that reads it; others send through its [`Sender`].
@@ -33,10 +33,10 @@ impl Socket {
         read: &[u8],
         link: Link,
         terms: Terms,
-        house: Arc<House>,
+        shared: Arc<Shared>,
         place: Place,
     ) -> Self {
-        Self(Some(Box::new(Wire::new(io, read, link, terms, house, place))))
+        Self(Some(Box::new(Wire::new(io, read, link, terms, shared, place))))
     }
 
     /// The next message; `None` when the connection is over, and [`Socket::end`] says why. Cancel
@@ -127,9 +127,9 @@ impl Drop for Socket {
         let end = wire.end.get_or_insert(End::ByUs(by_us)).clone();
         // Whoever still has a sender must know; what was said before stands.
         wire.outbox.end_for_all(end);
-        let house = Arc::clone(&wire.house);
-        house.pulse.leave(&wire.outbox);
-        house.part(wire);
+        let shared = Arc::clone(&wire.shared);
+        shared.heartbeat.leave(&wire.outbox);
+        shared.close(wire);
     }
 }
 

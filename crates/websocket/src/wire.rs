@@ -11,10 +11,10 @@ use crate::{
     End, Fault, Found, Link, Message, Pace, SocketLimits,
     answer::Terms,
     decoder::Decoder,
-    house::House,
     io::Io,
     outbox::{Known, Outbox},
     places::Place,
+    shared::Shared,
     turn::{Turn, Wait},
 };
 
@@ -23,7 +23,7 @@ pub(crate) struct Wire {
     pub(crate) io: Io,
     pub(crate) decoder: Decoder,
     pub(crate) outbox: Arc<Outbox>,
-    pub(crate) house: Arc<House>,
+    pub(crate) shared: Arc<Shared>,
     pub(crate) end: Option<End>,
     pub(crate) link: Link,
     pause_bytes: usize,
@@ -67,13 +67,13 @@ impl Wire {
         read: &[u8],
         link: Link,
         Terms { limits, ping }: Terms,
-        house: Arc<House>,
+        shared: Arc<Shared>,
         place: Place,
     ) -> Self {
-        let common = house.limits();
-        let outbox = Arc::new(Outbox::new(limits, ping, &house.pulse, common.closing));
-        house.pulse.enter(&outbox);
-        if *house.ending.borrow() {
+        let common = shared.limits();
+        let outbox = Arc::new(Outbox::new(limits, ping, &shared.heartbeat, common.closing));
+        shared.heartbeat.enter(&outbox);
+        if *shared.ending.borrow() {
             // The others have been closed already.
             outbox.end(End::ByUs(common.end_code), "");
         }
@@ -83,7 +83,7 @@ impl Wire {
             io,
             decoder,
             outbox,
-            house,
+            shared,
             end: None,
             link,
             pause_bytes: limits.pause_bytes.max(1),
@@ -270,7 +270,7 @@ impl Wire {
         if self.waiting.is_none() {
             self.write(cx);
         }
-        let lane = &self.house.lane;
+        let lane = &self.shared.lane;
         ready!(Pin::new(self.waiting.get_or_insert_with(|| lane.enter())).poll(cx));
         self.waiting = None;
         self.turn = Some(Turn::full());

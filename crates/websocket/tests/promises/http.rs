@@ -187,19 +187,13 @@ async fn where_there_is_no_room_one_is_told_so_until_there_is() {
 }
 
 #[tokio::test]
-async fn a_large_answer_comes_whole() {
+async fn a_large_answer_comes_whole_though_not_all_of_the_request_is_read() {
     let lab = lab().await;
-    for (headers, is_half_closed) in
-        [("", false), ("", true), ("connection: close\r\n", false), ("connection: close\r\n", true)]
-    {
-        let mut raw = lab.connect().await;
-        raw.send(get("/large", headers).as_bytes()).await;
-        if is_half_closed {
-            raw.stream.shutdown().await.unwrap();
-        }
-        let reply = raw.read_to_end().await;
+    for more in ["\r\n", "connection: close\r\n\r\n", "content-length: 1000000\r\n\r\nbegun"] {
+        let request = format!("POST /large HTTP/1.1\r\nhost: localhost\r\n{more}");
+        let reply = lab.ask(&request).await;
         let (_, body) = reply.split_once("\r\n\r\n").unwrap();
-        assert_eq!(body.len(), LARGE, "{headers} {is_half_closed}");
+        assert_eq!(body.len(), LARGE, "{more}");
     }
 }
 

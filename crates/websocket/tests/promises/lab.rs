@@ -94,17 +94,18 @@ impl Lab {
         Self::start(limits, Rules::default(), handler).await
     }
 
-    /// A server that hands out the senders of its sockets, and reads.
+    /// A server that hands out the senders of its sockets, reads, and asks nobody by itself.
     pub(crate) async fn senders() -> (Self, UnboundedReceiver<Sender>) {
         let (senders, sender) = unbounded_channel();
-        let lab = Self::serving(Limits::default(), move |mut socket: Socket| {
-            let senders = senders.clone();
-            async move {
-                senders.send(socket.sender()).unwrap();
-                while socket.read().await.is_some() {}
-            }
-        })
-        .await;
+        let lab =
+            Self::serving(Limits { ping: None, ..Limits::default() }, move |mut socket: Socket| {
+                let senders = senders.clone();
+                async move {
+                    senders.send(socket.sender()).unwrap();
+                    while socket.read().await.is_some() {}
+                }
+            })
+            .await;
         (lab, sender)
     }
 

@@ -17,7 +17,7 @@ use crate::{CloseCode, End, Ping, outbox::Outbox};
 
 /// When to look after which connection: one structure for all of them, and one who waits.
 #[derive(Debug)]
-pub(crate) struct Pulse {
+pub(crate) struct Heartbeat {
     begin: Instant,
     members: Mutex<Members>,
     last_id: AtomicU64,
@@ -37,7 +37,7 @@ struct Members {
 /// The time of those who are never asked; they are here to be closed at the end.
 const NEVER: u64 = u64::MAX;
 
-impl Pulse {
+impl Heartbeat {
     pub(crate) fn new() -> Self {
         Self {
             begin: Instant::now(),
@@ -183,23 +183,23 @@ mod tests {
 
     #[test]
     fn who_leaves_is_not_kept_whether_it_is_asked_or_not() {
-        let pulse = Pulse::new();
+        let heartbeat = Heartbeat::new();
         let often = Ping { interval: Duration::from_secs(1), most_lost: 1 };
         for ping in [None, Some(often)] {
             let enter = || {
                 let limits = SocketLimits::default();
-                let outbox = Arc::new(Outbox::new(limits, ping, &pulse, Duration::ZERO));
-                pulse.enter(&outbox);
+                let outbox = Arc::new(Outbox::new(limits, ping, &heartbeat, Duration::ZERO));
+                heartbeat.enter(&outbox);
                 outbox
             };
             let (one, two) = (enter(), enter());
-            pulse.leave(&one);
-            let members = pulse.lock();
+            heartbeat.leave(&one);
+            let members = heartbeat.lock();
             assert_eq!((members.due.len(), members.at.len()), (1, 1));
             drop(members);
-            pulse.leave(&two);
+            heartbeat.leave(&two);
             assert_eq!(Arc::weak_count(&one), 0);
-            assert!(pulse.lock().due.is_empty());
+            assert!(heartbeat.lock().due.is_empty());
         }
     }
 }

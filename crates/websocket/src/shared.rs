@@ -3,39 +3,40 @@ use std::sync::{Arc, PoisonError, RwLock};
 use tokio::sync::{mpsc::UnboundedSender, watch};
 
 use crate::{
-    Access, Limits, Rules, places::Places, pulse::Pulse, traffic::Traffic, turn::Lane, wire::Wire,
+    Access, Limits, Rules, heartbeat::Heartbeat, places::Places, traffic::Traffic, turn::Lane,
+    wire::Wire,
 };
 
 /// What all connections of a server share.
 #[derive(Debug)]
-pub(crate) struct House {
+pub(crate) struct Shared {
     limits: RwLock<Arc<Limits>>,
     pub(crate) access: Arc<Access>,
     pub(crate) places: Arc<Places>,
     pub(crate) traffic: Arc<Traffic>,
-    pub(crate) pulse: Pulse,
+    pub(crate) heartbeat: Heartbeat,
     pub(crate) lane: Lane,
     /// True once the server ends.
     pub(crate) ending: watch::Sender<bool>,
     /// Connections that are to be closed. Each has a place, so there are never more than those.
-    parting: UnboundedSender<Box<Wire>>,
+    closing: UnboundedSender<Box<Wire>>,
 }
 
-impl House {
+impl Shared {
     pub(crate) fn new(
         limits: Limits,
         rules: Rules,
         lane: Lane,
-        parting: UnboundedSender<Box<Wire>>,
+        closing: UnboundedSender<Box<Wire>>,
     ) -> Self {
         Self {
             access: Arc::new(Access::new(rules)),
             places: Arc::new(Places::new(&limits)),
             traffic: Arc::default(),
-            pulse: Pulse::new(),
+            heartbeat: Heartbeat::new(),
             lane,
             ending: watch::Sender::new(false),
-            parting,
+            closing,
             limits: RwLock::new(Arc::new(limits)),
         }
     }
@@ -50,7 +51,7 @@ impl House {
     }
 
     /// Has a connection closed; it just ends where there is no server any more.
-    pub(crate) fn part(&self, wire: Box<Wire>) {
-        drop(self.parting.send(wire));
+    pub(crate) fn close(&self, wire: Box<Wire>) {
+        drop(self.closing.send(wire));
     }
 }

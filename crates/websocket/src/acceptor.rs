@@ -7,36 +7,36 @@ use tokio::{
 };
 
 use crate::{
+    closing::{LINGER, close},
     guard::tell,
-    house::House,
-    http::{Handler, turn_away, visit},
+    http::{Handler, run_connection, turn_away},
+    inbound::Inbound,
     limits::Limits,
     listeners::Listeners,
-    parting::{LINGER, part},
-    visitor::Visitor,
+    shared::Shared,
     wire::Wire,
 };
 
 /// Lets people in, and sees to it that everything comes to an end.
-pub(crate) struct Reception {
-    house: Arc<House>,
+pub(crate) struct Acceptor {
+    shared: Arc<Shared>,
     handler: Arc<Handler>,
-    parting: UnboundedReceiver<Box<Wire>>,
-    entering: Receiver<Visitor>,
+    closing: UnboundedReceiver<Box<Wire>>,
+    entering: Receiver<Inbound>,
     tasks: JoinSet<()>,
 }
 
 /// So many are let in before those who are here have their turn.
 const GROUP: u32 = 16;
 
-impl Reception {
+impl Acceptor {
     pub(crate) fn new(
-        house: Arc<House>,
+        shared: Arc<Shared>,
         handler: Arc<Handler>,
-        parting: UnboundedReceiver<Box<Wire>>,
-        entering: Receiver<Visitor>,
+        closing: UnboundedReceiver<Box<Wire>>,
+        entering: Receiver<Inbound>,
     ) -> Self {
-        Self { house, handler, parting, entering, tasks: JoinSet::new() }
+        Self { shared, handler, closing, entering, tasks: JoinSet::new() }
     }
 
     pub(crate) async fn run(
@@ -44,23 +44,23 @@ impl Reception {
         mut listeners: Listeners,
         requested: impl Future<Output = ()>,
     ) {
-        let house = Arc::clone(&self.house);
-        let (mut pulse, mut requested) = (pin!(house.pulse.run()), pin!(requested));
+        let shared = Arc::clone(&self.shared);
+        let (mut heartbeat, mut requested) = (pin!(shared.heartbeat.run()), pin!(requested));
         let mut come = 0_u32;
         loop {
             // What is kept is polled again; all else is cancel safe.
             tokio::select! {
-                visitor = poll_fn(|cx| listeners.poll_accept(cx)) => {
-                    self.receive(visitor);
+                inbound = poll_fn(|cx| listeners.poll_accept(cx)) => {
+                    self.receive(inbound);
                     come = come.wrapping_add(1);
                     if come.is_multiple_of(GROUP) {
                         yield_now().await;
                     }
                 }
-                Some(visitor) = self.entering.recv() => self.receive(visitor),
-                Some(wire) = self.parting.recv() => self.part(wire),
+                Some(inbound) = self.entering.recv() => self.receive(inbound),
+                Some(wire) = self.closing.recv() => self.close(wire),
                 Some(done) = self.tasks.join_next() => note(done),
-                () = &mut pulse => {}
+                () = &mut heartbeat => {}
                 () = &mut requested => break,
             }
         }
@@ -69,42 +69,42 @@ impl Reception {
         self.end().await;
     }
 
-    fn receive(&mut self, visitor: Visitor) {
-        let house = Arc::clone(&self.house);
-        match house.places.take(visitor.link.peer.map(|it| it.ip())) {
+    fn receive(&mut self, inbound: Inbound) {
+        let shared = Arc::clone(&self.shared);
+        match shared.places.take(inbound.link.peer.map(|it| it.ip())) {
             Some(place) => {
-                self.tasks.spawn(visit(visitor, place, house, Arc::clone(&self.handler)));
+                self.tasks.spawn(run_connection(inbound, place, shared, Arc::clone(&self.handler)));
             }
-            None => self.turn_away(visitor, "too many connections"),
+            None => self.turn_away(inbound, "too many connections"),
         }
     }
 
-    fn turn_away(&mut self, visitor: Visitor, why: &'static str) {
-        self.house.traffic.answered(503);
-        if let Some(place) = self.house.places.take_for_turning_away() {
-            self.tasks.spawn(turn_away(visitor, why, Arc::clone(&self.house), place));
+    fn turn_away(&mut self, inbound: Inbound, why: &'static str) {
+        self.shared.traffic.answered(503);
+        if let Some(place) = self.shared.places.take_for_turning_away() {
+            self.tasks.spawn(turn_away(inbound, why, Arc::clone(&self.shared), place));
         }
     }
 
-    fn part(&mut self, wire: Box<Wire>) {
-        self.tasks.spawn(part(wire));
+    fn close(&mut self, wire: Box<Wire>) {
+        self.tasks.spawn(close(wire));
     }
 
     async fn end(mut self) {
-        let house = Arc::clone(&self.house);
-        house.ending.send_replace(true);
-        while let Some(visitor) = self.entering.recv().await {
-            self.turn_away(visitor, "the server ends");
+        let shared = Arc::clone(&self.shared);
+        shared.ending.send_replace(true);
+        while let Some(inbound) = self.entering.recv().await {
+            self.turn_away(inbound, "the server ends");
         }
-        let limits = house.limits();
-        let mut closing = pin!(house.pulse.close_all(limits.end_code, limits.drain));
+        let limits = shared.limits();
+        let mut closing = pin!(shared.heartbeat.close_all(limits.end_code, limits.drain));
         let mut has_closed = false;
         let gone = async {
-            while !has_closed || !self.tasks.is_empty() || !self.parting.is_empty() {
+            while !has_closed || !self.tasks.is_empty() || !self.closing.is_empty() {
                 // What is kept is polled again; all else is cancel safe.
                 tokio::select! {
                     () = &mut closing, if !has_closed => has_closed = true,
-                    Some(wire) = self.parting.recv() => self.part(wire),
+                    Some(wire) = self.closing.recv() => self.close(wire),
                     Some(done) = self.tasks.join_next() => note(done),
                 }
             }

@@ -5,12 +5,12 @@ use tokio::{net::TcpStream, time::timeout};
 
 use crate::{
     Link,
-    house::House,
     io::{Io, Kind, Stream},
+    shared::Shared,
 };
 
 /// Somebody who has connected.
-pub(crate) struct Visitor {
+pub(crate) struct Inbound {
     pub(crate) door: Door,
     /// What was read already.
     pub(crate) read: Bytes,
@@ -32,22 +32,22 @@ pub(crate) type Wrapping = Pin<Box<dyn Future<Output = io::Result<Box<dyn Stream
 
 impl Door {
     /// The stream; `None` if there is none in the time of a handshake.
-    pub(crate) async fn open(self, house: &House) -> Option<Io> {
+    pub(crate) async fn open(self, shared: &Shared) -> Option<Io> {
         let kind = match self {
             Self::Open(kind) => kind,
             Self::Wrapped(stream, wrap) => {
                 // Boxed, so that a WebSocket does not keep the room that this takes.
-                let opened = timeout(house.limits().handshake, wrap(stream)).await.ok()?;
+                let opened = timeout(shared.limits().handshake, wrap(stream)).await.ok()?;
                 let failed = |error: &io::Error| tracing::debug!(%error, "no handshake");
                 Kind::Other(opened.inspect_err(failed).ok()?)
             }
         };
-        Some(Io::new(kind, Arc::clone(&house.traffic)))
+        Some(Io::new(kind, Arc::clone(&shared.traffic)))
     }
 }
 
-impl fmt::Debug for Visitor {
+impl fmt::Debug for Inbound {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Visitor").field("link", &self.link).finish_non_exhaustive()
+        f.debug_struct("Inbound").field("link", &self.link).finish_non_exhaustive()
     }
 }
