@@ -267,9 +267,9 @@ async fn from_one_address_come_only_so_many() {
     assert!(four.read_head().await.starts_with("HTTP/1.1 404 "));
 }
 
-#[tokio::test]
-async fn a_listener_may_have_its_own_handshake_before_http() {
-    let limits = Limits { handshake: Duration::from_millis(500), ..Limits::default() };
+/// A server whose guests say `!` before anything else.
+async fn with_handshake(handshake: Duration) -> (Lab, impl AsyncFn() -> Raw) {
+    let limits = Limits { handshake, ..Limits::default() };
     let mut server = Server::new(limits, Rules::default()).unwrap();
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let address = server
@@ -278,12 +278,17 @@ async fn a_listener_may_have_its_own_handshake_before_http() {
             Ok(BufWriter::new(stream))
         })
         .unwrap();
-    let _lab = Lab::of(server, async |request: Request| {
+    let lab = Lab::of(server, async |request: Request| {
         assert!(request.local_addr().is_some() && request.peer().is_some());
         Answer::text(200, request.is_secure().to_string()).closing()
     })
     .await;
-    let connect = async || Raw { stream: TcpStream::connect(address).await.unwrap() };
+    (lab, async move || Raw { stream: TcpStream::connect(address).await.unwrap() })
+}
+
+#[tokio::test]
+async fn a_listener_may_have_its_own_handshake_before_http() {
+    let (_lab, connect) = with_handshake(Duration::from_secs(60)).await;
     for (headers, expected) in [
         ("", "200"),
         ("origin: https://localhost\r\n", "200"),
@@ -295,6 +300,13 @@ async fn a_listener_may_have_its_own_handshake_before_http() {
         assert_eq!(&reply[9..12], expected, "{reply}");
         assert_eq!(reply.ends_with("true"), expected == "200");
     }
-    // Who does not go through with it is let go.
-    assert_eq!(connect().await.read_to_end().await, "");
+}
+
+#[tokio::test]
+async fn who_does_not_go_through_with_a_handshake_has_a_place_for_some_time() {
+    let (lab, connect) = with_handshake(Duration::from_millis(300)).await;
+    let mut raw = connect().await;
+    eventually(|| lab.control.counters().connections == 1).await;
+    assert_eq!(raw.read_to_end().await, "");
+    eventually(|| lab.control.counters().connections == 0).await;
 }

@@ -80,10 +80,10 @@ async fn who_does_not_go_on_with_a_message_is_closed_with_1008() {
 
 #[tokio::test]
 async fn the_time_in_which_nobody_reads_is_not_the_peer_s() {
-    let patience = Duration::from_secs(3);
+    let patience = Duration::from_secs(5);
     let lab = Lab::serving(patient_for(patience), async |mut socket: Socket| {
         socket.read().await;
-        socket.during(sleep(Duration::from_secs(4))).await;
+        socket.during(sleep(Duration::from_secs(6))).await;
         socket.sender().reply(Frame::text("done"));
         echo(&mut socket).await;
     })
@@ -98,7 +98,7 @@ async fn the_time_in_which_nobody_reads_is_not_the_peer_s() {
 
 #[tokio::test]
 async fn who_takes_what_it_is_sent_is_not_silent() {
-    let ping = Some(Ping { interval: Duration::from_secs(1), most_lost: 1 });
+    let ping = Some(Ping { interval: Duration::from_secs(2), most_lost: 1 });
     let (ends, ended) = unbounded_channel();
     let lab = Lab::serving(Limits { ping, ..Limits::default() }, move |mut socket: Socket| {
         let ends = ends.clone();
@@ -113,9 +113,9 @@ async fn who_takes_what_it_is_sent_is_not_silent() {
     let mut raw = lab.open_over(server, client).await;
     // It answers no ping, since it has not come so far.
     let (begun, mut part) = (Instant::now(), [0; 1 << 10]);
-    while begun.elapsed() < Duration::from_secs(5) {
+    while begun.elapsed() < Duration::from_secs(8) {
         patiently(raw.stream.read_exact(&mut part)).await.unwrap();
-        sleep(Duration::from_millis(60)).await;
+        sleep(Duration::from_millis(90)).await;
     }
     assert!(ended.is_empty());
 }
