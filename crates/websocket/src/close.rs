@@ -21,6 +21,8 @@ pub mod code {
     pub const GOING_AWAY: CloseCode = CloseCode(1001);
     /// A frame that RFC 6455 forbids.
     pub const PROTOCOL: CloseCode = CloseCode(1002);
+    /// A kind of message that is not taken.
+    pub const UNSUPPORTED: CloseCode = CloseCode(1003);
     /// A text that is not UTF-8.
     pub const NOT_UTF8: CloseCode = CloseCode(1007);
     /// The peer does what the server does not allow.
