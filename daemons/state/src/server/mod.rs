@@ -5,11 +5,16 @@
 //! What is read comes from the durable state.
 
 mod account_commands;
+mod audit;
 mod backup;
 mod commits;
 mod counters;
+pub(crate) mod door;
+mod export;
 mod flags;
 mod hand_out;
+mod import;
+mod legacy;
 pub(crate) mod offline;
 mod opts;
 mod password;
@@ -90,6 +95,9 @@ pub(crate) enum StartError {
 
     #[error(transparent)]
     Bind(#[from] BindError),
+
+    #[error(transparent)]
+    Door(#[from] door::DoorError),
 }
 
 /// How many passwords are hashed at once: each takes 19 MiB and some hundredth of a second.
@@ -144,7 +152,7 @@ impl Server {
         let watchers = Watchers::new(own.queue(), Arc::clone(&timers_changed));
         let server = Self {
             limits: own.limits(),
-            commits: Arc::new(Mutex::new(Commits::new(state, watchers))),
+            commits: Arc::new(Mutex::new(Commits::new(state, watchers).audited(own.audit()))),
             snapshots: Snapshots::new(own.snapshot_bytes(), unsaved),
             sessions_per_user: own.sessions_per_user(),
             journal: Arc::new(journal),
