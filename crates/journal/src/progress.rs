@@ -87,6 +87,16 @@ impl Progress {
         self.0.borrow().failure.clone()
     }
 
+    /// Both at one moment: while nothing is taken, this is the last revision that was durable before.
+    ///
+    /// Who asks one after the other may miss a group that became durable between, just before the
+    /// next one failed.
+    #[must_use]
+    pub fn standing(&self) -> (Revision, Option<Failure>) {
+        let state = self.0.borrow();
+        (state.durable, state.failure.clone())
+    }
+
     /// What is known of the last group.
     #[must_use]
     pub fn groups(&self) -> Groups {
@@ -130,6 +140,7 @@ impl Progress {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::DiskError;
 
     #[test]
     fn a_revision_that_is_given_again_is_another_record() {
@@ -149,5 +160,35 @@ mod tests {
         (0..=REMEMBERED).for_each(|_| state.fail(Failure::Closed));
         state.durable = 9;
         assert!(matches!(state.fate(Receipt { term: 0, revision: 6 }), Some(Err(_))));
+    }
+
+    #[test]
+    fn how_far_it_is_durable_and_that_it_has_failed_are_seen_at_one_moment() {
+        const ROUNDS: Revision = 20_000;
+        // It names the revision behind which it failed.
+        let failed = |durable: Revision| {
+            let source = std::io::ErrorKind::Other.into();
+            Failure::from(DiskError { act: "sync", file: durable.to_string().into(), source })
+        };
+        let sender = watch::Sender::new(State::at(0));
+        let progress = Progress::new(sender.subscribe());
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                for durable in 1..=ROUNDS {
+                    sender.send_modify(|state| {
+                        state.durable = durable;
+                        state.fail(failed(durable));
+                    });
+                }
+            });
+            loop {
+                let (durable, failure) = progress.standing();
+                let Some(Failure::Disk(error)) = failure else { continue };
+                assert_eq!(error.file.to_str(), Some(&*durable.to_string()));
+                if durable == ROUNDS {
+                    break;
+                }
+            }
+        });
     }
 }
