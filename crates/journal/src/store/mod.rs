@@ -33,6 +33,7 @@ use self::{
     disk::{Directory, Disk},
     queue::Queue,
     scan::scan,
+    segment::{EXTENSION, name, revisions},
     shelf::Shelf,
     tail::Tail,
     writer::Writer,
@@ -93,6 +94,7 @@ impl Store {
     }
 
     fn on(disk: Arc<dyn Disk>, options: Options) -> Result<Self, OpenError> {
+        forget_unwritten(&*disk)?;
         let mut scan = scan(&disk)?;
         if !scan.damage.is_empty() {
             return Err(scan.damage.swap_remove(0).into());
@@ -194,6 +196,20 @@ impl Journal for Store {
         self.queue.mend(answer);
         Box::pin(async { answered.await.unwrap_or(Err(Failure::Closed)) })
     }
+}
+
+/// Reads the end of the log from the disk alone.
+///
+/// After a sync that failed the kernel may still have what it could not write, and say of a later
+/// sync that all is well; a process that then ends leaves that to the next one. Two segments, since
+/// the seal of the one before may have failed.
+fn forget_unwritten(disk: &dyn Disk) -> Result<(), DiskError> {
+    for first in revisions(&disk.list()?, EXTENSION).iter().rev().take(2) {
+        let file = disk.open(&name(*first, EXTENSION))?;
+        file.sync()?;
+        file.forget();
+    }
+    Ok(())
 }
 
 /// What tells this journal from all others, and nobody outside can know.

@@ -8,11 +8,13 @@ use super::{
     state, work,
 };
 use crate::{
-    AppendError, Expected, Failure, Journal, Keep, Record,
+    AppendError, Check, Expected, Failure, Journal, Keep, Record,
     keys::Keys,
     store::{
         disk::Disk,
         queue::{Job, Queue},
+        record::HEADER,
+        segment::HEAD,
         tail::Tail,
     },
 };
@@ -131,6 +133,81 @@ fn what_was_synced_and_is_gone_is_not_mended() {
         store.append(Record::new(b"x"), Expected::Any),
         Err(AppendError::ReadOnly(_))
     ));
+}
+
+#[test]
+fn what_only_the_kernel_has_is_not_there_at_the_next_start() {
+    let sim = Sim::default();
+    let store = open(&sim).unwrap();
+    let mut acknowledged = Vec::new();
+    work_on(&store, 1, &mut acknowledged);
+    // It is written, and neither synced nor cut off.
+    sim.fail(2..4);
+    let lost = store.append(Record::new(b"lost"), Expected::Any).unwrap();
+    assert!(run(store.progress().reached(lost)).is_err());
+    drop(store);
+
+    let store = open(&sim).unwrap();
+    assert_kept(&store, &acknowledged);
+    work_on(&store, 1, &mut acknowledged);
+    assert_kept(&open(&Sim::with(sim.crash(|| Fate::Lost))).unwrap(), &acknowledged);
+}
+
+/// A journal that needs a new segment for its next group only because it has ended once.
+fn nearly_full(sim: &Sim) -> (Store, Vec<Vec<u8>>) {
+    let record = vec![b'x'; SMALL.segment_bytes as usize - HEAD - HEADER - 16];
+    let store = open(sim).unwrap();
+    let receipt = store.append(Record::new(&record), Expected::Any).unwrap();
+    run(store.progress().reached(receipt)).unwrap();
+    drop(store);
+    (open(sim).unwrap(), vec![record])
+}
+
+/// Loses a group by the call with this number, which is one of a new segment.
+fn fail_to_roll(sim: &Sim, store: &Store, call: usize) {
+    sim.fail_after(call);
+    let receipt = store.append(Record::new(b"lost"), Expected::Any).unwrap();
+    assert!(run(store.progress().reached(receipt)).is_err());
+}
+
+#[test]
+fn a_segment_that_was_begun_when_the_disk_failed_is_written_to_or_gone() {
+    // Until the one before has its seal.
+    for call in 1..=9 {
+        let sim = Sim::default();
+        let (store, mut acknowledged) = nearly_full(&sim);
+        fail_to_roll(&sim, &store, call);
+        mend(&store);
+        work_on(&store, 2, &mut acknowledged);
+        for fate in [Fate::Lost, Fate::Kept] {
+            assert_kept(&open(&Sim::with(sim.crash(|| fate))).unwrap(), &acknowledged);
+        }
+    }
+}
+
+#[test]
+fn damage_that_a_failed_seal_has_done_is_found() {
+    let sim = Sim::default();
+    let (store, _) = nearly_full(&sim);
+    fail_to_roll(&sim, &store, 8);
+    // On the disk alone, in the first segment.
+    sim.note(Op::Truncate(0, 40));
+    sim.note(Op::Sync(0));
+    assert!(matches!(run(store.mend()), Err(Failure::Damaged(_))));
+}
+
+#[test]
+fn a_spoiled_head_is_not_mended() {
+    let sim = Sim::default();
+    let store = open(&sim).unwrap();
+    work_on(&store, 1, &mut Vec::new());
+    sim.note(Op::Write(0, 0, vec![7; 8]));
+    sim.note(Op::Sync(0));
+    sim.fail_next();
+    let receipt = store.append(Record::new(b"x"), Expected::Any).unwrap();
+    assert!(run(store.progress().reached(receipt)).is_err());
+    let Err(Failure::Damaged(damage)) = run(store.mend()) else { panic!("it is mended") };
+    assert_eq!((damage.offset, &damage.check), (0, &Check::Head));
 }
 
 #[test]

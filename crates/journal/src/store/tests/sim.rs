@@ -98,8 +98,13 @@ impl Sim {
 
     /// The call with this number from now on fails, and no other.
     pub(super) fn fail_after(&self, calls: usize) {
+        self.fail(calls..calls + 1);
+    }
+
+    /// The calls with these numbers from now on fail, and no others.
+    pub(super) fn fail(&self, calls: Range<usize>) {
         let mut state = self.state();
-        state.faults.calls = state.calls + calls..state.calls + calls + 1;
+        state.faults.calls = state.calls + calls.start..state.calls + calls.end;
     }
 
     pub(super) fn ops(&self) -> Vec<Op> {
