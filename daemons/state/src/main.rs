@@ -14,12 +14,19 @@ async fn main() -> daemon::Outcome {
         return offline::run(offline, &flags).map(|said| println!("{said}")).into();
     }
     let result = async {
-        let server = Server::start(&flags, &own).await?;
+        let (server, broken) = Server::start(&flags, &own).await?;
         let settings = server::settings(&flags, &own);
         let bound = server::daemon(server).settings(settings).bind().await?;
         tracing::info!(port = bound.port(), "listening");
-        bound.serve(daemon::Shutdown::signal()).await;
-        Ok::<_, StartError>(())
+        let mut result = Ok::<_, StartError>(());
+        let end = async {
+            tokio::select! {
+                () = daemon::Shutdown::signal() => {}
+                Ok(why) = broken => result = Err(why.into()),
+            }
+        };
+        bound.serve(end).await;
+        result
     };
     result.await.into()
 }

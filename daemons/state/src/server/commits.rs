@@ -1,6 +1,9 @@
 //! From a decision to its reply: in line, durable, handed out, answered.
 
-use std::{collections::VecDeque, sync::Arc};
+use std::{
+    collections::VecDeque,
+    sync::{Arc, Mutex, PoisonError},
+};
 
 use daemon::Failure;
 use journal::{AppendError, Expected, Journal, Progress, Receipt, Record as Entry};
@@ -16,7 +19,9 @@ use state::{
 };
 use tokio::{sync::oneshot, task::yield_now};
 
-use super::{chain, counters::Counters, failed, visitors::Visitors, watchers::Watchers};
+use super::{
+    breakdown::Broken, chain, counters::Counters, failed, visitors::Visitors, watchers::Watchers,
+};
 
 /// The newest state, the durable one, and all commits between the two.
 #[derive(Debug)]
@@ -142,6 +147,10 @@ impl Commits {
             let messages = commit.messages.clone();
             return Ok(self.hold(Ok(commit), messages));
         };
+        // The journal may take records a moment before it is known that it does.
+        if self.is_read_only {
+            return Err(read_only());
+        }
         let expected = Expected::Last(self.newest.revision());
         let bytes = record.encode();
         let receipt = journal.append(Entry::new(&bytes), expected).map_err(unwritable)?;
@@ -212,7 +221,7 @@ impl Commits {
     }
 
     /// Whether somebody waits for something to be durable.
-    pub(crate) fn is_waiting(&self) -> bool {
+    fn is_waiting(&self) -> bool {
         !self.waiting.is_empty()
     }
 
@@ -265,6 +274,16 @@ impl Commits {
         messages.iter().map(|it| self.watchers.send(it)).collect()
     }
 
+    /// Changes are taken again, behind the revision `durable`.
+    pub(crate) fn mended(&mut self, durable: Revision) -> Result<(), Broken> {
+        let newest = self.newest.revision();
+        if newest != durable {
+            return Err(Broken::Astray { durable, newest });
+        }
+        self.is_read_only = false;
+        Ok(())
+    }
+
     /// What is in line will not be durable: it never was.
     fn roll_back(&mut self, why: &journal::Failure) {
         if !self.is_read_only {
@@ -275,6 +294,21 @@ impl Commits {
         self.newest = self.durable.clone();
         for decision in self.waiting.drain(..) {
             drop(decision.done.send(Err(read_only())));
+        }
+    }
+}
+
+/// Settles until nobody waits any more.
+pub(crate) async fn settle_rest(commits: &Mutex<Commits>, mut progress: Progress) {
+    loop {
+        // First: what is durable already is no news to a new receiver.
+        let is_waiting = {
+            let mut commits = commits.lock().unwrap_or_else(PoisonError::into_inner);
+            commits.settle(&progress);
+            commits.is_waiting()
+        };
+        if !is_waiting || progress.changed().await.is_err() {
+            return;
         }
     }
 }

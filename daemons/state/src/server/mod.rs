@@ -6,6 +6,7 @@
 
 mod account_commands;
 mod backup;
+mod breakdown;
 mod commits;
 mod counters;
 mod flags;
@@ -37,11 +38,15 @@ use state::{
     account::{Secret, Time},
     actor::SessionId,
 };
-use tokio::sync::{Notify, Semaphore, mpsc};
+use tokio::sync::{Notify, Semaphore, mpsc, oneshot};
 
 use self::snapshots::Snapshots;
-use self::{commits::Commits, password::Attempts, visitor::Visitor, watchers::Watchers};
+use self::{
+    breakdown::Breakdown, commits::Commits, password::Attempts, visitor::Visitor,
+    watchers::Watchers,
+};
 
+pub(crate) use breakdown::Broken;
 pub(crate) use flags::{Own, settings};
 
 /// The state server, as its guests see it.
@@ -65,6 +70,7 @@ pub(crate) struct Server {
     /// The next time at which something fires may be another.
     timers_changed: Arc<Notify>,
     snapshots: Snapshots,
+    breakdown: Breakdown,
 }
 
 /// Why there is no server.
@@ -90,6 +96,10 @@ pub(crate) enum StartError {
 
     #[error(transparent)]
     Bind(#[from] BindError),
+
+    /// There was one, until now.
+    #[error(transparent)]
+    Broken(#[from] Broken),
 }
 
 /// How many passwords are hashed at once: each takes 19 MiB and some hundredth of a second.
@@ -133,14 +143,19 @@ pub(crate) fn daemon(server: Server) -> Daemon<Server> {
 }
 
 impl Server {
-    /// Opens what is kept in the data directory, and makes the first account if there is none.
-    pub(crate) async fn start(flags: &daemon::flags::Flags, own: &Own) -> Result<Self, StartError> {
+    /// Opens what is kept in the data directory, and makes the first account if there is none; also
+    /// where it is heard that it has to end.
+    pub(crate) async fn start(
+        flags: &daemon::flags::Flags,
+        own: &Own,
+    ) -> Result<(Self, oneshot::Receiver<Broken>), StartError> {
         let path = flags.data_path("State").ok_or(StartError::NoData)?;
         let data = Data::open(&path)?;
         let journal = Store::open(&data.path().join(offline::JOURNAL), own.journal())?;
         let (state, unsaved) = store::load(&journal).await?;
         let (departed, departures) = mpsc::unbounded_channel();
         let timers_changed = Arc::<Notify>::default();
+        let (breakdown, broken) = Breakdown::new();
         let watchers = Watchers::new(own.queue(), Arc::clone(&timers_changed));
         let server = Self {
             limits: own.limits(),
@@ -156,13 +171,14 @@ impl Server {
             departed,
             departures: Mutex::new(Some(departures)),
             timers_changed,
+            breakdown,
         };
         // Nobody else settles yet.
         tokio::select! {
             made = server.make_root() => made?,
             () = server.settle_for_ever() => {}
         }
-        Ok(server)
+        Ok((server, broken))
     }
 
     fn commits(&self) -> MutexGuard<'_, Commits> {

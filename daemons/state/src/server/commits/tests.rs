@@ -1,6 +1,8 @@
+use std::time::Duration;
+
 use journal::Memory;
 use state::{Operation, account::Secret, level::Rank, name::UserName, queue::QueueLimits};
-use tokio::sync::Notify;
+use tokio::{sync::Notify, time::timeout};
 
 use super::*;
 
@@ -24,12 +26,14 @@ impl Held {
 
     /// Makes an account, or only tries what would become of that.
     fn ask(&mut self, user: &str, is_dry: bool) -> Decided {
-        let user = UserName::new(user).unwrap();
-        let operation =
-            Operation::CreateUser { user, password: Some(Secret::new("x")), rank: Rank::User };
+        self.try_to_ask(user, is_dry).unwrap()
+    }
+
+    fn try_to_ask(&mut self, user: &str, is_dry: bool) -> Result<Decided, Failure> {
+        let (user, password) = (UserName::new(user).unwrap(), Some(Secret::new("x")));
+        let operation = Operation::CreateUser { user, password, rank: Rank::User };
         let request = Request { is_dry, ..Request::one(operation, 0) };
-        let actor = Actor::server();
-        self.commits.submit(&self.journal, &Limits::default(), &actor, &request).unwrap()
+        self.commits.submit(&self.journal, &Limits::default(), &Actor::server(), &request)
     }
 
     fn settle(&mut self) {
@@ -104,5 +108,30 @@ async fn a_group_that_was_durable_before_the_next_one_failed_is_handed_out() {
     held.fail();
     assert_eq!(told(durable).await.unwrap(), "ok");
     assert_eq!(told(lost).await.unwrap(), "read-only");
-    assert_eq!(held.commits.newest().revision(), held.journal.mend().await.unwrap());
+    let durable = held.journal.mend().await.unwrap();
+    held.commits.mended(durable).unwrap();
+    let again = held.create("bob");
+    held.release();
+    assert_eq!(told(again).await.unwrap(), "ok");
+}
+
+#[tokio::test]
+async fn a_state_that_is_not_where_the_journal_is_goes_no_further() {
+    let mut held = Held::new();
+    drop(held.create("ann"));
+    held.fail();
+    let broken = held.commits.mended(1).unwrap_err();
+    assert!(matches!(broken, Broken::Astray { durable: 1, newest: 0 }));
+    held.journal.mend().await.unwrap();
+    assert_eq!(held.try_to_ask("bob", false).err().unwrap().code(), "read-only");
+}
+
+#[tokio::test]
+async fn what_is_durable_when_the_daemon_ends_is_answered() {
+    let mut held = Held::new();
+    let made = held.create("ann");
+    held.journal.release();
+    let (progress, commits) = (held.journal.progress(), Mutex::new(held.commits));
+    timeout(Duration::from_secs(60), settle_rest(&commits, progress)).await.unwrap();
+    assert_eq!(told(made).await.unwrap(), "ok");
 }
