@@ -10,6 +10,7 @@ use tokio::sync::watch;
 use crate::{
     AppendError, DiskError, Expected, Failure, Follow, FollowError, Groups, Journal, KEY_BYTES,
     Keep, Later, Progress, Receipt, Record, Revision, Snapshot, SnapshotError, SnapshotWriter,
+    TrimError,
     follow::{Batch, Source},
     keys::Keys,
     progress::State,
@@ -170,7 +171,7 @@ impl Journal for Memory {
     }
 
     /// Keeps by bytes alone: it knows no time.
-    fn trim(&self, keep: Keep) -> Result<Revision, SnapshotError> {
+    fn trim(&self, keep: Keep) -> Result<Revision, TrimError> {
         let mut kept = self.kept();
         let mut newer: u64 = kept.records.iter().map(|(_, bytes)| bytes.len() as u64).sum();
         while kept.trimmed < kept.told() {

@@ -4,7 +4,7 @@ use tokio::sync::watch;
 
 use crate::{Failure, FollowError, Lost, Revision};
 
-/// How many failures are remembered: who asks later for a record of before is told that it is lost.
+/// How many failures are remembered: who asks later for a record of before is told that it is forgotten.
 const REMEMBERED: usize = 1024;
 
 /// A record that is in line: its revision, if it becomes durable.
@@ -56,16 +56,22 @@ impl State {
         self.term += 1;
     }
 
+    /// Whether nothing will ever change again.
+    fn is_closed(&self) -> bool {
+        matches!(self.failure, Some(Failure::Closed))
+    }
+
     /// What became of a record, as soon as it is known.
     fn fate(&self, receipt: Receipt) -> Option<Result<(), Lost>> {
-        let lost = |durable, source| Some(Err(Lost { durable, source }));
         let Some(ago) = self.term.checked_sub(receipt.term + 1) else {
             return (receipt.revision <= self.durable).then_some(Ok(()));
         };
         match self.ends.get(ago as usize) {
             Some((end, _)) if receipt.revision <= *end => Some(Ok(())),
-            Some((end, failure)) => lost(*end, failure.clone()),
-            None => lost(0, Failure::Closed),
+            Some((end, failure)) => {
+                Some(Err(Lost::Failed { durable: *end, source: failure.clone() }))
+            }
+            None => Some(Err(Lost::Forgotten)),
         }
     }
 }
@@ -73,6 +79,13 @@ impl State {
 impl Progress {
     pub(crate) fn new(receiver: watch::Receiver<State>) -> Self {
         Self(receiver)
+    }
+
+    /// Of a journal to which nothing comes any more.
+    pub(crate) fn ended(durable: Revision) -> Self {
+        let mut state = State::at(durable);
+        state.fail(Failure::Closed);
+        Self(watch::Sender::new(state).subscribe())
     }
 
     /// The last durable revision; 0 when there is none.
@@ -106,7 +119,7 @@ impl Progress {
     /// Waits until a record is durable. Then all before it are too. Cancel safe.
     ///
     /// # Errors
-    /// [`Lost`]: it is not durable and never will be. All that came after it is lost, too.
+    /// [`Lost::Failed`]: it is not durable and never will be. All that came after it is lost, too.
     pub async fn reached(&mut self, receipt: Receipt) -> Result<(), Lost> {
         loop {
             let known = self.0.borrow_and_update().fate(receipt);
@@ -115,7 +128,7 @@ impl Progress {
             }
             if self.0.changed().await.is_err() {
                 let durable = self.durable();
-                return Err(Lost { durable, source: Failure::Closed });
+                return Err(Lost::Failed { durable, source: Failure::Closed });
             }
         }
     }
@@ -126,14 +139,18 @@ impl Progress {
     /// # Errors
     /// [`Failure::Closed`] when there will be nothing any more.
     pub async fn changed(&mut self) -> Result<(), Failure> {
+        if self.0.borrow().is_closed() && !self.0.has_changed().unwrap_or(false) {
+            return Err(Failure::Closed);
+        }
         self.0.changed().await.map_err(|_| Failure::Closed)
     }
 
     /// Waits until `revision` is durable, whichever record that will be, and tells the last one
     /// that is.
     pub(crate) async fn passed(&mut self, revision: Revision) -> Result<Revision, FollowError> {
-        let state = self.0.wait_for(|it| it.durable >= revision).await;
-        state.map(|it| it.durable).map_err(|_| FollowError::Closed)
+        let is_over = |it: &State| it.durable >= revision || it.is_closed();
+        let state = self.0.wait_for(is_over).await.map_err(|_| FollowError::Closed)?;
+        if state.durable >= revision { Ok(state.durable) } else { Err(FollowError::Closed) }
     }
 }
 
@@ -150,16 +167,19 @@ mod tests {
         state.fail(Failure::Closed);
         state.durable = 6;
         assert!(matches!(state.fate(before), Some(Ok(()))));
-        assert!(matches!(state.fate(lost), Some(Err(Lost { durable: 5, .. }))));
+        assert!(matches!(state.fate(lost), Some(Err(Lost::Failed { durable: 5, .. }))));
         assert!(matches!(state.fate(Receipt { term: 1, revision: 6 }), Some(Ok(()))));
     }
 
     #[test]
-    fn what_was_lost_long_ago_is_still_lost() {
+    fn nothing_is_said_of_what_failed_too_long_ago() {
         let mut state = State::at(5);
         (0..=REMEMBERED).for_each(|_| state.fail(Failure::Closed));
         state.durable = 9;
-        assert!(matches!(state.fate(Receipt { term: 0, revision: 6 }), Some(Err(_))));
+        for revision in [5, 6] {
+            let receipt = Receipt { term: 0, revision };
+            assert!(matches!(state.fate(receipt), Some(Err(Lost::Forgotten))));
+        }
     }
 
     #[test]

@@ -27,10 +27,10 @@ use tokio::sync::oneshot;
 
 pub use self::{
     backup::Backup,
-    check::{Report, Torn, check},
+    check::{Look, Report, Torn, check},
 };
 use self::{
-    disk::{Directory, Disk},
+    disk::{Directory, Disk, LOCK},
     queue::Queue,
     scan::scan,
     segment::{EXTENSION, name, revisions},
@@ -39,9 +39,9 @@ use self::{
     writer::Writer,
 };
 use crate::{
-    AppendError, DiskError, Expected, Failure, Follow, FollowError, Journal, Keep, Later,
-    OpenError, Progress, Receipt, Record, Revision, Snapshot, SnapshotError, SnapshotWriter,
-    keys::Keys,
+    AppendError, BackupError, DiskError, Expected, Failure, Follow, FollowError, Journal, Keep,
+    Later, OpenError, Progress, Receipt, Record, Revision, Snapshot, SnapshotError, SnapshotWriter,
+    TrimError, keys::Keys,
 };
 
 /// Bounds of a [`Store`].
@@ -99,9 +99,14 @@ impl Store {
         if !scan.damage.is_empty() {
             return Err(scan.damage.swap_remove(0).into());
         }
-        for unfinished in [tail::UNNAMED, shelf::UNFINISHED] {
-            if disk.list()?.iter().any(|it| it == unfinished) {
-                disk.remove(unfinished)?;
+        let is_known = is_known(&*disk)?;
+        if scan.id.is_none() && is_known {
+            return Err(OpenError::Gone { path: disk.path("") });
+        }
+        // A backup that is written to is none any more.
+        for superfluous in [tail::UNNAMED, shelf::UNFINISHED, backup::END] {
+            if disk.list()?.iter().any(|it| it == superfluous) {
+                disk.remove(superfluous)?;
             }
         }
         // What was only renamed may have been seen by us and not yet be durable.
@@ -113,6 +118,9 @@ impl Store {
             }
             _ => Tail::create(disk.clone(), new_id(&*disk)?, next, options)?,
         };
+        if !is_known {
+            make_known(&*disk)?;
+        }
         Self::start(disk, tail, next, scan.keys, options)
     }
 
@@ -134,11 +142,12 @@ impl Store {
     }
 
     /// Copies everything durable to `directory`, which must not be there, while the journal is in
-    /// use. The copy is a journal of its own; it has its name only when it is complete. Blocks.
+    /// use. The copy is a journal of its own; it has its name only when it is complete, and until
+    /// then that with a dot before and `.partial` behind, which nothing else may have. Blocks.
     ///
     /// # Errors
-    /// See [`SnapshotError`].
-    pub fn backup(&self, directory: &Path) -> Result<Backup, SnapshotError> {
+    /// See [`BackupError`]; nothing is left of it.
+    pub fn backup(&self, directory: &Path) -> Result<Backup, BackupError> {
         self.shelf.backup(directory)
     }
 
@@ -187,7 +196,7 @@ impl Journal for Store {
         self.shelf.write_snapshot(revision)
     }
 
-    fn trim(&self, keep: Keep) -> Result<Revision, SnapshotError> {
+    fn trim(&self, keep: Keep) -> Result<Revision, TrimError> {
         self.shelf.trim(keep)
     }
 
@@ -210,6 +219,21 @@ fn forget_unwritten(disk: &dyn Disk) -> Result<(), DiskError> {
         file.forget();
     }
     Ok(())
+}
+
+/// Whether there was a journal once.
+fn is_known(disk: &dyn Disk) -> Result<bool, DiskError> {
+    let is_there = disk.list()?.iter().any(|it| it == LOCK);
+    Ok(is_there && disk.open(LOCK)?.length()? > 0)
+}
+
+/// Says that there is one, once its first segment is durable: if all of them are gone later, that
+/// is no new journal.
+fn make_known(disk: &dyn Disk) -> Result<(), DiskError> {
+    let file = disk.create(LOCK)?;
+    file.write(b"journal\n", 0)?;
+    file.sync()?;
+    disk.sync()
 }
 
 /// What tells this journal from all others, and nobody outside can know.

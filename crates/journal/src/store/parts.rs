@@ -15,7 +15,7 @@ use super::{
     record::checksum,
     segment::{HEAD, head, name, parse_head},
 };
-use crate::{Check, Damage, Revision, SnapshotError};
+use crate::{Check, Damage, Revision, SnapshotError, keys::Durable};
 
 /// The first bytes of a snapshot; the last one is the version of the format.
 const SNAPSHOT: &[u8; 8] = b"daesnap\x01";
@@ -66,10 +66,10 @@ impl Parts {
     }
 
     /// Adds the table of keys and the end, and makes all of it durable.
-    pub(crate) fn end(mut self, keys: &[(String, Revision)]) -> Result<(), SnapshotError> {
+    pub(crate) fn end(mut self, keys: &Durable) -> Result<(), SnapshotError> {
         self.flush()?;
         let keys_at = self.end;
-        for (key, revision) in keys {
+        for (key, revision) in keys.iter() {
             self.add(&revision.to_le_bytes())?;
             self.add(&[key.len() as u8])?;
             self.add(key.as_bytes())?;
@@ -205,11 +205,15 @@ impl PartReader {
             return Err(self.damage().into());
         }
         self.part.resize(length as usize, 0);
-        self.file.read(&mut self.part, self.at + start.len() as u64)?;
-        if sum != part_sum(self.id, self.at, &self.part) {
+        self.read = 0;
+        let read = self.file.read(&mut self.part, self.at + start.len() as u64);
+        if read.is_err() || sum != part_sum(self.id, self.at, &self.part) {
+            // Who reads on gets none of it.
+            self.part.clear();
+            read?;
             return Err(self.damage().into());
         }
-        (self.at, self.read) = (next, 0);
+        self.at = next;
         Ok(true)
     }
 

@@ -71,7 +71,8 @@ impl Scan {
     }
 
     fn add_segment(&mut self, disk: &dyn Disk, first: Revision, file: &[u8]) {
-        let found = parse_head(segment::SEGMENT, file).filter(|(_, found)| *found == first);
+        let found = parse_head(segment::SEGMENT, file);
+        let found = found.filter(|(_, found)| *found == first && first > 0);
         let contents = match found {
             None => Err(Broken { offset: 0, check: Check::Head }),
             Some((id, _)) if *self.id.get_or_insert(id) != id => {

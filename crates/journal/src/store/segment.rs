@@ -1,10 +1,10 @@
 //! A file of the log: a head, records, and room for more, all zero.
 
-use std::time::SystemTime;
+use std::{io, time::SystemTime};
 
 use super::{
     disk::{Disk, Stored},
-    record::{ALIGNMENT, Flaw, Frame, Kind, checksum, is_zero},
+    record::{ALIGNMENT, Flaw, Frame, Kind, LAST, checksum, is_zero},
 };
 use crate::{Check, DiskError, Revision};
 
@@ -53,7 +53,7 @@ pub(crate) fn parse_head(magic: &[u8; 8], file: &[u8]) -> Option<(u64, Revision)
     let found = file.get(..HEAD)?;
     let number = |at: usize| found[at..at + 8].try_into().map(u64::from_le_bytes).ok();
     let (id, revision) = (number(8)?, number(16)?);
-    (found == head(magic, id, revision)).then_some((id, revision))
+    (found == head(magic, id, revision) && revision <= LAST).then_some((id, revision))
 }
 
 /// Reads the records of a segment that begins with `first`, up to `until`.
@@ -139,7 +139,13 @@ pub(crate) fn stretches(disk: &dyn Disk) -> Result<Vec<Stretch>, DiskError> {
 
 /// Everything in `file`, in place of what was in `buffer`.
 pub(crate) fn read_all(file: &dyn Stored, buffer: &mut Vec<u8>) -> Result<(), DiskError> {
-    buffer.resize(usize::try_from(file.length()?).unwrap_or(usize::MAX), 0);
+    buffer.clear();
+    let length = usize::try_from(file.length()?).unwrap_or(usize::MAX);
+    // A length is easily said: a file of holes may be longer than all memory.
+    if buffer.try_reserve_exact(length).is_err() {
+        return Err(file.failed("take memory for", io::ErrorKind::OutOfMemory.into()));
+    }
+    buffer.resize(length, 0);
     let length = file.read(buffer, 0)?;
     buffer.truncate(length);
     Ok(())

@@ -16,7 +16,9 @@ use super::{
     reader::Reader,
     segment::{EXTENSION, name, revisions, stretches},
 };
-use crate::{DiskError, Keep, Revision, Snapshot, SnapshotError, SnapshotWriter, snapshot::Sink};
+use crate::{
+    DiskError, Keep, Revision, Snapshot, SnapshotError, SnapshotWriter, TrimError, snapshot::Sink,
+};
 
 /// The name of a snapshot that is not complete.
 pub(crate) const UNFINISHED: &str = "snapshot.temp";
@@ -66,21 +68,21 @@ impl Shelf {
         &self,
         revision: Revision,
     ) -> Result<SnapshotWriter, SnapshotError> {
-        let allowed = self.newest()?.unwrap_or(0)..=self.queue.durable();
-        if !allowed.contains(&revision) {
-            return Err(SnapshotError::Revision { allowed });
-        }
         if self.is_busy.swap(true, Ordering::AcqRel) {
             return Err(SnapshotError::Busy);
         }
         // From here on, dropping it is what ends the business.
         let mut unfinished = Unfinished { shelf: self.clone(), revision, parts: None };
+        let allowed = self.newest()?.unwrap_or(0)..=self.queue.durable();
+        if !allowed.contains(&revision) {
+            return Err(SnapshotError::Revision { allowed });
+        }
         let file = self.disk.create(UNFINISHED)?;
         unfinished.parts = Some(Parts::begin(file, self.id, revision)?);
         Ok(SnapshotWriter::new(unfinished))
     }
 
-    pub(crate) fn trim(&self, keep: Keep) -> Result<Revision, SnapshotError> {
+    pub(crate) fn trim(&self, keep: Keep) -> Result<Revision, TrimError> {
         let _files = self.hold();
         let told = self.newest()?.unwrap_or(0);
         // Its name may be newer than the last sync of names.

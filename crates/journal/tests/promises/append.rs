@@ -155,7 +155,7 @@ fn a_failed_journal_in_memory_loses_what_was_in_line() {
     journal.hold();
     let lost = append(&journal, "lost");
     journal.fail();
-    assert!(matches!(run(journal.progress().reached(lost)), Err(Lost { durable: 1, .. })));
+    assert!(matches!(run(journal.progress().reached(lost)), Err(Lost::Failed { durable: 1, .. })));
     let refused = journal.append(Record::new(b""), Expected::Any);
     assert!(matches!(refused, Err(AppendError::ReadOnly(_))));
 

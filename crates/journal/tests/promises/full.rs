@@ -47,7 +47,7 @@ fn a_full_disk_is_read_only_and_heals_without_a_restart() {
     let large = vec![b'x'; 200 << 10];
     let lost = journal.append(Record::new(&large), Expected::Any).unwrap();
     let error = run(journal.progress().reached(lost)).unwrap_err();
-    assert!(matches!(error, Lost { durable, .. } if durable == before));
+    assert!(matches!(error, Lost::Failed { durable, .. } if durable == before));
     let refused = journal.append(Record::new(b"x"), Expected::Any).unwrap_err();
     assert!(matches!(refused, AppendError::ReadOnly(_)));
     assert!(

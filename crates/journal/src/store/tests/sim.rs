@@ -364,4 +364,8 @@ impl Stored for File {
         let files = crash(&state.before, &ops, || Fate::Lost);
         state.contents[self.number] = files[name].clone();
     }
+
+    fn failed(&self, act: &'static str, source: io::Error) -> DiskError {
+        DiskError { act, file: PathBuf::from(&self.name), source }
+    }
 }
