@@ -11,7 +11,7 @@ use server::{Own, Server, StartError, offline};
 async fn main() -> daemon::Outcome {
     let (flags, own) = flags::parse::<Own>("State");
     if let Some(offline) = &own.offline {
-        return offline::run(offline, &flags).map(|said| println!("{said}")).into();
+        return offline::run(offline, &flags).await.map(|said| println!("{said}")).into();
     }
     let result = async {
         let (server, broken) = Server::start(&flags, &own).await?;

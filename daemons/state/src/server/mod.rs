@@ -32,7 +32,7 @@ use std::{
 };
 
 use daemon::{BindError, Daemon, Data, DataError, Failure, Guest, Session};
-use journal::{OpenError, Store};
+use journal::Store;
 use state::{
     Limits, Refusal,
     account::{Secret, Time},
@@ -42,7 +42,7 @@ use tokio::sync::{Notify, Semaphore, mpsc, oneshot};
 
 use self::snapshots::Snapshots;
 use self::{
-    breakdown::Breakdown, commits::Commits, password::Attempts, visitor::Visitor,
+    breakdown::Breakdown, commits::Commits, password::Attempts, store::LoadError, visitor::Visitor,
     watchers::Watchers,
 };
 
@@ -82,11 +82,14 @@ pub(crate) enum StartError {
     #[error(transparent)]
     Data(#[from] DataError),
 
-    #[error("cannot open the journal; `state check` tells all, `state restore FILE` begins anew")]
-    Journal(#[from] OpenError),
+    #[error(transparent)]
+    Offline(#[from] offline::OfflineError),
 
     #[error(transparent)]
-    Store(#[from] store::LoadError),
+    Load(LoadError),
+
+    #[error("what is stored is damaged; `state check` tells all, `state restore FILE` begins anew")]
+    Damaged(#[source] LoadError),
 
     #[error("cannot write `{}`", path.display())]
     Password { path: PathBuf, source: std::io::Error },
@@ -100,6 +103,13 @@ pub(crate) enum StartError {
     /// There was one, until now.
     #[error(transparent)]
     Broken(#[from] Broken),
+}
+
+impl From<LoadError> for StartError {
+    /// What to do about damage is of no use against a disk or another process.
+    fn from(error: LoadError) -> Self {
+        if error.is_damage() { Self::Damaged(error) } else { Self::Load(error) }
+    }
 }
 
 /// How many passwords are hashed at once: each takes 19 MiB and some hundredth of a second.
@@ -151,8 +161,9 @@ impl Server {
     ) -> Result<(Self, oneshot::Receiver<Broken>), StartError> {
         let path = flags.data_path("State").ok_or(StartError::NoData)?;
         let data = Data::open(&path)?;
-        let journal = Store::open(&data.path().join(offline::JOURNAL), own.journal())?;
-        let (state, unsaved) = store::load(&journal).await?;
+        offline::is_not_between(data.path())?;
+        let journal = data.path().join(offline::JOURNAL);
+        let (journal, state, unsaved) = store::open(&journal, own.journal()).await?;
         let (departed, departures) = mpsc::unbounded_channel();
         let timers_changed = Arc::<Notify>::default();
         let (breakdown, broken) = Breakdown::new();
