@@ -9,8 +9,9 @@
 //! | 4 | how many revisions the first record of the same group is before this one |
 //! | 1, 1, 2 | length of the key, kind, zero |
 //!
-//! Numbers are little endian. Both checksums start from the journal's random id, so nobody can have
-//! bytes stored that would pass for a record, and no record of another journal is one here.
+//! Numbers are little endian. Both checksums start from the journal's random id, so a record of
+//! another journal is none here, and who does not know the id can only guess which bytes, stored
+//! inside a record, would pass for one. They find accidents and are no signature.
 //! Everything is padded with zeros to [`ALIGNMENT`]; room that was never written is zero and reads
 //! as [`Flaw::Nothing`].
 

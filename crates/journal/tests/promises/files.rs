@@ -1,5 +1,6 @@
 use std::{
     fs,
+    io::{Write, stderr},
     os::unix::fs::{FileExt, PermissionsExt},
 };
 
@@ -80,30 +81,14 @@ fn one_that_was_never_made_is_made() {
 }
 
 #[test]
-fn numbers_that_no_journal_reaches_are_refused() {
-    let lab = Lab::new();
-    fill(&lab.open(), 3);
-    let segment = lab.files(".log").remove(0);
-    for revision in [0, u64::MAX - 1, u64::MAX] {
-        for extension in ["log", "snapshot"] {
-            let hostile = lab.path().join(format!("{revision:020}.{extension}"));
-            fs::copy(&segment, &hostile).unwrap();
-            let damage = check(&lab.path()).unwrap().damage;
-            assert!(damage.iter().any(|it| it.file == hostile), "{revision}: {damage:?}");
-            assert!(matches!(Store::open(&lab.path(), SMALL), Err(OpenError::Damaged(_))));
-            fs::remove_file(hostile).unwrap();
-        }
-    }
-    assert_eq!(read(&lab.open(), 1), texts(1, 3));
-}
-
-#[test]
 fn a_file_that_is_longer_than_all_memory_is_refused() {
     let lab = Lab::new();
     fill(&lab.open(), 3);
     let file = fs::OpenOptions::new().write(true).open(lab.files(".log").remove(0)).unwrap();
     // Some file systems have no files of that length, and then no such trouble.
-    let Ok(()) = file.set_len(1 << 43) else { return eprintln!("skipped: no such file here") };
+    if file.set_len(1 << 43).is_err() {
+        return stderr().write_all(b"skipped: no file is that long here\n").unwrap();
+    }
     let Err(OpenError::Disk(error)) = check(&lab.path()) else { panic!("it was read") };
     assert_eq!(error.act, "take memory for");
 }
