@@ -27,12 +27,12 @@ pub(crate) trait Source: Debug + Send + Sync {
 #[derive(Debug, Default)]
 pub struct Batch {
     bytes: Vec<u8>,
-    entries: Vec<Place>,
+    entries: Vec<Span>,
 }
 
-/// A record of a batch.
+/// Where a record of a batch lies in its bytes.
 #[derive(Debug)]
-struct Place {
+struct Span {
     revision: Revision,
     key: Range<usize>,
     bytes: Range<usize>,
@@ -94,7 +94,7 @@ impl Batch {
     /// Adds a record that lies in `bytes`, to which those of all records are given by
     /// [`Self::fill`].
     pub(crate) fn push(&mut self, revision: Revision, key: Range<usize>, bytes: Range<usize>) {
-        self.entries.push(Place { revision, key, bytes });
+        self.entries.push(Span { revision, key, bytes });
     }
 
     /// What the ranges of all records refer to. Keys must be UTF-8.

@@ -8,10 +8,11 @@ use std::{
 
 use super::{
     disk::{Directory, Disk, failed},
-    parts,
+    name::{name, revisions},
     record::{Frame, Kind},
-    segment::{self, examine, name, read_all, revisions},
+    segment::{self, examine, read_all},
     shelf::Shelf,
+    snapshot_file,
 };
 use crate::{BackupError, Check, Damage, DiskError, Revision};
 
@@ -51,7 +52,7 @@ impl Shelf {
     fn copy(&self, target: &dyn Disk) -> Result<Backup, BackupError> {
         let revision = self.queue.durable();
         if let Some(newest) = self.newest()? {
-            self.copy_file(target, &name(newest, parts::EXTENSION))?;
+            self.copy_file(target, &name(newest, snapshot_file::EXTENSION))?;
         }
         let mut segments = revisions(&self.disk.list()?, segment::EXTENSION);
         // A segment that has just been begun need not have anything durable.
@@ -139,7 +140,7 @@ struct Contents {
 fn contents(disk: &dyn Disk, revision: Revision) -> Result<Contents, DiskError> {
     let mut told = Contents { text: format!("backup 1\nrevision {revision}\n"), bytes: 0 };
     let names = disk.list()?;
-    for extension in [parts::EXTENSION, segment::EXTENSION] {
+    for extension in [snapshot_file::EXTENSION, segment::EXTENSION] {
         for revision in revisions(&names, extension) {
             let name = name(revision, extension);
             let bytes = disk.open(&name)?.length()?;

@@ -8,10 +8,11 @@ use std::{
 use super::{
     backup,
     disk::{Directory, Disk},
-    parts::{self, SnapshotFile},
+    name::{name, revisions},
     reader::Reader,
     scan::{Scan, scan},
-    segment::{EXTENSION, name, revisions},
+    segment::EXTENSION,
+    snapshot_file::{self, SnapshotFile},
 };
 use crate::{
     Check, Damage, DiskError, Follow, OpenError, Progress, Revision, Snapshot, SnapshotError,
@@ -127,7 +128,7 @@ fn report(disk: &Arc<dyn Disk>, scan: Scan) -> Result<Report, DiskError> {
         }),
         damage: scan.damage,
     };
-    for revision in revisions(&disk.list()?, parts::EXTENSION) {
+    for revision in revisions(&disk.list()?, snapshot_file::EXTENSION) {
         match SnapshotFile::open(disk, revision).and_then(|it| it.check()) {
             Ok(bytes) => report.bytes += bytes,
             Err(SnapshotError::Damaged(it)) if report.damage.contains(&it) => {}

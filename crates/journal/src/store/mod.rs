@@ -3,6 +3,8 @@
 mod backup;
 mod check;
 mod disk;
+mod head;
+mod name;
 mod parts;
 mod queue;
 mod reader;
@@ -10,6 +12,7 @@ mod record;
 mod scan;
 mod segment;
 mod shelf;
+mod snapshot_file;
 mod tail;
 #[cfg(test)]
 mod tests;
@@ -30,10 +33,11 @@ pub use self::{
     check::{Look, Report, Torn, check},
 };
 use self::{
-    disk::{Directory, Disk, LOCK},
+    disk::{Directory, Disk, LOCK, failed},
+    name::{name, revisions},
     queue::Queue,
     scan::scan,
-    segment::{EXTENSION, name, revisions},
+    segment::EXTENSION,
     shelf::Shelf,
     tail::Tail,
     writer::Writer,
@@ -56,7 +60,7 @@ pub struct Options {
     pub queue_bytes: usize,
     /// How long a group may wait to get as many records as the one before it had. It never waits
     /// longer than for those, so a lone writer does not wait at all, and many that wait for each
-    /// record share their syncs.
+    /// record share their syncs. None is the default: a few writers lose more by it than they gain.
     pub commit_delay: Duration,
 }
 
@@ -136,8 +140,7 @@ impl Store {
         let writer = Writer { queue: queue.clone(), tail };
         let path = disk.path("");
         let thread = thread::Builder::new().name("journal".into()).spawn(move || writer.run());
-        let failed = |source| DiskError { act: "start a thread for", file: path, source };
-        let writer = Mutex::new(Some(thread.map_err(failed)?));
+        let writer = Mutex::new(Some(thread.map_err(failed("start a thread for", &path))?));
         Ok(Self { shelf: Shelf::new(disk, id, queue.clone()), queue, writer })
     }
 
@@ -238,10 +241,7 @@ fn make_known(disk: &dyn Disk) -> Result<(), DiskError> {
 
 /// What tells this journal from all others, and nobody outside can know.
 fn new_id(disk: &dyn Disk) -> Result<u64, DiskError> {
-    let failed = |error| DiskError {
-        act: "find a random number for",
-        file: disk.path(""),
-        source: io::Error::other(error),
-    };
-    getrandom::u64().map_err(failed)
+    let path = disk.path("");
+    getrandom::u64()
+        .map_err(|error| failed("find a random number for", &path)(io::Error::other(error)))
 }

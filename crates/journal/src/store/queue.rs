@@ -172,7 +172,7 @@ impl Queue {
             return Job::End;
         }
         let line = self.gather(line);
-        Job::Write(self.cut(line, spare))
+        Job::Write(self.send_off(line, spare))
     }
 
     /// Waits for as many records as the last group had, if that was asked for: who was just told
@@ -188,7 +188,7 @@ impl Queue {
         waited.unwrap_or_else(PoisonError::into_inner).0
     }
 
-    fn cut(&self, mut line: MutexGuard<'_, Line>, spare: Vec<u8>) -> Group {
+    fn send_off(&self, mut line: MutexGuard<'_, Line>, spare: Vec<u8>) -> Group {
         line.keys.take();
         line.wanted = None;
         line.before = line.count();

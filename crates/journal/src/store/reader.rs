@@ -4,8 +4,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use super::{
     disk::{Disk, Stored},
+    head::HEAD,
+    name::{name, revisions},
     record::{Flaw, Frame, HEADER, Kind},
-    segment::{EXTENSION, HEAD, name, revisions},
+    segment::EXTENSION,
 };
 use crate::{
     Check, Damage, DiskError, FollowError, Revision,

@@ -5,11 +5,11 @@ use std::{mem, sync::Arc};
 use super::{
     Options,
     disk::{Disk, Stored},
+    head::{HEAD, head, parse_head},
+    name::{name, revisions},
     queue::Group,
     record::{Frame, Kind, room},
-    segment::{
-        Contents, EXTENSION, HEAD, SEGMENT, examine, head, name, parse_head, read_all, revisions,
-    },
+    segment::{Contents, EXTENSION, SEGMENT, examine, read_all},
 };
 use crate::{Check, Damage, DiskError, Failure, Revision};
 

@@ -12,9 +12,9 @@ use crate::{
     keys::Keys,
     store::{
         disk::Disk,
+        head::HEAD,
         queue::{Job, Queue},
         record::HEADER,
-        segment::HEAD,
         tail::Tail,
     },
 };

@@ -7,8 +7,10 @@ use super::{
 use crate::{
     Check, OpenError, Revision,
     store::{
+        head::head,
+        name::name,
         record::{Frame, Kind, LAST, is_zero},
-        segment::{EXTENSION, SEGMENT, head, name},
+        segment::{EXTENSION, SEGMENT},
     },
 };
 
