@@ -118,6 +118,23 @@ fn a_disk_that_was_full_is_mended_without_a_restart() {
 }
 
 #[test]
+fn a_disk_that_is_still_full_is_asked_before_all_is_read() {
+    let sim = Sim::failing(Faults { calls: 0..0, is_full: true });
+    let store = open(&sim).unwrap();
+    work_on(&store, 3, &mut Vec::new());
+    sim.fail(1..1000);
+    let large = store.append(Record::new(&[0; 4000]), Expected::Any).unwrap();
+    assert!(run(store.progress().reached(large)).is_err());
+    for _ in 0..3 {
+        let before = sim.calls();
+        assert!(matches!(run(store.mend()), Err(Failure::Disk(error)) if error.is_full()));
+        assert_eq!(sim.calls(), before + 1, "one question, and no more");
+    }
+    sim.fail(0..0);
+    mend(&store);
+}
+
+#[test]
 fn what_was_synced_and_is_gone_is_not_mended() {
     let sim = Sim::default();
     let store = open(&sim).unwrap();
