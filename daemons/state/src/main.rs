@@ -4,20 +4,29 @@ mod server;
 
 use daemon::flags;
 
-use server::{Own, Server, StartError, offline};
+use server::{Own, Server, StartError, door, offline};
 
 #[expect(clippy::print_stdout, reason = "what is done offline tells how it went")]
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> daemon::Outcome {
     let (flags, own) = flags::parse::<Own>("State");
     if let Some(offline) = &own.offline {
-        return offline::run(offline, &flags).await.map(|said| println!("{said}")).into();
+        let said = offline::run(offline, &flags).await;
+        return said
+            .map(|said| {
+                if !said.is_empty() {
+                    println!("{said}")
+                }
+            })
+            .into();
     }
     let result = async {
         let (server, broken) = Server::start(&flags, &own).await?;
         let settings = server::settings(&flags, &own);
+        let limits = settings.limits;
         let bound = server::daemon(server).settings(settings).bind().await?;
         tracing::info!(port = bound.port(), "listening");
+        let door = door::open(&own.door, &limits).await?;
         let mut result = Ok::<_, StartError>(());
         let end = async {
             tokio::select! {
@@ -25,7 +34,7 @@ async fn main() -> daemon::Outcome {
                 Ok(why) = broken => result = Err(why.into()),
             }
         };
-        bound.serve(end).await;
+        door::serve(bound, door, end).await;
         result
     };
     result.await.into()

@@ -20,7 +20,8 @@ use state::{
 use tokio::{sync::oneshot, task::yield_now};
 
 use super::{
-    breakdown::Broken, chain, counters::Counters, failed, visitors::Visitors, watchers::Watchers,
+    audit::Audit, breakdown::Broken, chain, counters::Counters, failed, visitors::Visitors,
+    watchers::Watchers,
 };
 
 /// The newest state, the durable one, and all commits between the two.
@@ -38,6 +39,7 @@ pub(crate) struct Commits {
     /// Who is logged in.
     pub(crate) visitors: Visitors,
     pub(crate) counters: Counters,
+    audit: Audit,
     /// Nothing is taken any more: nobody would settle it.
     is_ending: bool,
     /// Bytes of records that were handed out since that was asked last.
@@ -108,10 +110,16 @@ impl Commits {
             watchers,
             visitors: Visitors::default(),
             counters: Counters::default(),
+            audit: Audit::default(),
             is_ending: false,
             written: 0,
             is_read_only: false,
         }
+    }
+
+    /// Has it written who changed what.
+    pub(crate) fn audited(self, audit: Audit) -> Self {
+        Self { audit, ..self }
     }
 
     /// The state that may be told.
@@ -140,6 +148,7 @@ impl Commits {
             Ok(commit) => commit,
             Err(failure) => {
                 *self.counters.refused.entry(failure.refusal.code()).or_default() += 1;
+                self.audit.refused(actor, request, failure.refusal.code());
                 return Ok(self.hold(Err(failed(&failure)), vec![]));
             }
         };
@@ -266,6 +275,7 @@ impl Commits {
         self.counters.commits += 1;
         self.written += bytes as u64;
         let before = std::mem::replace(&mut self.durable, after);
+        self.audit.done(&record, self.durable.revision());
         self.watchers.tell(&before, &self.durable, &record);
         self.past.push(before, self.durable.clone(), record, bytes);
     }
@@ -293,6 +303,9 @@ impl Commits {
         self.is_read_only = true;
         self.newest = self.durable.clone();
         for decision in self.waiting.drain(..) {
+            if let Some(change) = &decision.change {
+                self.audit.lost(&change.record);
+            }
             drop(decision.done.send(Err(read_only())));
         }
     }

@@ -5,12 +5,17 @@
 //! What is read comes from the durable state.
 
 mod account_commands;
+mod audit;
 mod backup;
 mod breakdown;
 mod commits;
 mod counters;
+pub(crate) mod door;
+mod export;
 mod flags;
 mod hand_out;
+mod import;
+mod legacy;
 pub(crate) mod offline;
 mod opts;
 mod password;
@@ -100,6 +105,9 @@ pub(crate) enum StartError {
     #[error(transparent)]
     Bind(#[from] BindError),
 
+    #[error(transparent)]
+    Door(#[from] door::DoorError),
+
     /// There was one, until now.
     #[error(transparent)]
     Broken(#[from] Broken),
@@ -170,7 +178,7 @@ impl Server {
         let watchers = Watchers::new(own.queue(), Arc::clone(&timers_changed));
         let server = Self {
             limits: own.limits(),
-            commits: Arc::new(Mutex::new(Commits::new(state, watchers))),
+            commits: Arc::new(Mutex::new(Commits::new(state, watchers).audited(own.audit()))),
             snapshots: Snapshots::new(own.snapshot_bytes(), unsaved),
             sessions_per_user: own.sessions_per_user(),
             journal: Arc::new(journal),

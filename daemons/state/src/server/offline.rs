@@ -35,6 +35,27 @@ pub(crate) enum Offline {
         /// A backup, as `backup` makes one
         file: PathBuf,
     },
+    /// Prints everything as lines of JSON, hashes of passwords and tokens too; or a part of the
+    /// tree with its entries
+    Export {
+        /// Which part, such as `["board"]`
+        #[arg(value_parser = parse_path)]
+        path: Option<state::Path>,
+    },
+    /// Puts what was exported where nothing is yet; what was there before is kept beside it
+    Import {
+        /// What `export` has printed
+        file: PathBuf,
+
+        /// It is the save file of a leilo-backend
+        #[arg(long)]
+        leilo: bool,
+    },
+}
+
+fn parse_path(text: &str) -> Result<state::Path, String> {
+    let path = serde_json::from_str(text);
+    path.map_err(|error| format!("a path is an array, such as `[\"board\"]`: {error}"))
 }
 
 /// Why it was not done.
@@ -52,12 +73,9 @@ pub(crate) enum OfflineError {
     #[error("there is no journal in `{}`", path.display())]
     NoJournal { path: PathBuf },
 
-    #[error("no state can be had from the journal")]
-    State(#[from] LoadError),
-
     #[error(
-        "there is no `{}`, but `{}`, as after a restore that was stopped: restore again, or give \
-         one of the two its name",
+        "there is no `{}`, but `{}`, as after a restore or an import that was stopped: \
+         restore again, or give the one that is meant its name",
         path.display(), beside.display()
     )]
     Between { path: PathBuf, beside: PathBuf },
@@ -65,17 +83,42 @@ pub(crate) enum OfflineError {
     #[error("`{}` is damaged: {}", path.display(), damage.join("; "))]
     Damaged { path: PathBuf, damage: Vec<String> },
 
+    #[error(transparent)]
+    Load(#[from] LoadError),
+
+    #[error("there is nothing at {0:?}")]
+    Absent(state::Path),
+
+    #[error(transparent)]
+    Import(#[from] super::import::ImportError),
+
     #[error("cannot {act} `{}`", path.display())]
     File { act: &'static str, path: PathBuf, source: io::Error },
 }
 
 /// Does it; what is to be printed.
 pub(crate) async fn run(offline: &Offline, flags: &Flags) -> Result<String, OfflineError> {
-    let data = flags.data_path("State").ok_or(OfflineError::NoData)?;
+    let path = flags.data_path("State").ok_or(OfflineError::NoData)?;
     match offline {
-        Offline::Check => check(&data).await,
-        Offline::Restore { file } => restore(Data::open(&data)?.path(), file).await,
+        // Without the lock of the directory: it makes nothing, not even that.
+        Offline::Check => check(&path).await,
+        Offline::Restore { file } => restore(Data::open(&path)?.path(), file).await,
+        Offline::Export { path: part } => {
+            let data = whole_data(&path)?;
+            super::export::run(data.path(), part.as_ref()).await
+        }
+        Offline::Import { file, leilo } => {
+            let data = whole_data(&path)?;
+            super::import::run(data.path(), file, *leilo).await
+        }
     }
+}
+
+/// The directory, unless it waits for a restore to be done.
+fn whole_data(path: &Path) -> Result<Data, OfflineError> {
+    let data = Data::open(path)?;
+    is_not_between(data.path())?;
+    Ok(data)
 }
 
 async fn check(data: &Path) -> Result<String, OfflineError> {
@@ -154,7 +197,7 @@ pub(super) fn is_not_between(data: &Path) -> Result<(), OfflineError> {
     }
 }
 
-fn copy(from: &Path, to: &Path) -> Result<(), OfflineError> {
+pub(super) fn copy(from: &Path, to: &Path) -> Result<(), OfflineError> {
     done("make", to, DirBuilder::new().mode(0o700).create(to))?;
     for path in files(from)? {
         let target = to.join(path.file_name().unwrap_or_default());
@@ -176,7 +219,11 @@ pub(super) fn sync(path: &Path) -> Result<(), OfflineError> {
     done("sync", path, File::open(path).and_then(|it| it.sync_all()))
 }
 
-fn done<T>(act: &'static str, path: &Path, result: io::Result<T>) -> Result<T, OfflineError> {
+pub(super) fn done<T>(
+    act: &'static str,
+    path: &Path,
+    result: io::Result<T>,
+) -> Result<T, OfflineError> {
     result.map_err(|source| OfflineError::File { act, path: path.to_owned(), source })
 }
 
@@ -194,8 +241,8 @@ mod tests {
         drop(journal);
         let found = check(home.path()).await.unwrap_err();
         let is_first = |it: &LoadError| matches!(it, LoadError::Record { revision: 1, .. });
-        assert!(matches!(&found, OfflineError::State(it) if is_first(it)), "{found:?}");
-        let OfflineError::State(error) = found else { return };
+        assert!(matches!(&found, OfflineError::Load(it) if is_first(it)), "{found:?}");
+        let OfflineError::Load(error) = found else { return };
         assert!(error.is_damage());
     }
 }

@@ -45,19 +45,24 @@ impl LoadError {
 /// snapshot.
 pub(crate) async fn open(path: &Path, options: Options) -> Result<(Store, State, u64), LoadError> {
     let journal = Store::open(path, options)?;
-    let (snapshot, last) = (journal.snapshot()?, journal.last().revision);
-    let (state, bytes) = load(snapshot, last, |from| journal.follow(from)).await?;
+    let (state, bytes) = load(&journal).await?;
     Ok((journal, state, bytes))
+}
+
+/// The state that the journal tells of, and how many bytes there are behind the snapshot.
+pub(crate) async fn load(journal: &Store) -> Result<(State, u64), LoadError> {
+    let (snapshot, last) = (journal.snapshot()?, journal.last().revision);
+    replay(snapshot, last, |from| journal.follow(from)).await
 }
 
 /// The state of a journal that is only looked at.
 pub(crate) async fn view(look: &Look) -> Result<State, LoadError> {
-    let loaded = load(look.snapshot()?, look.report().last, |from| Ok(look.follow(from)));
+    let loaded = replay(look.snapshot()?, look.report().last, |from| Ok(look.follow(from)));
     loaded.await.map(|(state, _)| state)
 }
 
 /// The state of the snapshot, and all records after it; how many bytes these have.
-async fn load(
+async fn replay(
     snapshot: Option<Snapshot>,
     last: Revision,
     follow: impl FnOnce(Revision) -> Result<Follow, FollowError>,
