@@ -29,6 +29,7 @@ struct Inner {
     attempts: AtomicU32,
     refusals: AtomicU32,
     leaving: AtomicBool,
+    dismissed: AtomicBool,
     evicted: AtomicBool,
     patient: AtomicBool,
     sessions: Mutex<Vec<Arc<dyn Any + Send + Sync>>>,
@@ -52,6 +53,7 @@ impl Guest {
             attempts: AtomicU32::new(0),
             refusals: AtomicU32::new(0),
             leaving: AtomicBool::new(false),
+            dismissed: AtomicBool::new(false),
             evicted: AtomicBool::new(false),
             patient: AtomicBool::new(false),
             sessions: Mutex::default(),
@@ -87,10 +89,22 @@ impl Guest {
         self.0.authenticated.store(false, Relaxed);
     }
 
-    /// Ends the connection once what was asked before is answered.
+    /// Ends the connection once what was asked before is answered. What it does not take within
+    /// [`Limits::packet_timeout`](crate::Limits::packet_timeout) it does not get any more.
     pub fn leave(&self) {
+        self.0.dismissed.store(true, Relaxed);
+        self.quit();
+    }
+
+    /// The same at its own wish: it gets its replies, however slowly it reads.
+    pub(crate) fn quit(&self) {
         self.0.leaving.store(true, Relaxed);
         self.0.outbox.wake();
+    }
+
+    /// Whether it leaves, and that is not its own wish.
+    pub(crate) fn is_dismissed(&self) -> bool {
+        self.0.dismissed.load(Relaxed)
     }
 
     pub(crate) fn is_leaving(&self) -> bool {
