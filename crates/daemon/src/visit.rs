@@ -173,7 +173,8 @@ impl<'a, S: 'static> Visit<'a, S> {
                 return Poll::Ready(Ok(Step::HadItsTurn));
             }
             // What was said before a command was done goes out before its reply.
-            let ran_all = !self.take_events(cx) && self.poll_running(cx);
+            // Where they have no room, both wait for it.
+            let ran_all = self.take_events(cx) || self.poll_running(cx);
             self.answer(cx);
             self.note_ending();
             let has_events = self.take_events(cx);
