@@ -1,5 +1,6 @@
 use std::{
     io,
+    net::IpAddr,
     pin::Pin,
     task::{Context, Poll},
     time::Duration,
@@ -63,6 +64,15 @@ impl Socket {
         match self {
             Self::Tcp(_) => None,
             Self::Unix(stream) => stream.peer_cred().ok().map(|credentials| credentials.uid()),
+        }
+    }
+
+    /// The address at the other end; a Unix socket has none.
+    #[must_use]
+    pub fn peer_address(&self) -> Option<IpAddr> {
+        match self {
+            Self::Tcp(stream) => stream.peer_addr().ok().map(|it| it.ip().to_canonical()),
+            Self::Unix(_) => None,
         }
     }
 

@@ -1,5 +1,6 @@
 use std::{
     any::Any,
+    net::IpAddr,
     ops::Deref,
     sync::{
         Arc, Mutex, PoisonError,
@@ -24,6 +25,7 @@ pub struct Guest(Arc<Inner>);
 struct Inner {
     id: u64,
     uid: Option<u32>,
+    address: Option<IpAddr>,
     authenticated: AtomicBool,
     /// Attempts to log in that were refused, or are not decided.
     attempts: AtomicU32,
@@ -45,10 +47,11 @@ struct Inner {
 pub struct Session<T>(Arc<T>);
 
 impl Guest {
-    pub(crate) fn new(id: u64, uid: Option<u32>, limits: &Limits) -> Self {
+    pub(crate) fn new(id: u64, uid: Option<u32>, address: Option<IpAddr>, limits: &Limits) -> Self {
         Self(Arc::new(Inner {
             id,
             uid,
+            address,
             authenticated: AtomicBool::new(false),
             attempts: AtomicU32::new(0),
             refusals: AtomicU32::new(0),
@@ -71,6 +74,12 @@ impl Guest {
     #[must_use]
     pub fn uid(&self) -> Option<u32> {
         self.0.uid
+    }
+
+    /// From where it has connected; over a Unix socket there is no address.
+    #[must_use]
+    pub fn address(&self) -> Option<IpAddr> {
+        self.0.address
     }
 
     /// Whether it may use commands that need authorisation.
