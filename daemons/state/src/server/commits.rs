@@ -4,6 +4,7 @@ use std::{collections::VecDeque, sync::Arc};
 
 use daemon::Failure;
 use journal::{AppendError, Expected, Journal, Progress, Receipt, Record as Entry, Store};
+use serde_json::{Value, json};
 use state::{
     Commit, Event, Limits, Record, Refusal, Request, Revision, State, Subscription,
     account::Time,
@@ -13,10 +14,14 @@ use state::{
     event::SubscriptionId,
     log::{ChangeLog, LogLimits},
     queue::Item,
+    record::Change,
 };
 use tokio::sync::oneshot;
 
-use super::{chain, counters::Counters, failed, visitors::Visitors, watchers::Watchers};
+use super::{
+    chain, counters::Counters, failed, now, visitor::Visitor, visitors::Visitors,
+    watchers::Watchers,
+};
 
 /// The newest state, the durable one, and all commits between the two.
 #[derive(Debug)]
@@ -157,8 +162,44 @@ impl Commits {
         Ok(id)
     }
 
+    /// Ends a session in the moment in which that is decided: it asks nothing more and hears
+    /// nothing more, but `last`. What it has done waits for its connection to end, as always.
+    pub(crate) fn expel(&mut self, session: &SessionId, last: Option<&Value>) {
+        self.watchers.silence(session, last);
+        if let Some(guest) = self.visitors.leave(session) {
+            drop(guest.session::<Visitor>().log_out());
+            guest.forget();
+            guest.leave();
+        }
+    }
+
+    /// Ends the sessions from which a commit took what they were opened with.
+    fn end_sessions(&mut self, before: &State, record: &Record) {
+        for act in &record.acts {
+            let (ended, last) = match &act.change {
+                Change::RevokeToken { id } => match before.token(id) {
+                    Some(token) => (self.visitors.by_token(&token.user, id), None),
+                    None => continue,
+                },
+                Change::Account { user, is_new_password: true, .. } => {
+                    (self.visitors.all_of(user, record.session.as_ref()), None)
+                }
+                Change::DeleteUser { user } => {
+                    let payload = json!({ "user": user });
+                    let last = json!({ "name": "userDeleted", "src": null, "payload": payload });
+                    (self.visitors.all_of(user, None), Some(last))
+                }
+                _ => continue,
+            };
+            ended.iter().for_each(|it| self.expel(it, last.as_ref()));
+        }
+    }
+
     /// The next that waits for a session that watches.
     pub(crate) fn next_for(&mut self, session: &SessionId) -> Option<Item> {
+        if self.visitors.has_expired(session, now()) {
+            return None;
+        }
         self.watchers.next(session, &self.durable)
     }
 
@@ -205,6 +246,7 @@ impl Commits {
         self.counters.commits += 1;
         self.written += bytes as u64;
         let before = std::mem::replace(&mut self.durable, after);
+        self.end_sessions(&before, &record);
         self.watchers.tell(&before, &self.durable, &record);
         self.past.push(before, self.durable.clone(), record, bytes);
         let reached = messages.iter().map(|it| self.watchers.send(it)).collect();

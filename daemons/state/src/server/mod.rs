@@ -4,19 +4,25 @@
 //! journal, and answered when it is durable and its events have been handed out (`commits.rs`).
 //! What is read comes from the durable state.
 
-mod account_commands;
+mod accounts;
+mod attempts;
 mod backup;
 mod commits;
 mod counters;
+mod first;
 mod flags;
 mod hand_out;
+mod hashing;
+mod login;
 pub(crate) mod offline;
 mod opts;
 mod password;
+mod proof;
 mod reading;
 mod snapshots;
 mod store;
 mod tap;
+mod tokens;
 mod tree_commands;
 mod upkeep;
 mod visitor;
@@ -33,16 +39,23 @@ use std::{
 use daemon::{BindError, Daemon, Data, DataError, Failure, Guest, Session};
 use journal::{OpenError, Store};
 use state::{
-    Limits, Refusal,
+    Commit, Limits, Operation, Refusal, Request,
     account::{Secret, Time},
-    actor::SessionId,
+    actor::{Actor, SessionId},
 };
-use tokio::sync::{Notify, Semaphore, mpsc};
+use tokio::sync::{Notify, mpsc};
 
 use self::snapshots::Snapshots;
-use self::{commits::Commits, password::Attempts, visitor::Visitor, watchers::Watchers};
+use self::{
+    attempts::Attempts,
+    commits::{Commits, Outcome},
+    hashing::Hashing,
+    password::Cost,
+    visitor::Visitor,
+    watchers::Watchers,
+};
 
-pub(crate) use flags::{Own, settings};
+pub(crate) use flags::{Own, USUAL, settings};
 
 /// The state server, as its guests see it.
 #[derive(Debug)]
@@ -54,8 +67,9 @@ pub(crate) struct Server {
     data: Data,
     /// The first part of the ids of all sessions of this process.
     boot: String,
-    /// Passwords that are hashed at once.
-    hashing: Semaphore,
+    /// Where passwords are hashed, and what that costs.
+    hashing: Hashing,
+    cost: Cost,
     attempts: Mutex<Attempts>,
     /// A hash of nothing: somebody unknown costs as much as somebody known.
     nobodys: Secret,
@@ -85,15 +99,21 @@ pub(crate) enum StartError {
     #[error("cannot write `{}`", path.display())]
     Password { path: PathBuf, source: std::io::Error },
 
+    #[error(
+        "argon2id can't hash with {} KiB, {} passes and {} lanes",
+        .0.memory_kib, .0.passes, .0.lanes
+    )]
+    Cost(Cost),
+
+    #[error("cannot start a thread for passwords")]
+    Hashing(#[source] std::io::Error),
+
     #[error("the first account cannot be made: {0}")]
     Root(String),
 
     #[error(transparent)]
     Bind(#[from] BindError),
 }
-
-/// How many passwords are hashed at once: each takes 19 MiB and some hundredth of a second.
-const HASHERS: usize = 2;
 
 /// The commands over `server`.
 #[rustfmt::skip] // A table: one row a command.
@@ -135,6 +155,10 @@ pub(crate) fn daemon(server: Server) -> Daemon<Server> {
 impl Server {
     /// Opens what is kept in the data directory, and makes the first account if there is none.
     pub(crate) async fn start(flags: &daemon::flags::Flags, own: &Own) -> Result<Self, StartError> {
+        let cost = own.cost();
+        if !cost.is_possible() {
+            return Err(StartError::Cost(cost));
+        }
         let path = flags.data_path("State").ok_or(StartError::NoData)?;
         let data = Data::open(&path)?;
         let journal = Store::open(&data.path().join(offline::JOURNAL), own.journal())?;
@@ -150,16 +174,17 @@ impl Server {
             journal: Arc::new(journal),
             data,
             boot: password::random_hex(8),
-            hashing: Semaphore::new(HASHERS),
-            attempts: Mutex::default(),
-            nobodys: password::hash(&password::random_hex(16)),
+            hashing: Hashing::start(own.hashers()).map_err(StartError::Hashing)?,
+            cost,
+            attempts: Mutex::new(Attempts::new(own.attempts())),
+            nobodys: cost.hash(&password::random_hex(16)),
             departed,
             departures: Mutex::new(Some(departures)),
             timers_changed,
         };
         // Nobody else settles yet.
         tokio::select! {
-            made = server.make_root() => made?,
+            made = server.make_root(own.root_password_hash()) => made?,
             () = server.settle_for_ever() => {}
         }
         Ok(server)
@@ -186,11 +211,15 @@ impl Server {
         visitor.enter(guest, &self.boot, &self.departed)
     }
 
-    /// The session is nobody's any more: what it watched and what waited for its end is over.
-    async fn forget_login(&self, visitor: &Session<Visitor>, session: &SessionId) {
-        if visitor.log_out().is_some() {
-            self.depart(session).await;
+    /// Does something that nobody asked for.
+    async fn perform_as_server(&self, operation: Operation) -> Result<Commit, Failure> {
+        let request = Request::one(operation, now());
+        let decided =
+            self.commits().submit(&self.journal, &self.limits, &Actor::server(), &request)?;
+        if let Outcome::Waiting(done) = decided.done {
+            done.await.unwrap_or_else(|_| Err(Failure::internal("nobody settles")))?;
         }
+        Ok(decided.commit)
     }
 }
 
