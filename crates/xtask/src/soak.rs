@@ -2,6 +2,7 @@
 
 mod churn;
 mod hostile;
+mod logins;
 mod matrix;
 mod witness;
 
@@ -24,6 +25,11 @@ pub(crate) enum Soak {
     /// Attacks every port and socket of a manager, its keeper and Sample; other guests must hardly
     /// notice
     Hostile(hostile::Hostile),
+    /// A thousand wrong passwords a second against State; those who are in must hardly notice
+    Logins(logins::Logins),
+    /// The guesser that `logins` runs
+    #[command(hide = true)]
+    Guess(logins::Guess),
     /// The attacker that `hostile` runs; ends with its standard input
     #[command(hide = true)]
     Attack(hostile::Attack),
@@ -34,6 +40,8 @@ pub(crate) fn run(soak: Soak) -> Result<(), Box<dyn Error>> {
         Soak::Churn { minutes } => churn::churn(minutes)?,
         Soak::Matrix => matrix::matrix()?,
         Soak::Hostile(arguments) => hostile::hostile(&arguments)?,
+        Soak::Logins(arguments) => logins::logins(&arguments)?,
+        Soak::Guess(arguments) => logins::guess(&arguments)?,
         Soak::Attack(arguments) => hostile::attack(&arguments),
     }
     Ok(())
