@@ -93,7 +93,7 @@ pub(crate) struct Own {
     #[arg(long, value_name = "PASSWORDS", default_value_t = 1000, help_heading = "Limits")]
     local_attempts: u32,
 
-    /// Passwords that are hashed at once; one of them is of somebody who is logged in
+    /// Passwords that are hashed at once, two at least; one of them is of somebody logged in
     #[arg(long, value_name = "PASSWORDS", default_value_t = 2, help_heading = "Limits")]
     hashers: usize,
 

@@ -11,7 +11,7 @@ use std::{
 };
 
 use daemon::Failure;
-use rustix::process::setpriority_process;
+use rustix::process::nice;
 use tokio::sync::oneshot;
 
 /// So many wait for a thread; whoever comes then is told to come again. All of them have had their
@@ -83,7 +83,7 @@ impl Hashers {
 
 fn work(waiting: &Mutex<Receiver<Job>>) {
     // Of this thread alone. Without it all goes on, less politely.
-    if let Err(error) = setpriority_process(None, NICE) {
+    if let Err(error) = nice(NICE) {
         tracing::warn!(%error, "passwords are hashed at the priority of commands");
     }
     loop {
