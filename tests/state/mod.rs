@@ -1,12 +1,16 @@
 //! The state server from outside: what it answers, what it keeps, and what it survives.
 
 mod accounts;
+mod clients;
+mod commands;
 mod dialogue;
 mod disk;
 mod keeping;
 mod limits;
+mod moving;
 mod survival;
 mod talk;
+mod websocket;
 
 use std::{
     fs,

@@ -4,6 +4,7 @@ mod churn;
 mod hostile;
 mod logins;
 mod matrix;
+mod power;
 mod witness;
 
 use std::error::Error;
@@ -30,6 +31,9 @@ pub(crate) enum Soak {
     /// The guesser that `logins` runs
     #[command(hide = true)]
     Guess(logins::Guess),
+    /// The power fails at any moment of a disk on which State writes; nothing that was acknowledged
+    /// may be gone
+    Power(power::Power),
     /// The attacker that `hostile` runs; ends with its standard input
     #[command(hide = true)]
     Attack(hostile::Attack),
@@ -39,6 +43,7 @@ pub(crate) fn run(soak: Soak) -> Result<(), Box<dyn Error>> {
     match soak {
         Soak::Churn { minutes } => churn::churn(minutes)?,
         Soak::Matrix => matrix::matrix()?,
+        Soak::Power(arguments) => power::power(&arguments)?,
         Soak::Hostile(arguments) => hostile::hostile(&arguments)?,
         Soak::Logins(arguments) => logins::logins(&arguments)?,
         Soak::Guess(arguments) => logins::guess(&arguments)?,

@@ -19,7 +19,7 @@ use state::{
 use tokio::sync::oneshot;
 
 use super::{
-    chain, counters::Counters, failed, now, visitor::Visitor, visitors::Visitors,
+    audit::Audit, chain, counters::Counters, failed, now, visitor::Visitor, visitors::Visitors,
     watchers::Watchers,
 };
 
@@ -38,6 +38,7 @@ pub(crate) struct Commits {
     /// Who is logged in.
     pub(crate) visitors: Visitors,
     pub(crate) counters: Counters,
+    audit: Audit,
     /// Nothing is taken any more: nobody would settle it.
     is_ending: bool,
     /// Bytes of records that were handed out since that was asked last.
@@ -85,10 +86,16 @@ impl Commits {
             watchers,
             visitors: Visitors::default(),
             counters: Counters::default(),
+            audit: Audit::default(),
             is_ending: false,
             written: 0,
             is_read_only: false,
         }
+    }
+
+    /// Has it written who changed what.
+    pub(crate) fn audited(self, audit: Audit) -> Self {
+        Self { audit, ..self }
     }
 
     /// The state that may be told.
@@ -114,6 +121,7 @@ impl Commits {
         }
         let commit = decide(&self.newest, actor, request, limits).map_err(|failure| {
             *self.counters.refused.entry(failure.refusal.code()).or_default() += 1;
+            self.audit.refused(actor, request, failure.refusal.code());
             failed(&failure)
         })?;
         let Some(record) = &commit.record else {
@@ -246,6 +254,7 @@ impl Commits {
         self.counters.commits += 1;
         self.written += bytes as u64;
         let before = std::mem::replace(&mut self.durable, after);
+        self.audit.done(&record, self.durable.revision());
         self.end_sessions(&before, &record);
         self.watchers.tell(&before, &self.durable, &record);
         self.past.push(before, self.durable.clone(), record, bytes);
@@ -266,6 +275,7 @@ impl Commits {
         self.is_read_only = true;
         self.newest = self.durable.clone();
         for commit in self.waiting.drain(..) {
+            self.audit.lost(&commit.record);
             drop(commit.done.send(Err(read_only())));
         }
     }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::offline::Offline;
+use super::{audit::Audit, door::DoorFlags, offline::Offline};
 use clap::Args;
 use daemon::{
     Admission, Newcomers, Rate, Settings,
@@ -28,6 +28,9 @@ pub(crate) struct Own {
     #[command(subcommand)]
     pub(crate) offline: Option<Offline>,
 
+    #[command(flatten)]
+    pub(crate) door: DoorFlags,
+
     /// Let sessions that have not logged in do what entries for everybody (`*`) allow
     #[arg(long)]
     anonymous: bool,
@@ -40,6 +43,10 @@ pub(crate) struct Own {
     /// one is made up and told by a file. Once there is an account it means nothing
     #[arg(long, value_name = "HASH", value_parser = parse_hash)]
     root_password_hash: Option<Secret>,
+
+    /// Write into the log who changed what and who was refused, as `audit`; never the values
+    #[arg(long)]
+    audit: bool,
 
     /// How long the first change of a group waits for others before it is written
     #[arg(long, value_name = "TIME", default_value = "0ms", value_parser = parse_duration)]
@@ -155,6 +162,10 @@ pub(crate) struct Own {
 }
 
 impl Own {
+    pub(crate) fn audit(&self) -> Audit {
+        Audit::new(self.audit)
+    }
+
     pub(crate) fn snapshot_bytes(&self) -> u64 {
         self.snapshot_bytes
     }

@@ -6,13 +6,18 @@
 
 mod accounts;
 mod attempts;
+mod audit;
 mod backup;
 mod commits;
 mod counters;
+pub(crate) mod door;
+mod export;
 mod first;
 mod flags;
 mod hand_out;
 mod hashing;
+mod import;
+mod legacy;
 mod login;
 pub(crate) mod offline;
 mod opts;
@@ -113,6 +118,9 @@ pub(crate) enum StartError {
 
     #[error(transparent)]
     Bind(#[from] BindError),
+
+    #[error(transparent)]
+    Door(#[from] door::DoorError),
 }
 
 /// The commands over `server`.
@@ -168,7 +176,7 @@ impl Server {
         let watchers = Watchers::new(own.queue(), Arc::clone(&timers_changed));
         let server = Self {
             limits: own.limits(),
-            commits: Arc::new(Mutex::new(Commits::new(state, watchers))),
+            commits: Arc::new(Mutex::new(Commits::new(state, watchers).audited(own.audit()))),
             snapshots: Snapshots::new(own.snapshot_bytes(), unsaved),
             sessions_per_user: own.sessions_per_user(),
             journal: Arc::new(journal),

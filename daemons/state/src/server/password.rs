@@ -53,6 +53,9 @@ impl Cost {
 
 /// Whether `password` is what `hash` was made of. Takes as long as to make that.
 pub(crate) fn verify(password: &str, hash: &Secret) -> bool {
+    if let Some(is_right) = super::legacy::verify(password, hash.reveal()) {
+        return is_right;
+    }
     let Ok(hash) = PasswordHash::new(hash.reveal()) else { return false };
     Argon2::default().verify_password(password.as_bytes(), &hash).is_ok()
 }
