@@ -71,6 +71,11 @@ impl Netcat {
         Self::over(TcpStream::from(OwnedFd::from(stream)), None)
     }
 
+    /// Over a connection that somebody has made.
+    pub(crate) fn of(stream: TcpStream) -> Self {
+        Self::over(stream, None)
+    }
+
     fn over(stream: TcpStream, ends: Option<(SocketAddrV4, SocketAddrV4)>) -> Self {
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
         stream.set_write_timeout(Some(PATIENCE)).unwrap();

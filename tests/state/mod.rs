@@ -1,5 +1,6 @@
 //! The state server from outside: what it answers, what it keeps, and what it survives.
 
+mod accounts;
 mod clients;
 mod commands;
 mod dialogue;

@@ -1,5 +1,6 @@
 use std::{
     io,
+    net::IpAddr,
     pin::Pin,
     task::{Context, Poll},
     time::Duration,
@@ -66,6 +67,17 @@ impl Socket {
             Self::Tcp(_) | Self::Memory(_) => None,
             Self::Unix(stream) => stream.peer_cred().ok().map(|credentials| credentials.uid()),
         }
+    }
+
+    /// The address at the other end; a Unix socket has none.
+    #[must_use]
+    pub fn peer_address(&self) -> Option<IpAddr> {
+        let peer = match self {
+            Self::Tcp(stream) => stream.peer_addr().ok(),
+            Self::Unix(_) => None,
+            Self::Memory(memory) => memory.peer(),
+        };
+        peer.map(|it| it.ip().to_canonical())
     }
 
     /// Waits until nothing can reach the peer any more: it has reset the connection, or its kernel

@@ -96,7 +96,7 @@ mod tests {
     use super::*;
 
     fn guests(count: u64) -> Vec<(Guest, Share)> {
-        let guest = |id| (Guest::new(id, None, &Limits::default()), Share::default());
+        let guest = |id| (Guest::new(id, None, None, &Limits::default()), Share::default());
         (0..count).map(guest).collect()
     }
 

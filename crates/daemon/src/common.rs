@@ -166,7 +166,7 @@ impl Common {
     }
 
     fn quit(&self, guest: Guest) {
-        guest.leave();
+        guest.quit();
     }
 
     /// `ping []` where there was no argument, or null.

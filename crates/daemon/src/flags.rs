@@ -128,9 +128,20 @@ pub struct NoFlags {}
 /// Prints and ends the process for `--help`, `--version` and for what makes no sense (exit code 2).
 #[must_use]
 pub fn parse<Own: Args>(name: &str) -> (Flags, Own) {
+    parse_with(name, &[])
+}
+
+/// As [`parse`], for a daemon to which something else is usual: flags, as they are typed but
+/// without `--`, each with its default.
+///
+/// # Panics
+/// When there is no such flag: the daemon's author is told at the first start.
+#[must_use]
+pub fn parse_with<Own: Args>(name: &str, usual: &[(&str, &str)]) -> (Flags, Own) {
     let environment = Environment::read();
     let installed_as = environment.name.unwrap_or_else(|| name.to_owned());
-    let matches = command::<Own>(name, &installed_as).get_matches();
+    let command = command::<Own>(name, &installed_as);
+    let matches = with_defaults(command, usual).get_matches();
     let flags = Flags::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
     let own = Own::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
     start_log(&flags.log);
@@ -160,6 +171,13 @@ pub fn parse_duration(text: &str) -> Result<Duration, String> {
         _ => return Err(wanted()),
     };
     number.checked_mul(ms).map(Duration::from_millis).ok_or_else(wanted)
+}
+
+fn with_defaults(command: Command, usual: &[(&str, &str)]) -> Command {
+    usual.iter().fold(command, |command, (flag, value)| {
+        let value = (*value).to_owned();
+        command.mut_arg(flag.replace('-', "_"), |it| it.default_value(value))
+    })
 }
 
 fn command<Own: Args>(name: &str, installed_as: &str) -> Command {

@@ -1,5 +1,6 @@
 use std::{
     any::Any,
+    net::IpAddr,
     ops::Deref,
     sync::{
         Arc, Mutex, PoisonError,
@@ -24,11 +25,13 @@ pub struct Guest(Arc<Inner>);
 struct Inner {
     id: u64,
     uid: Option<u32>,
+    address: Option<IpAddr>,
     authenticated: AtomicBool,
     /// Attempts to log in that were refused, or are not decided.
     attempts: AtomicU32,
     refusals: AtomicU32,
     leaving: AtomicBool,
+    dismissed: AtomicBool,
     evicted: AtomicBool,
     patient: AtomicBool,
     sessions: Mutex<Vec<Arc<dyn Any + Send + Sync>>>,
@@ -44,14 +47,16 @@ struct Inner {
 pub struct Session<T>(Arc<T>);
 
 impl Guest {
-    pub(crate) fn new(id: u64, uid: Option<u32>, limits: &Limits) -> Self {
+    pub(crate) fn new(id: u64, uid: Option<u32>, address: Option<IpAddr>, limits: &Limits) -> Self {
         Self(Arc::new(Inner {
             id,
             uid,
+            address,
             authenticated: AtomicBool::new(false),
             attempts: AtomicU32::new(0),
             refusals: AtomicU32::new(0),
             leaving: AtomicBool::new(false),
+            dismissed: AtomicBool::new(false),
             evicted: AtomicBool::new(false),
             patient: AtomicBool::new(false),
             sessions: Mutex::default(),
@@ -71,6 +76,12 @@ impl Guest {
         self.0.uid
     }
 
+    /// From where it has connected; over a Unix socket there is no address.
+    #[must_use]
+    pub fn address(&self) -> Option<IpAddr> {
+        self.0.address
+    }
+
     /// Whether it may use commands that need authorisation.
     #[must_use]
     pub fn is_authenticated(&self) -> bool {
@@ -87,10 +98,22 @@ impl Guest {
         self.0.authenticated.store(false, Relaxed);
     }
 
-    /// Ends the connection once what was asked before is answered.
+    /// Ends the connection once what was asked before is answered. What it does not take within
+    /// [`Limits::packet_timeout`](crate::Limits::packet_timeout) it does not get any more.
     pub fn leave(&self) {
+        self.0.dismissed.store(true, Relaxed);
+        self.quit();
+    }
+
+    /// The same at its own wish: it gets its replies, however slowly it reads.
+    pub(crate) fn quit(&self) {
         self.0.leaving.store(true, Relaxed);
         self.0.outbox.wake();
+    }
+
+    /// Whether it leaves, and that is not its own wish.
+    pub(crate) fn is_dismissed(&self) -> bool {
+        self.0.dismissed.load(Relaxed)
     }
 
     pub(crate) fn is_leaving(&self) -> bool {

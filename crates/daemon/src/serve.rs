@@ -183,7 +183,7 @@ impl<S: Send + Sync + 'static> Reception<S> {
     fn receive(&mut self, socket: Socket, guests: &mut JoinSet<()>) {
         let limits = self.router.common.limits;
         self.last += 1;
-        let guest = Guest::new(self.last, socket.peer_uid(), &limits);
+        let guest = Guest::new(self.last, socket.peer_uid(), socket.peer_address(), &limits);
         if self.trusts_own_user && guest.uid() == Some(own_uid()) {
             guest.authenticate();
         }

@@ -25,6 +25,8 @@ use crate::{
 pub struct Stream {
     guest: Guest,
     id: u64,
+    /// Whether it ends when it is dropped.
+    ends: bool,
 }
 
 /// Nothing more can be sent: the guest cancelled, lagged behind or is gone.
@@ -34,7 +36,7 @@ pub struct Ended;
 
 impl Stream {
     pub(crate) fn new(guest: Guest, id: u64) -> Self {
-        Self { guest, id }
+        Self { guest, id, ends: true }
     }
 
     /// Sends `event ["<topic>", payload, <seq>]`.
@@ -73,6 +75,12 @@ impl Stream {
         self.guest.outbox().end(self.id, reason);
     }
 
+    /// Says nothing more on it, not even an `end`: for a guest that must
+    /// [`leave`](Guest::leave), where the end of the connection says it. What was emitted goes out.
+    pub fn fall_silent(mut self) {
+        self.ends = false;
+    }
+
     /// Takes it back before the command has answered: then there is no stream, and no `end`.
     pub fn decline(self) {
         self.guest.outbox().decline(self.id);
@@ -99,7 +107,9 @@ impl Stream {
 
 impl Drop for Stream {
     fn drop(&mut self) {
-        self.guest.outbox().end(self.id, "ended");
+        if self.ends {
+            self.guest.outbox().end(self.id, "ended");
+        }
     }
 }
 

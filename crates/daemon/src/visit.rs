@@ -43,7 +43,7 @@ pub(crate) struct Visit<'a, S> {
     unfinished: Option<Pin<Box<Sleep>>>,
     /// Runs while a guest that may not be idle is.
     idle: Option<Pin<Box<Sleep>>>,
-    /// Runs while commands are held up by results that are not read; began when so much was
+    /// Runs while commands, or the end, are held up by what is not read; began when so much was
     /// written.
     held_up: Option<(u64, Pin<Box<Sleep>>)>,
 }
@@ -173,7 +173,8 @@ impl<'a, S: 'static> Visit<'a, S> {
                 return Poll::Ready(Ok(Step::HadItsTurn));
             }
             // What was said before a command was done goes out before its reply.
-            let ran_all = !self.take_events(cx) && self.poll_running(cx);
+            // Where they have no room, both wait for it.
+            let ran_all = self.take_events(cx) || self.poll_running(cx);
             self.answer(cx);
             self.note_ending();
             let has_events = self.take_events(cx);
@@ -236,15 +237,17 @@ impl<'a, S: 'static> Visit<'a, S> {
         }
     }
 
-    /// Results that are not read hold up the commands behind them, which may hold up others: not
-    /// for ever.
+    /// Results that are not read hold up the commands behind them, which may hold up others, or
+    /// the end: not for ever. Who must leave is not waited for longer because it reads a little.
     fn poll_held_up(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        if self.may_run() || self.running.is_empty() {
+        let is_parting = self.running.is_empty() && self.stage == Stage::Closing;
+        if !is_parting && (self.may_run() || self.running.is_empty()) {
             self.held_up = None;
             return Poll::Pending;
         }
         let written = self.connection.written_bytes();
-        if self.held_up.as_ref().is_some_and(|(then, _)| *then != written) {
+        let has_moved = self.held_up.as_ref().is_some_and(|(then, _)| *then != written);
+        if has_moved && !self.guest.is_dismissed() {
             self.held_up = None;
         }
         let limit = self.router.common.limits.packet_timeout;

@@ -2,6 +2,7 @@
 
 mod churn;
 mod hostile;
+mod logins;
 mod matrix;
 mod power;
 mod witness;
@@ -25,6 +26,11 @@ pub(crate) enum Soak {
     /// Attacks every port and socket of a manager, its keeper and Sample; other guests must hardly
     /// notice
     Hostile(hostile::Hostile),
+    /// A thousand wrong passwords a second against State; those who are in must hardly notice
+    Logins(logins::Logins),
+    /// The guesser that `logins` runs
+    #[command(hide = true)]
+    Guess(logins::Guess),
     /// The power fails at any moment of a disk on which State writes; nothing that was acknowledged
     /// may be gone
     Power(power::Power),
@@ -39,6 +45,8 @@ pub(crate) fn run(soak: Soak) -> Result<(), Box<dyn Error>> {
         Soak::Matrix => matrix::matrix()?,
         Soak::Power(arguments) => power::power(&arguments)?,
         Soak::Hostile(arguments) => hostile::hostile(&arguments)?,
+        Soak::Logins(arguments) => logins::logins(&arguments)?,
+        Soak::Guess(arguments) => logins::guess(&arguments)?,
         Soak::Attack(arguments) => hostile::attack(&arguments),
     }
     Ok(())

@@ -54,7 +54,8 @@ pub(crate) fn typed(command: &Command) -> String {
         .join(" ")
 }
 
-fn succeeded(command: &Command, status: ExitStatus) -> Result<(), StepError> {
+/// Whether `command` went well, for who has waited for it.
+pub(crate) fn succeeded(command: &Command, status: ExitStatus) -> Result<(), StepError> {
     match status.success() {
         true => Ok(()),
         false => Err(StepError::Failed { command: typed(command), status }),

@@ -17,7 +17,7 @@ pub type Time = u64;
 
 /// Something that only whoever verifies it may see: the hash of a password or token. It is written
 /// into records and snapshots, and into nothing that people read.
-#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Secret(String);
 

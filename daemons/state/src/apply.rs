@@ -61,7 +61,7 @@ impl State {
             }
             Change::DeleteUser { user } => self.delete_user(user)?,
             Change::Token { id, token } => self.tokens.set(id.clone(), token.clone()),
-            Change::RevokeToken { id } => drop(self.tokens.remove(id)),
+            Change::RevokeToken { id } => self.tokens.remove(id),
             Change::Quota { path, quota: Some(quota) } => self.quotas.set(path.clone(), *quota),
             Change::Quota { path, quota: None } => drop(self.quotas.remove(path)),
         }
@@ -123,13 +123,13 @@ impl State {
         let account = Account { rank, password: password.clone(), registrations };
         self.accounts.set(user.clone(), account);
         if is_new_password {
-            self.tokens.retain(|_, it| !(it.user == *user && it.is_own));
+            self.tokens.remove_of(user, |it| it.is_own);
         }
     }
 
     fn delete_user(&mut self, user: &UserName) -> Result<(), ApplyError> {
         self.accounts.remove(user).ok_or(ApplyError::Account)?;
-        self.tokens.retain(|_, it| it.user != *user);
+        self.tokens.remove_of(user, |_| true);
         let own = self.registrations.iter().filter(|(_, it)| it.user == *user);
         let own: Vec<RegistrationId> = own.map(|it| *it.0).collect();
         own.into_iter().for_each(|it| self.unregister(it));

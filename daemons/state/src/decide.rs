@@ -138,8 +138,8 @@ impl<'a> Draft<'a> {
             Operation::CreateUser { user, password, rank } => {
                 self.create_user(user, password.as_ref(), *rank)
             }
-            Operation::ChangePassword { user, password, is_proven } => {
-                self.change_password(user, password, *is_proven)
+            Operation::ChangePassword { user, password, proven } => {
+                self.change_password(user, password, proven.as_ref())
             }
             Operation::Rehash { user, from, to } => self.rehash(user, from, to),
             Operation::UpdateUserLevel { user, rank } => self.update_user_level(user, *rank),
@@ -161,8 +161,8 @@ impl<'a> Draft<'a> {
             return Err(Refusal::NotForThatUser);
         }
         self.state.account(user).ok_or(Refusal::NoSuchUser)?;
-        let session = self.asker.session.clone();
-        Ok(Actor { user: Some(user.clone()), session, ..Actor::default() })
+        let (session, cap) = (self.asker.session.clone(), self.asker.cap.clone());
+        Ok(Actor { user: Some(user.clone()), session, cap, service: None })
     }
 
     /// Whether `actor` has logged in as far as `operation` needs it.

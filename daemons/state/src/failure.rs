@@ -29,6 +29,12 @@ pub enum Refusal {
     /// Only ROOT may.
     #[error("needs ROOT")]
     NeedsRoot,
+    /// What was shown is not, or no longer, what it was shown for.
+    #[error("no such user, password or token")]
+    BadCredentials,
+    /// A token that is limited to a path or a level can't do that.
+    #[error("not with a limited token")]
+    Limited,
     /// The service does not extend to that user.
     #[error("not for that user")]
     NotForThatUser,
@@ -65,7 +71,10 @@ impl Refusal {
             Self::BadArgument(_) | Self::BadPath(_) => "bad-argument",
             Self::TooLarge { .. } => "too-large",
             Self::AuthRequired => "auth-required",
-            Self::NeedsLevel(_) | Self::NeedsRoot | Self::NotForThatUser => "denied",
+            Self::BadCredentials => "bad-credentials",
+            Self::NeedsLevel(_) | Self::NeedsRoot | Self::Limited | Self::NotForThatUser => {
+                "denied"
+            }
             Self::NotFound => "not-found",
             Self::Exists => "exists",
             Self::NotContainer => "not-container",

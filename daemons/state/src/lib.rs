@@ -83,6 +83,7 @@ pub mod snapshot;
 pub mod state;
 pub mod subscription;
 pub mod text;
+mod tokens;
 pub mod tree;
 pub mod trigger;
 

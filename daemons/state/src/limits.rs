@@ -16,6 +16,8 @@ pub struct Limits {
     pub batch: usize,
     /// Registrations of a user.
     pub registrations: u32,
+    /// Tokens of a user.
+    pub tokens: usize,
     /// Permission entries of a node.
     pub entries: usize,
     /// Subscriptions of a session.
@@ -35,6 +37,7 @@ impl Default for Limits {
             home: Quota { bytes: 64 * MIB, nodes: 200_000 },
             batch: 1000,
             registrations: 10_000,
+            tokens: 1000,
             entries: 1000,
             subscriptions: 1000,
             allows_anonymous: false,

@@ -4,12 +4,12 @@ mod server;
 
 use daemon::flags;
 
-use server::{Own, Server, StartError, door, offline};
+use server::{Own, Server, StartError, USUAL, door, offline};
 
 #[expect(clippy::print_stdout, reason = "what is done offline tells how it went")]
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> daemon::Outcome {
-    let (flags, own) = flags::parse::<Own>("State");
+    let (flags, own) = flags::parse_with::<Own>("State", USUAL);
     if let Some(offline) = &own.offline {
         let said = offline::run(offline, &flags).await;
         return said

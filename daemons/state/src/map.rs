@@ -60,7 +60,10 @@ impl<K: Clone + Ord, V: Clone> Map<K, V> {
     }
 
     /// Those from `key` on, by key.
-    pub fn iter_from(&self, key: &K) -> impl Iterator<Item = (&K, &V)> {
+    pub fn iter_from<'a>(
+        &'a self,
+        key: &K,
+    ) -> impl Iterator<Item = (&'a K, &'a V)> + use<'a, K, V> {
         let at = self.find(key).unwrap_or_else(|it| it);
         self.0.iter_from(at).map(|it| (&it.0, &it.1))
     }

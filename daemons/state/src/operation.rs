@@ -83,8 +83,8 @@ pub enum Operation {
         user: UserName,
         /// Its hash.
         password: Secret,
-        /// Who asks has shown the current one.
-        is_proven: bool,
+        /// The hash of the current one, if who asks has shown that.
+        proven: Option<Secret>,
     },
     /// The same password under a better hash; ends nothing. Of the server itself.
     Rehash {

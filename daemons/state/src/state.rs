@@ -1,7 +1,7 @@
 //! All that the server keeps, at one revision.
 
 use crate::{
-    account::{Account, Quota, Token, TokenId},
+    account::{Account, Quota, Secret, Token, TokenId},
     actor::Actor,
     level::Rank,
     map::Map,
@@ -9,6 +9,7 @@ use crate::{
     node::{Node, Revision},
     path::Path,
     permission::Subject,
+    tokens::Tokens,
     trigger::{Registration, RegistrationId, Trigger},
 };
 
@@ -19,7 +20,7 @@ pub struct State {
     pub(crate) revision: Revision,
     pub(crate) root: Node,
     pub(crate) accounts: Map<UserName, Account>,
-    pub(crate) tokens: Map<TokenId, Token>,
+    pub(crate) tokens: Tokens,
     pub(crate) registrations: Map<RegistrationId, Registration>,
     /// The same by what fires them; follows from `registrations`.
     pub(crate) triggers: Map<(Trigger, RegistrationId), ()>,
@@ -34,7 +35,7 @@ impl Default for State {
             revision: 0,
             root: Node::object(),
             accounts: Map::default(),
-            tokens: Map::default(),
+            tokens: Tokens::default(),
             registrations: Map::default(),
             triggers: Map::default(),
             quotas: Map::default(),
@@ -72,6 +73,19 @@ impl State {
     /// All tokens.
     pub fn tokens(&self) -> impl Iterator<Item = (&TokenId, &Token)> {
         self.tokens.iter()
+    }
+
+    /// The tokens of `user`.
+    pub fn tokens_of<'a>(
+        &'a self,
+        user: &'a UserName,
+    ) -> impl Iterator<Item = (&'a TokenId, &'a Token)> {
+        self.tokens.of(user)
+    }
+
+    /// The token that is kept as `hash`.
+    pub fn token_by_hash(&self, hash: &Secret) -> Option<(&TokenId, &Token)> {
+        self.tokens.known_by(hash)
     }
 
     /// All registrations.

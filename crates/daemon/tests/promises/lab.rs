@@ -167,6 +167,10 @@ impl Lab {
         vec![Breaking(false), Breaking(true)]
     }
 
+    fn dismiss(&self, guest: Guest) {
+        guest.leave();
+    }
+
     fn secret(&self, guest: Guest) -> bool {
         guest.is_authenticated()
     }
@@ -205,6 +209,7 @@ pub(crate) fn lab() -> Daemon<Lab> {
         .command("panic", Lab::panic)
         .command("panic-later", Lab::panic_later)
         .command("break", Lab::break_in_the_middle)
+        .command("dismiss", Lab::dismiss)
         .command("secret", Lab::secret).auth()
 }
 

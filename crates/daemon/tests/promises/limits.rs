@@ -45,6 +45,32 @@ async fn who_never_reads_is_read_no_more_and_harms_nobody() {
     }
 }
 
+/// How many bytes a guest gets that reads a little now and then, until its connection ends by
+/// `last`.
+async fn reads_slowly(last: &str) -> usize {
+    let packet_timeout = MOMENT;
+    let limits = Limits { unsent_bytes: 100 << 20, packet_timeout, ..Limits::default() };
+    let lab = serve(limited(limits)).await;
+    let mut slow = Netcat::connect(lab.port).await;
+    slow.say(format!("{}{last}\n", "big [15000000]\n".repeat(3))).await;
+    let mut taken = 0;
+    while slow.has_all(STEP).await {
+        taken += STEP;
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    taken
+}
+
+/// What is taken at once.
+const STEP: usize = 150_000;
+
+#[tokio::test]
+async fn who_must_leave_is_not_waited_for_and_who_wants_to_gets_all() {
+    let (dismissed, left) = tokio::join!(reads_slowly("dismiss"), reads_slowly("quit"));
+    assert!(left >= 45_000_000 - STEP, "{left} bytes came");
+    assert!(dismissed < 40_000_000, "{dismissed} bytes came, however late");
+}
+
 #[tokio::test]
 async fn a_command_runs_on_while_its_guest_reads_nothing() {
     let lab = serve(lab()).await;

@@ -8,10 +8,10 @@
 
 mod attack;
 pub(crate) mod blows;
-mod honest;
+pub(super) mod honest;
 mod house;
 mod line;
-mod watch;
+pub(super) mod watch;
 
 use std::{
     io,

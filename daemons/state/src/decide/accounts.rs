@@ -24,11 +24,14 @@ impl Draft<'_> {
         password: Option<&Secret>,
         rank: Rank,
     ) -> Result<Answer, Refusal> {
+        let is_known = self.is_root() || self.serves(user) && rank != Rank::Root;
         let registers_itself = self.actor.user.is_none() && rank == Rank::User && !user.is_script();
-        if !self.is_root() && !self.serves(user) && !registers_itself {
+        if !is_known && !registers_itself {
             return Err(Refusal::NeedsRoot);
         }
-        if self.state.account(user).is_some() {
+        // What somebody left is not for whoever takes his name.
+        let is_left = || home(user).is_some_and(|it| self.state.root.at(&it).is_some());
+        if self.state.account(user).is_some() || !is_known && is_left() {
             return Err(Refusal::Exists);
         }
         let (user, password) = (user.clone(), password.cloned());
@@ -61,12 +64,17 @@ impl Draft<'_> {
         &mut self,
         user: &UserName,
         password: &Secret,
-        is_proven: bool,
+        proven: Option<&Secret>,
     ) -> Result<Answer, Refusal> {
-        if !(self.is_root() || self.is_self(user) && is_proven) {
+        if !(self.is_root() || self.is_self(user) && proven.is_some()) {
             return Err(Refusal::NeedsRoot);
         }
-        let rank = self.state.account(user).ok_or(Refusal::NoSuchUser)?.rank;
+        let account = self.state.account(user).ok_or(Refusal::NoSuchUser)?;
+        // It may have been changed while it was being verified.
+        if proven.is_some() && proven != account.password.as_ref() {
+            return Err(Refusal::BadCredentials);
+        }
+        let rank = account.rank;
         let (user, password) = (user.clone(), Some(password.clone()));
         self.push(Change::Account { user, rank, password, is_new_password: true })?;
         Ok(Answer::Done)
@@ -108,7 +116,8 @@ impl Draft<'_> {
         user: &UserName,
         keeps_home: bool,
     ) -> Result<Answer, Refusal> {
-        if !self.is_self(user) && !self.is_root() && !self.serves(user) {
+        let serves = self.serves(user) && !self.has_rank(user, Rank::Root);
+        if !self.is_self(user) && !self.is_root() && !serves {
             return Err(Refusal::NeedsRoot);
         }
         self.state.account(user).ok_or(Refusal::NoSuchUser)?;
@@ -126,20 +135,29 @@ impl Draft<'_> {
     }
 
     fn is_not_last_root(&self, user: &UserName) -> Result<(), Refusal> {
-        let is_root = self.state.account(user).is_some_and(|it| it.rank == Rank::Root);
-        if is_root && self.state.roots() == 1 { Err(Refusal::LastRoot) } else { Ok(()) }
+        if self.has_rank(user, Rank::Root) && self.state.roots() == 1 {
+            Err(Refusal::LastRoot)
+        } else {
+            Ok(())
+        }
     }
 
     pub(super) fn create_token(&mut self, id: &TokenId, token: &Token) -> Result<Answer, Refusal> {
-        let is_own = self.is_self(&token.user);
-        if !self.is_root() && (!is_own || token.service.is_some()) {
+        let (user, is_service) = (&token.user, token.service.is_some());
+        let serves = self.serves(user) && !self.has_rank(user, Rank::Root);
+        if !self.is_root() && (is_service || !self.is_self(user) && !serves) {
             return Err(Refusal::NeedsRoot);
         }
-        self.state.account(&token.user).ok_or(Refusal::NoSuchUser)?;
+        self.state.account(user).ok_or(Refusal::NoSuchUser)?;
         if self.state.token(id).is_some() {
             return Err(Refusal::Exists);
         }
-        self.revoke_expired(&token.user)?;
+        self.revoke_expired(user)?;
+        if self.state.tokens_of(user).count() >= self.limits.tokens {
+            return Err(Refusal::Quota("tokens of a user"));
+        }
+        // What a daemon of ours comes with outlives the password of who made it.
+        let is_own = self.is_self(user) && !is_service;
         let token = Token { is_own, ..token.clone() };
         self.push(Change::Token { id: id.clone(), token })?;
         Ok(Answer::Done)
@@ -148,7 +166,7 @@ impl Draft<'_> {
     /// Whoever makes tokens clears away those of the same user that open nothing any more.
     fn revoke_expired(&mut self, user: &UserName) -> Result<(), Refusal> {
         let now = self.now();
-        let expired = self.state.tokens().filter(|(_, it)| it.user == *user && !it.is_valid(now));
+        let expired = self.state.tokens_of(user).filter(|(_, it)| !it.is_valid(now));
         let expired: Vec<TokenId> = expired.map(|it| it.0.clone()).collect();
         expired.into_iter().try_for_each(|id| self.push(Change::RevokeToken { id }))
     }
@@ -156,7 +174,7 @@ impl Draft<'_> {
     /// Somebody else's token is told no more of than one that never was.
     pub(super) fn revoke_token(&mut self, id: &TokenId) -> Result<Answer, Refusal> {
         let token = self.state.token(id).ok_or(Refusal::NotFound)?;
-        if !self.is_root() && !self.is_self(&token.user) {
+        if !self.is_root() && !self.is_self(&token.user) && !self.serves(&token.user) {
             return Err(Refusal::NotFound);
         }
         self.push(Change::RevokeToken { id: id.clone() })?;
@@ -177,8 +195,13 @@ impl Draft<'_> {
         if self.is_root() { Ok(()) } else { Err(Refusal::NeedsRoot) }
     }
 
+    /// Whether the actor is a service that makes and removes `user`.
     fn serves(&self, user: &UserName) -> bool {
         self.actor.service.as_ref().is_some_and(|it| it.serves(user))
+    }
+
+    pub(super) fn has_rank(&self, user: &UserName, rank: Rank) -> bool {
+        self.state.account(user).is_some_and(|it| it.rank == rank)
     }
 }
 

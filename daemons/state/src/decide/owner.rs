@@ -2,9 +2,10 @@
 
 use super::{Answer, Draft, Sent};
 use crate::{
+    actor::Actor,
     entry::{Entry, Who},
     failure::Refusal,
-    level::Rank,
+    level::{Level, Rank},
     name::UserName,
     operation::{Message, Step},
     path::Path,
@@ -85,7 +86,9 @@ impl Draft<'_> {
     pub(super) fn ungc(&mut self, id: RegistrationId) -> Result<Answer, Refusal> {
         let registration = self.state.registrations.get(&id).ok_or(Refusal::NotFound)?;
         let is_own = self.actor.user.as_ref() == Some(&registration.user);
-        if !is_own && !self.is_root() {
+        let is_within =
+            self.actor.cap.is_none() || self.needs(Level::Owner, &registration.path).is_ok();
+        if !(self.is_root() || is_own && is_within) {
             return Err(Refusal::NotFound);
         }
         self.push(Change::Unregister { id })?;
@@ -93,20 +96,24 @@ impl Draft<'_> {
     }
 
     pub(super) fn emit(&mut self, message: &Message) -> Result<Answer, Refusal> {
+        if self.actor.cap.is_some() {
+            return Err(Refusal::Limited);
+        }
         self.state.account(&message.user).ok_or(Refusal::NoSuchUser)?;
         self.messages.push(Sent { message: message.clone(), src: self.actor.user.clone() });
         Ok(Answer::Sent)
     }
 
-    /// Whether the actor may do what only ROOT may. A token that is limited to a path or a level
-    /// is not meant for accounts.
+    /// Whether the actor may do what only ROOT may.
     pub(super) fn is_root(&self) -> bool {
-        let rank = self.actor.user.as_ref().and_then(|it| self.state.account(it)).map(|it| it.rank);
-        self.actor.is_server() || rank == Some(Rank::Root) && self.actor.cap.is_none()
+        let is_root = |it: &UserName| self.has_rank(it, Rank::Root) && self.is_self(it);
+        self.actor.is_server() || self.actor.user.as_ref().is_some_and(is_root)
     }
 
-    /// Whether the actor is `user`, without the limits of a token.
+    /// Whether the actor is `user` in person. A token that is limited to a path or a level is not
+    /// meant for accounts, and one of a service only for those of the users that it serves.
     pub(super) fn is_self(&self, user: &UserName) -> bool {
-        self.actor.user.as_ref() == Some(user) && self.actor.cap.is_none()
+        let Actor { user: actor, cap, service, .. } = &self.actor;
+        actor.as_ref() == Some(user) && cap.is_none() && service.is_none()
     }
 }

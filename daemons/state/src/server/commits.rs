@@ -7,6 +7,7 @@ use std::{
 
 use daemon::Failure;
 use journal::{AppendError, Expected, Journal, Progress, Receipt, Record as Entry};
+use serde_json::{Value, json};
 use state::{
     Commit, Event, Limits, Record, Refusal, Request, Revision, State, Subscription,
     account::Time,
@@ -16,12 +17,13 @@ use state::{
     event::SubscriptionId,
     log::{ChangeLog, LogLimits},
     queue::Item,
+    record::Change,
 };
 use tokio::{sync::oneshot, task::yield_now};
 
 use super::{
-    audit::Audit, breakdown::Broken, chain, counters::Counters, failed, visitors::Visitors,
-    watchers::Watchers,
+    audit::Audit, breakdown::Broken, chain, counters::Counters, failed, now, visitor::Visitor,
+    visitors::Visitors, watchers::Watchers,
 };
 
 /// The newest state, the durable one, and all commits between the two.
@@ -54,14 +56,14 @@ struct Waiting {
     /// Of what it has put in line, or of the last that was in line when it was made.
     receipt: Receipt,
     /// `None` when it changes nothing.
-    change: Option<Change>,
+    change: Option<Pending>,
     messages: Vec<Sent>,
     done: oneshot::Sender<Result<Reached, Failure>>,
 }
 
 /// What is in line.
 #[derive(Debug)]
-struct Change {
+struct Pending {
     record: Arc<Record>,
     /// Of the record.
     bytes: usize,
@@ -165,7 +167,7 @@ impl Commits {
         let receipt = journal.append(Entry::new(&bytes), expected).map_err(unwritable)?;
         self.newest = commit.after.clone();
         let (record, after) = (Arc::new(record.clone()), commit.after.clone());
-        let change = Some(Change { record, bytes: bytes.len(), after });
+        let change = Some(Pending { record, bytes: bytes.len(), after });
         let messages = commit.messages.clone();
         Ok(Decided { decision: Ok(commit), done: self.line_up(receipt, change, messages) })
     }
@@ -183,7 +185,7 @@ impl Commits {
     fn line_up(
         &mut self,
         receipt: Receipt,
-        change: Option<Change>,
+        change: Option<Pending>,
         messages: Vec<Sent>,
     ) -> Outcome {
         let (done, waiting) = oneshot::channel();
@@ -217,8 +219,44 @@ impl Commits {
         Ok(id)
     }
 
+    /// Ends a session in the moment in which that is decided: it asks nothing more and hears
+    /// nothing more, but `last`. What it has done waits for its connection to end, as always.
+    pub(crate) fn expel(&mut self, session: &SessionId, last: Option<&Value>) {
+        self.watchers.silence(session, last);
+        if let Some(guest) = self.visitors.leave(session) {
+            drop(guest.session::<Visitor>().log_out());
+            guest.forget();
+            guest.leave();
+        }
+    }
+
+    /// Ends the sessions from which a commit took what they were opened with.
+    fn end_sessions(&mut self, before: &State, record: &Record) {
+        for act in &record.acts {
+            let (ended, last) = match &act.change {
+                Change::RevokeToken { id } => match before.token(id) {
+                    Some(token) => (self.visitors.by_token(&token.user, id), None),
+                    None => continue,
+                },
+                Change::Account { user, is_new_password: true, .. } => {
+                    (self.visitors.all_of(user, record.session.as_ref()), None)
+                }
+                Change::DeleteUser { user } => {
+                    let payload = json!({ "user": user });
+                    let last = json!({ "name": "userDeleted", "src": null, "payload": payload });
+                    (self.visitors.all_of(user, None), Some(last))
+                }
+                _ => continue,
+            };
+            ended.iter().for_each(|it| self.expel(it, last.as_ref()));
+        }
+    }
+
     /// The next that waits for a session that watches.
     pub(crate) fn next_for(&mut self, session: &SessionId) -> Option<Item> {
+        if self.visitors.has_expired(session, now()) {
+            return None;
+        }
         self.watchers.next(session, &self.durable)
     }
 
@@ -270,12 +308,13 @@ impl Commits {
         drop(done.send(Ok(self.send(&messages))));
     }
 
-    fn tell(&mut self, change: Change) {
-        let Change { record, bytes, after } = change;
+    fn tell(&mut self, change: Pending) {
+        let Pending { record, bytes, after } = change;
         self.counters.commits += 1;
         self.written += bytes as u64;
         let before = std::mem::replace(&mut self.durable, after);
         self.audit.done(&record, self.durable.revision());
+        self.end_sessions(&before, &record);
         self.watchers.tell(&before, &self.durable, &record);
         self.past.push(before, self.durable.clone(), record, bytes);
     }

@@ -8,7 +8,16 @@ use daemon::{
     Admission, Newcomers, Rate, Settings,
     flags::{Flags, parse_duration},
 };
-use state::{Limits, account::Quota, queue::QueueLimits};
+use state::{
+    Limits,
+    account::{Quota, Secret},
+    queue::QueueLimits,
+};
+
+use super::{
+    attempts::Allowed,
+    password::{Cost, parse_hash},
+};
 
 /// A start reads at most so much of the journal, at some hundred MB a second.
 const SNAPSHOT_BYTES: u64 = 256 << 20;
@@ -29,6 +38,11 @@ pub(crate) struct Own {
     /// Let sessions that have not logged in make accounts
     #[arg(long)]
     self_register: bool,
+
+    /// Hash of the first password of `root`, such as $argon2id$v=19$m=19456,t=2,p=1$…; without,
+    /// one is made up and told by a file. Once there is an account it means nothing
+    #[arg(long, value_name = "HASH", value_parser = parse_hash)]
+    root_password_hash: Option<Secret>,
 
     /// Write into the log who changed what and who was refused, as `audit`; never the values
     #[arg(long)]
@@ -73,6 +87,34 @@ pub(crate) struct Own {
     /// Registrations (`gc`) of one user
     #[arg(long, value_name = "REGISTRATIONS", default_value_t = Limits::default().registrations, help_heading = "Limits")]
     registrations: u32,
+
+    /// Tokens of one user
+    #[arg(long, value_name = "TOKENS", default_value_t = Limits::default().tokens, help_heading = "Limits")]
+    tokens: usize,
+
+    /// Wrong passwords of a user, or from an address, in a minute
+    #[arg(long, value_name = "PASSWORDS", default_value_t = 5, help_heading = "Limits")]
+    login_attempts: u32,
+
+    /// Wrong passwords from this machine in a minute; whoever comes through a gateway is here too
+    #[arg(long, value_name = "PASSWORDS", default_value_t = 1000, help_heading = "Limits")]
+    local_attempts: u32,
+
+    /// Passwords that are hashed at once, two at least; one of them is of somebody logged in
+    #[arg(long, value_name = "PASSWORDS", default_value_t = 2, help_heading = "Limits")]
+    hashers: usize,
+
+    /// Memory that hashing a password takes (argon2id), in KiB
+    #[arg(long, value_name = "KIB", default_value_t = Cost::default().memory_kib, help_heading = "Limits")]
+    hash_memory: u32,
+
+    /// How often it goes through that
+    #[arg(long, value_name = "PASSES", default_value_t = Cost::default().passes, help_heading = "Limits")]
+    hash_passes: u32,
+
+    /// In how many lanes
+    #[arg(long, value_name = "LANES", default_value_t = Cost::default().lanes, help_heading = "Limits")]
+    hash_lanes: u32,
 
     /// Permission entries of one node
     #[arg(long, value_name = "ENTRIES", default_value_t = Limits::default().entries, help_heading = "Limits")]
@@ -140,6 +182,23 @@ impl Own {
         self.sessions_per_user
     }
 
+    pub(crate) fn root_password_hash(&self) -> Option<Secret> {
+        self.root_password_hash.clone()
+    }
+
+    pub(crate) fn attempts(&self) -> Allowed {
+        Allowed { each: self.login_attempts, local: self.local_attempts }
+    }
+
+    pub(crate) fn hashers(&self) -> usize {
+        self.hashers
+    }
+
+    pub(crate) fn cost(&self) -> Cost {
+        let (memory_kib, passes, lanes) = (self.hash_memory, self.hash_passes, self.hash_lanes);
+        Cost { memory_kib, passes, lanes }
+    }
+
     /// How fast sessions may ask; stricter while nobody is logged in, who may do nothing anyway.
     pub(crate) fn admission(&self) -> Admission {
         let newcomers = Newcomers {
@@ -160,6 +219,7 @@ impl Own {
             home: Quota { bytes: self.home_bytes, nodes: self.home_nodes },
             batch: self.batch,
             registrations: self.registrations,
+            tokens: self.tokens,
             entries: self.entries,
             subscriptions: self.subscriptions,
             allows_anonymous: self.anonymous,
@@ -173,27 +233,12 @@ impl Own {
     }
 }
 
-/// A packet may be twice as large as a value, and deeper by what stands around one.
-const PACKET_BYTES: usize = 2 << 20;
-const DEPTH: u32 = 72;
+/// What is usual here and not with other daemons: a packet may be twice as large as a value, and
+/// deeper by what stands around one; and a server for many has many sessions.
+pub(crate) const USUAL: &[(&str, &str)] =
+    &[("packet-bytes", "2097152"), ("depth", "72"), ("connections", "10000")];
 
-/// Sessions of a server for many.
-const SESSIONS: usize = 10_000;
-
-/// Where to listen and what to bound: larger packets than usual, unless told otherwise.
+/// Where to listen and what to bound.
 pub(crate) fn settings(flags: &Flags, own: &Own) -> Settings {
-    let mut settings = flags.settings();
-    let usual = daemon::Limits::default();
-    let limits = &mut settings.limits;
-    if limits.packet_bytes == usual.packet_bytes {
-        limits.packet_bytes = PACKET_BYTES;
-    }
-    if limits.depth == usual.depth {
-        limits.depth = DEPTH;
-    }
-    if limits.connections == usual.connections {
-        limits.connections = SESSIONS;
-    }
-    settings.admission = own.admission();
-    settings
+    Settings { admission: own.admission(), ..flags.settings() }
 }

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use daemon::{Failure, Guest, Shutdown};
+use daemon::{Failure, Shutdown};
 use journal::Journal;
 use state::{Operation, account::Time, actor::SessionId, decide::Answer, gc::Occasion};
 use tokio::{sync::mpsc, time::sleep};
@@ -94,12 +94,12 @@ impl Server {
 
     /// Does what is due by time; false if some of it has to wait.
     async fn pass_time(&self) -> bool {
-        let expired = {
+        {
             let mut commits = self.commits();
             commits.watchers.end_lagging(now());
-            commits.visitors.expired(now())
-        };
-        expired.iter().for_each(Guest::leave);
+            let expired = commits.visitors.expired(now());
+            expired.iter().for_each(|it| commits.expel(it, None));
+        }
         self.fire(&Occasion::Time(now())).await
     }
 
@@ -108,7 +108,7 @@ impl Server {
         {
             let mut commits = self.commits();
             commits.watchers.close(session);
-            commits.visitors.leave(session);
+            drop(commits.visitors.leave(session));
         }
         self.fire(&Occasion::Disconnected(session.clone())).await;
     }

@@ -4,7 +4,8 @@
 //! journal, and answered when it is durable and its events have been handed out (`commits.rs`).
 //! What is read comes from the durable state.
 
-mod account_commands;
+mod accounts;
+mod attempts;
 mod audit;
 mod backup;
 mod breakdown;
@@ -12,17 +13,22 @@ mod commits;
 mod counters;
 pub(crate) mod door;
 mod export;
+mod first;
 mod flags;
 mod hand_out;
+mod hashing;
 mod import;
 mod legacy;
+mod login;
 pub(crate) mod offline;
 mod opts;
 mod password;
+mod proof;
 mod reading;
 mod snapshots;
 mod store;
 mod tap;
+mod tokens;
 mod tree_commands;
 mod upkeep;
 mod visitor;
@@ -39,20 +45,20 @@ use std::{
 use daemon::{BindError, Daemon, Data, DataError, Failure, Guest, Session};
 use journal::Store;
 use state::{
-    Limits, Refusal,
+    Commit, Limits, Operation, Refusal, Request,
     account::{Secret, Time},
-    actor::SessionId,
+    actor::{Actor, SessionId},
 };
-use tokio::sync::{Notify, Semaphore, mpsc, oneshot};
+use tokio::sync::{Notify, mpsc, oneshot};
 
 use self::snapshots::Snapshots;
 use self::{
-    breakdown::Breakdown, commits::Commits, password::Attempts, store::LoadError, visitor::Visitor,
-    watchers::Watchers,
+    attempts::Attempts, breakdown::Breakdown, commits::Commits, hashing::Hashing, password::Cost,
+    store::LoadError, visitor::Visitor, watchers::Watchers,
 };
 
 pub(crate) use breakdown::Broken;
-pub(crate) use flags::{Own, settings};
+pub(crate) use flags::{Own, USUAL, settings};
 
 /// The state server, as its guests see it.
 #[derive(Debug)]
@@ -64,8 +70,9 @@ pub(crate) struct Server {
     data: Data,
     /// The first part of the ids of all sessions of this process.
     boot: String,
-    /// Passwords that are hashed at once.
-    hashing: Semaphore,
+    /// Where passwords are hashed, and what that costs.
+    hashing: Hashing,
+    cost: Cost,
     attempts: Mutex<Attempts>,
     /// A hash of nothing: somebody unknown costs as much as somebody known.
     nobodys: Secret,
@@ -99,6 +106,15 @@ pub(crate) enum StartError {
     #[error("cannot write `{}`", path.display())]
     Password { path: PathBuf, source: std::io::Error },
 
+    #[error(
+        "argon2id can't hash with {} KiB, {} passes and {} lanes",
+        .0.memory_kib, .0.passes, .0.lanes
+    )]
+    Cost(Cost),
+
+    #[error("cannot start a thread for passwords")]
+    Hashing(#[source] std::io::Error),
+
     #[error("the first account cannot be made: {0}")]
     Root(String),
 
@@ -119,9 +135,6 @@ impl From<LoadError> for StartError {
         if error.is_damage() { Self::Damaged(error) } else { Self::Load(error) }
     }
 }
-
-/// How many passwords are hashed at once: each takes 19 MiB and some hundredth of a second.
-const HASHERS: usize = 2;
 
 /// The commands over `server`.
 #[rustfmt::skip] // A table: one row a command.
@@ -167,6 +180,10 @@ impl Server {
         flags: &daemon::flags::Flags,
         own: &Own,
     ) -> Result<(Self, oneshot::Receiver<Broken>), StartError> {
+        let cost = own.cost();
+        if !cost.is_possible() {
+            return Err(StartError::Cost(cost));
+        }
         let path = flags.data_path("State").ok_or(StartError::NoData)?;
         let data = Data::open(&path)?;
         offline::is_not_between(data.path())?;
@@ -184,9 +201,10 @@ impl Server {
             journal: Arc::new(journal),
             data,
             boot: password::random_hex(8),
-            hashing: Semaphore::new(HASHERS),
-            attempts: Mutex::default(),
-            nobodys: password::hash(&password::random_hex(16)),
+            hashing: Hashing::start(own.hashers()).map_err(StartError::Hashing)?,
+            cost,
+            attempts: Mutex::new(Attempts::new(own.attempts())),
+            nobodys: cost.hash(&password::random_hex(16)),
             departed,
             departures: Mutex::new(Some(departures)),
             timers_changed,
@@ -194,7 +212,7 @@ impl Server {
         };
         // Nobody else settles yet.
         tokio::select! {
-            made = server.make_root() => made?,
+            made = server.make_root(own.root_password_hash()) => made?,
             () = server.settle_for_ever() => {}
         }
         Ok((server, broken))
@@ -221,11 +239,12 @@ impl Server {
         visitor.enter(guest, &self.boot, &self.departed)
     }
 
-    /// The session is nobody's any more: what it watched and what waited for its end is over.
-    async fn forget_login(&self, visitor: &Session<Visitor>, session: &SessionId) {
-        if visitor.log_out().is_some() {
-            self.depart(session).await;
-        }
+    /// Does something that nobody asked for.
+    async fn perform_as_server(&self, operation: Operation) -> Result<Commit, Failure> {
+        let request = Request::one(operation, now());
+        let decided =
+            self.commits().submit(&*self.journal, &self.limits, &Actor::server(), &request)?;
+        decided.settled().await.map(|(commit, _)| commit)
     }
 }
 

@@ -105,12 +105,14 @@ impl Server {
         user: &state::name::UserName,
         state: &State,
     ) -> Result<Subject, Failure> {
-        let service = me.login().and_then(|it| it.service);
+        let login = me.login();
+        let service = login.as_ref().and_then(|it| it.service.as_ref());
         if !service.is_some_and(|it| it.acts_as(user)) {
             return Err(refused(&state::Refusal::NotForThatUser));
         }
         state.account(user).ok_or_else(|| refused(&state::Refusal::NoSuchUser))?;
-        Ok(state.subject(Some(user)))
+        let cap = login.and_then(|it| it.cap);
+        Ok(Subject { cap, ..state.subject(Some(user)) })
     }
 }
 

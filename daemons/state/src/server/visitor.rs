@@ -11,11 +11,14 @@ use state::{
 };
 use tokio::sync::mpsc;
 
+use super::now;
+
 /// What is kept of a guest.
 #[derive(Debug, Default)]
 pub(crate) struct Visitor {
     entered: OnceLock<Entered>,
     login: Mutex<Option<Login>>,
+    turn: tokio::sync::Mutex<()>,
 }
 
 #[derive(Debug)]
@@ -52,6 +55,12 @@ impl Visitor {
         self.entered.get_or_init(enter).id.clone()
     }
 
+    /// Waits until nothing else is done about who this session is, or about a password for it: of
+    /// requests side by side the later ones begin when the earlier ones are done.
+    pub(crate) async fn turn(&self) -> tokio::sync::MutexGuard<'_, ()> {
+        self.turn.lock().await
+    }
+
     pub(crate) fn log_in(&self, login: Login) {
         *self.lock() = Some(login);
     }
@@ -61,8 +70,11 @@ impl Visitor {
         self.lock().take()
     }
 
+    /// Who it is. What a token opened is nobody's from the moment on at which that ends, whether or
+    /// not somebody has come to close it.
     pub(crate) fn login(&self) -> Option<Login> {
-        self.lock().clone()
+        let has_ended = |it: &Login| it.expires.is_some_and(|it| it <= now());
+        self.lock().clone().filter(|it| !has_ended(it))
     }
 
     /// Who asks, for the core.
@@ -85,6 +97,24 @@ impl Drop for Visitor {
         if let Some(Entered { id, departed }) = self.entered.take() {
             // At the end of the daemon nobody hears it any more.
             drop(departed.send(id));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_token_opened_is_nobodys_from_the_moment_it_ends() {
+        let visitor = Visitor::default();
+        let user = UserName::new("ann").unwrap();
+        for (expires, is_somebody) in [(None, true), (Some(now()), false), (Some(Time::MAX), true)]
+        {
+            let user = user.clone();
+            visitor.log_in(Login { user, cap: None, service: None, token: None, expires });
+            assert_eq!(visitor.login().is_some(), is_somebody, "{expires:?}");
+            assert_eq!(visitor.actor("s".into()).user.is_some(), is_somebody, "{expires:?}");
         }
     }
 }

@@ -15,21 +15,33 @@ use super::visitor::Login;
 #[derive(Debug, Default)]
 pub(crate) struct Visitors {
     present: BTreeMap<SessionId, (Login, Guest)>,
+    /// The same by user; nobody is in it without a session.
+    by_user: BTreeMap<UserName, BTreeSet<SessionId>>,
     /// Those who came by a token that ends.
     expiring: BTreeSet<(Time, SessionId)>,
 }
 
 impl Visitors {
     pub(crate) fn arrive(&mut self, session: &SessionId, login: &Login, guest: &Guest) {
+        self.leave(session);
         self.present.insert(session.clone(), (login.clone(), guest.clone()));
+        self.by_user.entry(login.user.clone()).or_default().insert(session.clone());
         self.expiring.extend(login.expires.map(|it| (it, session.clone())));
     }
 
-    pub(crate) fn leave(&mut self, session: &SessionId) {
-        let gone = self.present.remove(session);
-        if let Some(expires) = gone.and_then(|(login, _)| login.expires) {
+    /// The session is nobody's any more; whose connection it was.
+    pub(crate) fn leave(&mut self, session: &SessionId) -> Option<Guest> {
+        let (login, guest) = self.present.remove(session)?;
+        if let Some(own) = self.by_user.get_mut(&login.user) {
+            own.remove(session);
+            if own.is_empty() {
+                self.by_user.remove(&login.user);
+            }
+        }
+        if let Some(expires) = login.expires {
             self.expiring.remove(&(expires, session.clone()));
         }
+        Some(guest)
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -41,35 +53,42 @@ impl Visitors {
         self.expiring.first().map(|it| it.0)
     }
 
-    /// Those whose token has ended by `now`, once.
-    pub(crate) fn expired(&mut self, now: Time) -> Vec<Guest> {
-        let later = self.expiring.split_off(&(now + 1, SessionId::from("")));
-        let over = std::mem::replace(&mut self.expiring, later);
-        over.iter().filter_map(|(_, it)| self.present.get(it)).map(|it| it.1.clone()).collect()
+    /// Those whose token has ended by `now`.
+    pub(crate) fn expired(&self, now: Time) -> Vec<SessionId> {
+        self.expiring.iter().take_while(|it| it.0 <= now).map(|it| it.1.clone()).collect()
+    }
+
+    /// Whether a session's token has ended by `now`.
+    pub(crate) fn has_expired(&self, session: &SessionId, now: Time) -> bool {
+        // Mostly nobody's has, which is known without a search.
+        self.next_expiry().is_some_and(|it| it <= now)
+            && self
+                .present
+                .get(session)
+                .is_some_and(|(login, _)| login.expires.is_some_and(|it| it <= now))
     }
 
     /// How many sessions `user` has.
     pub(crate) fn count_of(&self, user: &UserName) -> usize {
-        self.present.values().filter(|(login, _)| login.user == *user).count()
+        self.by_user.get(user).map_or(0, BTreeSet::len)
     }
 
-    /// The connections of `user`.
-    pub(crate) fn all_of(&self, user: &UserName) -> Vec<Guest> {
-        self.which(|_, login| login.user == *user)
+    /// As whom a session is logged in.
+    pub(crate) fn user_of(&self, session: &SessionId) -> Option<&UserName> {
+        self.present.get(session).map(|(login, _)| &login.user)
     }
 
-    /// Those but one.
-    pub(crate) fn others_of(&self, user: &UserName, own: &SessionId) -> Vec<Guest> {
-        self.which(|session, login| login.user == *user && session != own)
+    /// The sessions of `user`, but one.
+    pub(crate) fn all_of(&self, user: &UserName, but: Option<&SessionId>) -> Vec<SessionId> {
+        let own = self.by_user.get(user).into_iter().flatten();
+        own.filter(|it| Some(*it) != but).cloned().collect()
     }
 
-    /// Those that a token opened.
-    pub(crate) fn by_token(&self, token: &TokenId) -> Vec<Guest> {
-        self.which(|_, login| login.token.as_ref() == Some(token))
-    }
-
-    fn which(&self, is_meant: impl Fn(&SessionId, &Login) -> bool) -> Vec<Guest> {
-        let meant = self.present.iter().filter(|(session, (login, _))| is_meant(session, login));
-        meant.map(|(_, (_, guest))| guest.clone()).collect()
+    /// Those of `user` that a token opened.
+    pub(crate) fn by_token(&self, user: &UserName, token: &TokenId) -> Vec<SessionId> {
+        let is_meant = |session: &SessionId| {
+            self.present.get(session).is_some_and(|(it, _)| it.token.as_ref() == Some(token))
+        };
+        self.by_user.get(user).into_iter().flatten().filter(|it| is_meant(it)).cloned().collect()
     }
 }

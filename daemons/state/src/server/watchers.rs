@@ -82,6 +82,15 @@ impl Watchers {
         drop(self.take(session));
     }
 
+    /// The same for who must leave: he hears `last`, and nothing of what waits for him.
+    pub(crate) fn silence(&mut self, session: &SessionId, last: Option<&serde_json::Value>) {
+        if let Some(feed) = self.take(session) {
+            // Whoever has ended the stream does not listen.
+            last.map(|it| feed.stream.emit("message", it).ok());
+            feed.stream.fall_silent();
+        }
+    }
+
     fn take(&mut self, session: &SessionId) -> Option<Feed> {
         self.subscriptions.close(session);
         self.lagging.remove(session);

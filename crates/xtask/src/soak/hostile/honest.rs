@@ -42,7 +42,15 @@ const PATIENCE: Duration = Duration::from_secs(10);
 
 impl Guest {
     pub(crate) fn new(name: &'static str, port: u16, request: &'static str) -> io::Result<Self> {
-        let stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port))?;
+        Self::over(name, TcpStream::connect((Ipv4Addr::LOCALHOST, port))?, request)
+    }
+
+    /// A guest over a connection on which something was said already.
+    pub(crate) fn over(
+        name: &'static str,
+        stream: TcpStream,
+        request: &'static str,
+    ) -> io::Result<Self> {
         stream.set_nodelay(true)?;
         stream.set_read_timeout(Some(PATIENCE))?;
         let shared = Arc::new(Shared::default());

@@ -99,14 +99,15 @@ fn tokens_are_made_for_oneself_and_go_with_the_password() {
     let revoke = |id: &str| Operation::RevokeToken { id: id.to_owned() };
     assert_eq!(code(&world, "carol", revoke("own")), "not-found", "as if there were none");
     assert_eq!(code(&world, "bob", revoke("own")), "ok");
-    let change = |is_proven| {
-        let password = Secret::new("new");
-        Operation::ChangePassword { user: user("bob"), password, is_proven }
+    let change = |proven: Option<&str>| {
+        let (password, proven) = (Secret::new("new"), proven.map(Secret::new));
+        Operation::ChangePassword { user: user("bob"), password, proven }
     };
-    assert_eq!(code(&world, "bob", change(false)), "denied");
-    assert_eq!(code(&world, "carol", change(true)), "denied");
-    assert_eq!(code(&world, "boss", change(false)), "ok");
-    world.does("bob", change(true)).unwrap();
+    assert_eq!(code(&world, "bob", change(None)), "denied");
+    assert_eq!(code(&world, "carol", change(Some("hash of bob"))), "denied");
+    assert_eq!(code(&world, "boss", change(None)), "ok");
+    assert_eq!(code(&world, "bob", change(Some("hash before"))), "bad-credentials");
+    world.does("bob", change(Some("hash of bob"))).unwrap();
     let left: Vec<_> = world.state.tokens().map(|it| it.0.as_str()).collect();
     assert_eq!(left, ["by-root"]);
     let rehash = |from: &str| Operation::Rehash {
@@ -172,6 +173,97 @@ fn a_service_acts_for_those_that_it_is_for() {
     assert_eq!(ask(delete("bob").into()), "denied");
     assert_eq!(ask(delete("script:bob/clock").into()), "erin");
     assert!(world.code("bob", json!(["update", "a", 2, {"as": "carol"}])) == "denied");
+}
+
+#[test]
+fn a_limited_token_is_limited_in_all_that_it_does() {
+    let mut world = World::with(json!({"a": 1, "b": 1}), &[("", "bob:4")]);
+    for at in ["a", "b"] {
+        world.must("bob", json!(["gc", at, [{"on": "event", "name": "tidy"}]]));
+    }
+    let cap = |at: &str, level| Some(Cap { path: path(at), level });
+    let bob = |cap| Actor { cap, ..actor("bob") };
+    let ask = |who: &Actor, command| {
+        let result = world.ask(who, &Request::one(step(command), 0));
+        result.map_or_else(|it| it.refusal.code(), |_| "ok")
+    };
+    let within = bob(cap("a", Level::Owner));
+    assert_eq!(ask(&within, json!(["ungc", 1])), "ok");
+    assert_eq!(ask(&within, json!(["ungc", 2])), "not-found");
+    assert_eq!(ask(&bob(cap("a", Level::Editor)), json!(["ungc", 1])), "not-found");
+    assert_eq!(ask(&within, json!(["emit", "carol", "hello", 1])), "denied");
+    assert_eq!(ask(&bob(None), json!(["emit", "carol", "hello", 1])), "ok");
+    let service = Some(Service { acting_as: vec![NamePattern::new("bob")], ..Service::default() });
+    let runner = Actor { service, cap: cap("a", Level::Editor), ..actor("erin") };
+    assert_eq!(ask(&runner, json!(["update", "a", 2, {"as": "bob"}])), "ok");
+    assert_eq!(ask(&runner, json!(["delete", "a", {"as": "bob"}])), "denied");
+    assert_eq!(ask(&runner, json!(["update", "b", 2, {"as": "bob"}])), "denied");
+}
+
+#[test]
+fn a_service_has_no_more_of_accounts_than_those_it_serves_even_if_root_made_it_for_himself() {
+    let mut world = World::new();
+    let script = "script:ann/x";
+    let serves = vec![NamePattern::new("script:*"), NamePattern::new("bo*")];
+    let service = Some(Service { service: serves, acting_as: vec![] });
+    let runner = Actor { service: service.clone(), ..actor("boss") };
+    let delete = |name: &str| Operation::DeleteUser { user: user(name), keeps_home: true };
+    let cases = [
+        (new_user(script, Rank::Program), "ok"),
+        (new_user("bo", Rank::Root), "denied"),
+        (new_user("cy", Rank::User), "denied"),
+        (new_token("t", token(script)), "ok"),
+        (new_token("u", Token { service: service.clone(), ..token(script) }), "denied"),
+        (new_token("v", token("boss")), "denied"),
+        (new_token("w", token("carol")), "denied"),
+        (new_token("x", token("bob")), "ok"),
+        (Operation::RevokeToken { id: "t".to_owned() }, "ok"),
+        (delete("boss"), "denied"),
+        (delete("bore"), "denied"),
+        (new_token("y", token("bore")), "denied"),
+        (delete("bob"), "ok"),
+        (delete("carol"), "denied"),
+        (delete(script), "ok"),
+    ];
+    world.account("bore", Rank::Root);
+    for (operation, expected) in cases {
+        let said = format!("{operation:?}");
+        let result = world.commit(&runner, &Request::one(operation, 0));
+        assert_eq!(result.map_or_else(|it| it.refusal.code(), |_| "ok"), expected, "{said}");
+    }
+    // Its token stays when whoever made it takes another password.
+    world.does("boss", new_token("service", Token { service, ..token("boss") })).unwrap();
+    world.does("boss", new_token("own", token("boss"))).unwrap();
+    let (password, proven) = (Secret::new("new"), None);
+    let change = Operation::ChangePassword { user: user("boss"), password, proven };
+    world.does("boss", change).unwrap();
+    let left: Vec<_> = world.state.tokens().map(|it| it.0.as_str()).collect();
+    assert_eq!(left, ["service"]);
+}
+
+#[test]
+fn a_user_has_so_many_tokens() {
+    let mut world = World::new();
+    world.limits.tokens = 2;
+    world.does("bob", new_token("1", token("bob"))).unwrap();
+    let expires = Some(world.now + 5);
+    world.does("bob", new_token("2", Token { expires, ..token("bob") })).unwrap();
+    assert_eq!(code(&world, "bob", new_token("3", token("bob"))), "quota");
+    assert_eq!(code(&world, "carol", new_token("3", token("carol"))), "ok");
+    world.now += 5;
+    assert_eq!(code(&world, "bob", new_token("3", token("bob"))), "ok");
+}
+
+#[test]
+fn who_registers_himself_gets_no_home_that_somebody_left() {
+    let mut world = World::new();
+    world.limits.self_register = true;
+    world.account("zoe", Rank::User);
+    world.must("zoe", json!(["update", "users/zoe/a", 1]));
+    world.does("zoe", Operation::DeleteUser { user: user("zoe"), keeps_home: true }).unwrap();
+    assert_eq!(code(&world, "-", new_user("zoe", Rank::User)), "exists");
+    assert_eq!(code(&world, "boss", new_user("zoe", Rank::User)), "ok");
+    assert_eq!(code(&world, "-", new_user("new", Rank::User)), "ok");
 }
 
 #[test]
