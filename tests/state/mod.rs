@@ -2,6 +2,7 @@
 
 mod dialogue;
 mod disk;
+mod firing;
 mod keeping;
 mod limits;
 mod survival;

@@ -10,6 +10,7 @@ use crate::{
     level::Rank,
     name::UserName,
     operation::Message,
+    payload::Payload,
     permission::Subject,
     trigger::Wish,
 };
@@ -73,7 +74,7 @@ pub(crate) fn step(command: Value) -> Step {
         "emit" => Operation::Emit(Message {
             user: user(text(1)),
             name: text(2).into(),
-            payload: args[3].clone(),
+            payload: Payload::from(&args[3]),
             path: None,
         }),
         other => panic!("{other}"),
@@ -94,7 +95,6 @@ fn wish(wish: &Value) -> Wish {
         "disconnect" => Wish::Disconnect,
         "userDeleted" => Wish::UserDeleted(user(&name("user"))),
         "event" => Wish::Event { name: name("name"), src: wish["src"].as_str().map(user) },
-        "scriptStopped" => Wish::ScriptStopped(user(&name("script"))),
         "after" => Wish::After(wish["ms"].as_u64().unwrap()),
         "at" => Wish::At(wish["time"].as_u64().unwrap()),
         other => panic!("{other}"),

@@ -61,12 +61,16 @@ impl Member {
     }
 }
 
+/// What a permission entry counts, however long the name in it is.
+const ENTRY_BYTES: usize = 64;
+
 /// What a part of the tree amounts to.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Totals {
     /// Nodes, containers and scalars alike.
     pub nodes: usize,
-    /// About the length of the JSON text: what stands in it without escapes, and 8 for a number.
+    /// About the length of the JSON text: what stands in it without escapes, and 8 for a number;
+    /// and what permission entries take, which are no part of that text.
     pub bytes: usize,
     /// Nodes that carry permission entries. Where there are none, nothing below need be asked.
     pub guarded: usize,
@@ -132,9 +136,10 @@ impl Node {
             Kind::Text(text) => text.len() + 2,
             Kind::Array(_) | Kind::Object(_) => 2,
         };
+        let entries = self.entries.as_ref().map_or(0, |it| it.len());
         Totals {
             nodes: below.nodes + 1,
-            bytes: below.bytes + own,
+            bytes: below.bytes + own + entries * ENTRY_BYTES,
             guarded: below.guarded + usize::from(self.entries.is_some()),
         }
     }

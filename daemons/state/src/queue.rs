@@ -2,9 +2,7 @@
 
 use std::collections::VecDeque;
 
-use serde_json::Value;
-
-use crate::{account::Time, event::Event, name::UserName, path::Path};
+use crate::{account::Time, event::Event, name::UserName, path::Path, payload::Payload};
 
 /// A free message on its way to a session.
 #[derive(Clone, Debug, PartialEq)]
@@ -14,7 +12,7 @@ pub struct Notice {
     /// Who sends it; nobody if the server itself does.
     pub src: Option<UserName>,
     /// What it says.
-    pub payload: Value,
+    pub payload: Payload,
     /// What it is about.
     pub path: Option<Path>,
 }
@@ -32,7 +30,7 @@ impl Item {
     fn bytes(&self) -> usize {
         match self {
             Self::Change(event) => event.bytes(),
-            Self::Message(notice) => notice.payload.to_string().len() + notice.name.len() + 128,
+            Self::Message(notice) => notice.payload.len() + notice.name.len() + 128,
         }
     }
 }
@@ -190,7 +188,7 @@ mod tests {
     fn bytes_count_as_well_as_items() {
         let mut queue = Queue::new(QueueLimits { bytes: 1000, ..QueueLimits::default() });
         let notice = |len| {
-            let (name, payload) = ("m".to_owned(), json!("x".repeat(len)));
+            let (name, payload) = ("m".to_owned(), json!("x".repeat(len)).into());
             Item::Message(Notice { name, src: None, payload, path: None })
         };
         queue.push([notice(500)], 0);

@@ -23,6 +23,8 @@ pub struct State {
     pub(crate) registrations: Map<RegistrationId, Registration>,
     /// The same by what fires them; follows from `registrations`.
     pub(crate) triggers: Map<(Trigger, RegistrationId), ()>,
+    /// Those that go with their nodes, by where these are; follows from `registrations`.
+    pub(crate) ephemeral: Map<(Path, RegistrationId), ()>,
     pub(crate) quotas: Map<Path, Quota>,
     pub(crate) next_registration: RegistrationId,
 }
@@ -37,6 +39,7 @@ impl Default for State {
             tokens: Map::default(),
             registrations: Map::default(),
             triggers: Map::default(),
+            ephemeral: Map::default(),
             quotas: Map::default(),
             next_registration: 1,
         }
@@ -72,6 +75,11 @@ impl State {
     /// All tokens.
     pub fn tokens(&self) -> impl Iterator<Item = (&TokenId, &Token)> {
         self.tokens.iter()
+    }
+
+    /// The registration that is called `id`.
+    pub fn registration(&self, id: RegistrationId) -> Option<&Registration> {
+        self.registrations.get(&id)
     }
 
     /// All registrations.

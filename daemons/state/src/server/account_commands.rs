@@ -263,7 +263,7 @@ impl Server {
         self.do_one(&guest, &me, operation).await?;
         let gone = {
             let mut commits = self.commits();
-            let (name, payload) = ("userDeleted".to_owned(), json!({ "user": user }));
+            let (name, payload) = ("userDeleted".to_owned(), json!({ "user": user }).into());
             let message = Message { user: user.clone(), name, payload, path: None };
             commits.watchers.send(&Sent { message, src: None });
             commits.visitors.all_of(&user)

@@ -162,10 +162,10 @@ impl Commits {
         self.watchers.next(session, &self.durable)
     }
 
-    /// When something is to be done next, whoever asks for what.
-    pub(crate) fn next_time(&self) -> Option<Time> {
+    /// When something is to be done next, at `from` or later, whoever asks for what.
+    pub(crate) fn next_time(&self, from: Time) -> Option<Time> {
         let times =
-            [self.durable.next_time(), self.watchers.deadline(), self.visitors.next_expiry()];
+            [self.durable.next_time(from), self.watchers.deadline(), self.visitors.next_expiry()];
         times.into_iter().flatten().min()
     }
 
@@ -187,7 +187,7 @@ impl Commits {
     /// Hands out what has become durable, each commit's events before its reply. True if the next
     /// time at which something fires is another now.
     pub(crate) fn settle(&mut self, progress: &Progress) -> bool {
-        let (durable, next_time) = (progress.durable(), self.next_time());
+        let (durable, first) = (progress.durable(), self.durable.first_timed());
         self.counters.note(progress);
         while self.waiting.front().is_some_and(|it| it.receipt.revision <= durable)
             && let Some(commit) = self.waiting.pop_front()
@@ -197,7 +197,7 @@ impl Commits {
         if let Some(failure) = progress.failure() {
             self.roll_back(&failure);
         }
-        self.next_time() != next_time
+        self.durable.first_timed() != first
     }
 
     fn hand_out(&mut self, commit: Waiting) {

@@ -7,6 +7,7 @@ use std::{
 
 use journal::Progress;
 use serde_json::{Value, json};
+use state::decide::Answer;
 
 /// So many groups tell how the disk is doing.
 const GROUPS: usize = 1024;
@@ -27,6 +28,13 @@ pub(crate) struct Counters {
 }
 
 impl Counters {
+    /// Counts what became of registrations that were due.
+    pub(crate) fn count_fired(&mut self, answers: &[Answer]) {
+        let count = |what: fn(&Answer) -> bool| answers.iter().filter(|it| what(it)).count() as u64;
+        self.fired += count(|it| matches!(it, Answer::Done | Answer::Dropped));
+        self.not_allowed += count(|it| *it == Answer::Dropped);
+    }
+
     /// Notes the last group.
     pub(crate) fn note(&mut self, progress: &Progress) {
         let groups = progress.groups();

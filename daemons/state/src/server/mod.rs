@@ -8,6 +8,7 @@ mod account_commands;
 mod backup;
 mod commits;
 mod counters;
+mod firing;
 mod flags;
 mod hand_out;
 pub(crate) mod offline;
@@ -39,8 +40,10 @@ use state::{
 };
 use tokio::sync::{Notify, Semaphore, mpsc};
 
-use self::snapshots::Snapshots;
-use self::{commits::Commits, password::Attempts, visitor::Visitor, watchers::Watchers};
+use self::{
+    commits::Commits, firing::Firing, password::Attempts, snapshots::Snapshots, visitor::Visitor,
+    watchers::Watchers,
+};
 
 pub(crate) use flags::{Own, settings};
 
@@ -64,6 +67,7 @@ pub(crate) struct Server {
     departures: Mutex<Option<mpsc::UnboundedReceiver<SessionId>>>,
     /// The next time at which something fires may be another.
     timers_changed: Arc<Notify>,
+    firing: Firing,
     snapshots: Snapshots,
 }
 
@@ -156,6 +160,7 @@ impl Server {
             departed,
             departures: Mutex::new(Some(departures)),
             timers_changed,
+            firing: Firing::default(),
         };
         // Nobody else settles yet.
         tokio::select! {
@@ -188,8 +193,8 @@ impl Server {
 
     /// The session is nobody's any more: what it watched and what waited for its end is over.
     async fn forget_login(&self, visitor: &Session<Visitor>, session: &SessionId) {
-        if visitor.log_out().is_some() {
-            self.depart(session).await;
+        if let Some(login) = visitor.log_out() {
+            self.depart(&login.user, session).await;
         }
     }
 }

@@ -6,7 +6,6 @@ use serde::{
     Deserialize, Deserializer,
     de::{self, SeqAccess},
 };
-use serde_json::Value;
 use state::{
     Node, Operation, Path, Revision, Segment, Step,
     account::Time,
@@ -16,6 +15,7 @@ use state::{
     name::{NamePattern, UserName},
     operation::Message,
     pattern::Pattern,
+    payload::Payload,
     trigger::Wish,
 };
 
@@ -115,7 +115,6 @@ pub(crate) enum On {
     Disconnect {},
     UserDeleted { user: UserName },
     Event { name: String, src: Option<UserName> },
-    ScriptStopped { script: UserName },
     After { ms: u64 },
     At { time: Moment },
 }
@@ -144,7 +143,6 @@ impl From<On> for Wish {
             On::Disconnect {} => Self::Disconnect,
             On::UserDeleted { user } => Self::UserDeleted(user),
             On::Event { name, src } => Self::Event { name, src },
-            On::ScriptStopped { script } => Self::ScriptStopped(script),
             On::After { ms } => Self::After(ms),
             On::At { time } => Self::At(time.0),
         }
@@ -209,7 +207,8 @@ fn operation<'de, A: SeqAccess<'de>>(
         "ungc" => Operation::Ungc { id: needed(seq, "id")? },
         "emit" => {
             let user = needed(seq, "user")?;
-            let (name, payload): (String, Value) = (needed(seq, "name")?, needed(seq, "payload")?);
+            let (name, payload): (String, Payload) =
+                (needed(seq, "name")?, needed(seq, "payload")?);
             let mut opts: ChangeOpts = optional(seq)?;
             let path = opts.path.take();
             return Ok((Operation::Emit(Message { user, name, payload, path }), opts));

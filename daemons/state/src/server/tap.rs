@@ -52,7 +52,7 @@ impl Source for Tap {
 struct Message<'a> {
     name: &'a str,
     src: &'a Option<state::name::UserName>,
-    payload: &'a serde_json::Value,
+    payload: &'a state::payload::Payload,
     #[serde(skip_serializing_if = "Option::is_none")]
     path: &'a Option<state::Path>,
 }

@@ -9,6 +9,7 @@ use state::{
     entry::{Entry, Who},
     gc::Occasion,
     operation::Message,
+    payload::Payload,
     trigger::{RegistrationId, Wish},
 };
 
@@ -128,7 +129,7 @@ impl Server {
         me: Me,
         user: state::name::UserName,
         name: String,
-        payload: Value,
+        payload: Payload,
         opts: Option<ChangeOpts>,
     ) -> Result<Value, Failure> {
         let mut opts = opts.unwrap_or_default();
@@ -200,7 +201,7 @@ impl Server {
         for sent in &decided.commit.messages {
             if let Some(src) = sent.src.clone() {
                 let name = sent.message.name.clone();
-                self.fire(&Occasion::Emitted { name, src }).await;
+                self.fire_own(&src.clone(), &Occasion::Emitted { name, src }).await;
             }
         }
         Ok((decided, reached))
@@ -210,7 +211,7 @@ impl Server {
 /// What a step of a batch is answered; `reached` are the messages that are not told yet.
 fn told(answer: Answer, reached: &mut impl Iterator<Item = usize>) -> Value {
     match answer {
-        Answer::Done | Answer::Dropped => Value::Object(Map::new()),
+        Answer::Done | Answer::Dropped | Answer::Gone => Value::Object(Map::new()),
         Answer::Registered(id) => json!({ "gc": id }),
         Answer::Sent => json!({ "delivered": reached.next().unwrap_or(0) }),
     }
