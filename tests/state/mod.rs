@@ -7,6 +7,7 @@ mod keeping;
 mod limits;
 mod survival;
 mod talk;
+mod watching;
 
 use std::{
     fs,

@@ -19,7 +19,7 @@ use state::{
     operation::Message,
     permission::Cap,
 };
-use tokio::task::{spawn_blocking, yield_now};
+use tokio::task::spawn_blocking;
 
 use super::{
     Server, StartError,
@@ -28,6 +28,7 @@ use super::{
     opts::TokenOpts,
     password::{self, hash_of_token, random_hex},
     refused,
+    tap::events_first,
     visitor::{Login, Visitor},
 };
 
@@ -269,8 +270,8 @@ impl Server {
             commits.visitors.all_of(&user)
         };
         gone.iter().for_each(Guest::leave);
-        // Who deletes himself hears the message before the reply: it goes out while this waits.
-        yield_now().await;
+        // Who deletes himself hears the message before the reply.
+        events_first().await;
         Ok(())
     }
 

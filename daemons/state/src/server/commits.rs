@@ -5,14 +5,14 @@ use std::{collections::VecDeque, sync::Arc};
 use daemon::Failure;
 use journal::{AppendError, Expected, Journal, Progress, Receipt, Record as Entry, Store};
 use state::{
-    Commit, Event, Limits, Record, Refusal, Request, Revision, State, Subscription,
+    Commit, Limits, Record, Refusal, Request, Revision, State, Subscription,
     account::Time,
     actor::{Actor, SessionId},
     decide,
     decide::Sent,
     event::SubscriptionId,
     log::{ChangeLog, LogLimits},
-    queue::Item,
+    queue::{Item, Owed},
 };
 use tokio::sync::oneshot;
 
@@ -108,7 +108,7 @@ impl Commits {
             return Err(Failure::new("shutting-down", "the server ends"));
         }
         let commit = decide(&self.newest, actor, request, limits).map_err(|failure| {
-            *self.counters.refused.entry(failure.refusal.code()).or_default() += 1;
+            self.counters.count_refused(failure.refusal.code());
             failed(&failure)
         })?;
         let Some(record) = &commit.record else {
@@ -146,14 +146,17 @@ impl Commits {
         let Some(subscriber) = self.watchers.subscriptions().subscriber(session) else {
             return Ok(id);
         };
+        let most = self.watchers.limits();
         let known = since.and_then(|since| {
-            self.past.since(since, &self.durable, subscriber, (id, &subscription))
+            self.past.since(since, &self.durable, subscriber, (id, &subscription), most)
         });
-        let events = known.unwrap_or_else(|| {
-            let value = subscriber.subject(&self.durable).readable(self.durable.root(), &path);
-            vec![Event::sync(vec![id], self.durable.revision(), path, value)]
-        });
-        events.iter().for_each(|event| self.watchers.push(session, event));
+        match known {
+            Some(missed) => missed.into_iter().for_each(|it| self.watchers.tell_one(session, it)),
+            None => {
+                let owed = Owed { path, subs: [id].into(), is_lagged: false };
+                self.watchers.owe_all(session, owed);
+            }
+        }
         Ok(id)
     }
 

@@ -6,6 +6,7 @@
 
 mod account_commands;
 mod backup;
+mod bounded;
 mod commits;
 mod counters;
 mod firing;
@@ -51,6 +52,8 @@ pub(crate) use flags::{Own, settings};
 #[derive(Debug)]
 pub(crate) struct Server {
     limits: Limits,
+    /// The longest result, in bytes, and the longest event.
+    result_bytes: usize,
     sessions_per_user: usize,
     commits: Arc<Mutex<Commits>>,
     journal: Arc<Store>,
@@ -148,6 +151,7 @@ impl Server {
         let watchers = Watchers::new(own.queue(), Arc::clone(&timers_changed));
         let server = Self {
             limits: own.limits(),
+            result_bytes: flags.settings().limits.result_bytes,
             commits: Arc::new(Mutex::new(Commits::new(state, watchers))),
             snapshots: Snapshots::new(own.snapshot_bytes(), unsaved),
             sessions_per_user: own.sessions_per_user(),
@@ -221,6 +225,12 @@ fn failed(failure: &state::Failure) -> Failure {
         Some(index) => told.with("index", index),
         None => told,
     }
+}
+
+/// A result that is longer than one may be.
+fn too_long(limit: usize) -> Failure {
+    let message = format!("the result has more than {limit} bytes");
+    Failure::new("too-large", message).with("limit", limit)
 }
 
 /// An error with its causes, on one line.

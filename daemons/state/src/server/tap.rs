@@ -7,21 +7,41 @@ use serde::Serialize;
 use serde_json::value::{RawValue, to_raw_value};
 use state::{
     actor::SessionId,
+    node::Totals,
     queue::{Item, Notice},
 };
 
-use super::commits::Commits;
+use super::{bounded, commits::Commits};
+
+/// Lets what a session has caused to tell itself go out before the reply: while a command waits,
+/// its connection sends what there is.
+pub(super) async fn events_first() {
+    tokio::task::yield_now().await;
+}
 
 /// One session's end of the queue that is kept for it.
 #[derive(Debug)]
 pub(super) struct Tap {
     commits: Weak<Mutex<Commits>>,
     session: SessionId,
+    /// The longest payload, in bytes: as long as a result may be.
+    limit: usize,
 }
 
 impl Tap {
-    pub(super) fn new(commits: Weak<Mutex<Commits>>, session: SessionId) -> Self {
-        Self { commits, session }
+    pub(super) fn new(commits: Weak<Mutex<Commits>>, session: SessionId, limit: usize) -> Self {
+        Self { commits, session, limit }
+    }
+
+    /// Whether a payload is as short as it has to be.
+    fn fits(&self, item: &Item) -> bool {
+        match item {
+            Item::Change(event) => {
+                let totals = Totals { bytes: event.bytes(), ..Totals::default() };
+                bounded::fits(event, totals, self.limit)
+            }
+            Item::Message(_) => true,
+        }
     }
 
     fn with<T>(&self, look: impl FnOnce(&mut Commits) -> T) -> Option<T> {
@@ -35,9 +55,13 @@ impl Source for Tap {
     fn next(&self) -> Option<(&'static str, Box<RawValue>)> {
         // What is written out is a copy, so that nobody waits for it.
         let item = self.with(|it| it.next_for(&self.session))??;
+        if !self.fits(&item) {
+            self.with(|it| it.watchers.end(&self.session, "too-large"));
+            return None;
+        }
         let (topic, payload) = match &item {
             Item::Change(event) => ("change", to_raw_value(event)),
-            Item::Message(notice) => ("message", to_raw_value(&Message::from(notice))),
+            Item::Message(notice) => ("message", to_raw_value(&Message::from(&**notice))),
         };
         payload.ok().map(|payload| (topic, payload))
     }

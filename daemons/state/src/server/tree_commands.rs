@@ -13,13 +13,12 @@ use state::{
     trigger::{RegistrationId, Wish},
 };
 
-use tokio::task::yield_now;
-
 use super::{
     Server,
     commits::{Decided, Outcome, Reached},
     now,
-    opts::{BatchOpts, ChangeOpts, On, Op},
+    opts::{BatchOpts, ChangeOpts, CreateOpts, EmitOpts, On, Op},
+    tap::events_first,
     visitor::Visitor,
 };
 
@@ -33,11 +32,12 @@ impl Server {
         path: Path,
         name: Segment,
         value: Node,
-        opts: Option<ChangeOpts>,
+        opts: Option<CreateOpts>,
     ) -> Result<Value, Failure> {
         let opts = opts.unwrap_or_default();
         let is_ephemeral = opts.ephemeral;
-        self.change(&guest, &me, Operation::Create { path, name, value, is_ephemeral }, opts).await
+        let operation = Operation::Create { path, name, value, is_ephemeral };
+        self.change(&guest, &me, operation, opts.into()).await
     }
 
     pub(super) async fn update(
@@ -96,8 +96,8 @@ impl Server {
         opts: Option<ChangeOpts>,
     ) -> Result<Value, Failure> {
         let wishes = triggers.into_iter().map(Wish::from).collect();
-        let step = opts.unwrap_or_default().step(Operation::Gc { path, wishes });
-        let (decided, _) = self.perform(&guest, &me, Request::one(step, now())).await?;
+        let request = opts.unwrap_or_default().ask(Operation::Gc { path, wishes });
+        let (decided, _) = self.perform(&guest, &me, request).await?;
         match decided.commit.answers[..] {
             [Answer::Registered(id)] => Ok(json!({ "gc": id })),
             _ => Ok(json!({})),
@@ -130,12 +130,13 @@ impl Server {
         user: state::name::UserName,
         name: String,
         payload: Payload,
-        opts: Option<ChangeOpts>,
+        opts: Option<EmitOpts>,
     ) -> Result<Value, Failure> {
         let mut opts = opts.unwrap_or_default();
         let path = opts.path.take();
-        let step = opts.step(Operation::Emit(Message { user, name, payload, path }));
-        let (_, reached) = self.perform(&guest, &me, Request::one(step, now())).await?;
+        let message = Message { user, name, payload, path };
+        let request = ChangeOpts::from(opts).ask(Operation::Emit(message));
+        let (_, reached) = self.perform(&guest, &me, request).await?;
         Ok(json!({ "delivered": reached.first().copied().unwrap_or(0) }))
     }
 
@@ -165,9 +166,7 @@ impl Server {
         operation: Operation,
         opts: ChangeOpts,
     ) -> Result<Value, Failure> {
-        let is_dry = opts.dry;
-        let request = Request { is_dry, ..Request::one(opts.step(operation), now()) };
-        let (decided, _) = self.perform(guest, me, request).await?;
+        let (decided, _) = self.perform(guest, me, opts.ask(operation)).await?;
         Ok(json!({ "rev": decided.commit.rev }))
     }
 
@@ -192,8 +191,7 @@ impl Server {
         let mut decided = self.commits().submit(&self.journal, &self.limits, &actor, &request)?;
         let reached = match std::mem::replace(&mut decided.done, Outcome::Done(vec![])) {
             Outcome::Done(reached) => {
-                // What somebody tells himself goes out before his reply, while this waits.
-                yield_now().await;
+                events_first().await;
                 reached
             }
             Outcome::Waiting(done) => done.await.unwrap_or_else(|_| Err(ending()))?,

@@ -36,8 +36,11 @@ impl Server {
     }
 
     pub(super) fn stats(&self, guest: Guest, me: Me) -> Result<Value, Failure> {
-        let commits = self.commits();
+        let mut commits = self.commits();
         self.needs_root(&guest, &me, commits.durable())?;
+        commits.watchers.forget_all_ended();
+        // Each session holds one end of what tells that it is over.
+        let all = self.departed.strong_count().saturating_sub(1);
         let state = commits.durable();
         let totals = state.root().totals();
         Ok(json!({
@@ -46,6 +49,7 @@ impl Server {
             "bytes": totals.bytes,
             "users": state.accounts().count(),
             "sessions": commits.visitors.len(),
+            "anonymous": all.saturating_sub(commits.visitors.len()),
             "subscriptions": commits.watchers.subscriptions().len(),
             "commits": commits.counters.commits,
             "events": commits.watchers.told(),
