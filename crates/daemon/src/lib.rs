@@ -79,7 +79,7 @@ pub use pace::{Admission, Newcomers, Rate};
 pub use reply::{Reply, Spread};
 pub use serve::{Bound, State};
 pub use shutdown::Shutdown;
-pub use source::Source;
+pub use source::{EventWriter, Source};
 pub use stream::{Ended, Stream};
 
 pub use crate::daemon::{Daemon, Settings};

@@ -4,10 +4,10 @@ use std::{
     task::{Context, Poll, Waker},
 };
 
-use common_tcp::{Failure, Limits, encode, encode_with};
+use common_tcp::{Failure, Limits, encode};
 use serde_json::json;
 
-use crate::Source;
+use crate::{EventWriter, Source};
 
 /// What is to be pushed to one guest: a bounded queue for each of its streams.
 ///
@@ -50,6 +50,14 @@ struct Queue {
     /// It is among those that are ready.
     is_ready: bool,
     waiter: Waiter,
+}
+
+/// A source that is to be asked, and what its events need.
+struct Drawn {
+    source: Arc<dyn Source>,
+    tag: Option<String>,
+    /// Of the last event.
+    seq: u64,
 }
 
 /// Who waits for the end of a stream: woken when it is dropped, at the latest with the stream.
@@ -113,7 +121,8 @@ impl Outbox {
         state.forget(|queue| !queue.open && queue.tag.as_deref() == tag);
     }
 
-    /// Appends an event; false if the stream has ended, or ends by this.
+    /// Appends an event; false if the stream has ended, or ends by this. Not for one that has a
+    /// source: only the guest's task gives numbers to the events of that.
     pub(crate) fn emit(&self, id: u64, topic: &str, payload: &str) -> bool {
         let mut state = self.lock();
         let State { streams, bytes, .. } = &mut *state;
@@ -260,21 +269,22 @@ impl Outbox {
         out: &mut Vec<u8>,
         enough: usize,
     ) -> MutexGuard<'a, State> {
-        loop {
-            let Some(source) = state.begin_sending(id, out) else { return state };
+        while let Some(drawn) = state.begin_sending(id, out) {
             drop(state);
-            let next = source.next();
+            let (before, tag) = (out.len(), drawn.tag.as_deref());
+            let mut events = EventWriter::new(out, tag, drawn.seq, enough.max(before + 1));
+            drawn.source.fill(&mut events);
+            let (seq, is_full) = (events.seq(), events.is_full());
             state = self.lock();
             let Some(queue) = state.streams.get_mut(&id) else { return state };
-            if let Some((topic, payload)) = next {
-                queue.is_awake = true;
-                queue.write_event(topic, payload.get(), out);
-            }
-            if out.len() >= enough {
+            queue.seq = seq;
+            queue.is_awake |= is_full;
+            if is_full && out.len() >= enough {
                 state.make_ready(id);
                 return state;
             }
         }
+        state
     }
 
     /// Wakes the guest's task.
@@ -312,14 +322,16 @@ impl State {
 
     /// Moves what waits in a stream to `out`. Then its source is to be asked, if there is one that
     /// may have something; else, if the stream has ended, it is forgotten.
-    fn begin_sending(&mut self, id: u64, out: &mut Vec<u8>) -> Option<Arc<dyn Source>> {
+    fn begin_sending(&mut self, id: u64, out: &mut Vec<u8>) -> Option<Drawn> {
         let queue = self.streams.get_mut(&id)?;
         queue.is_ready = false;
         self.bytes -= queue.bytes.len();
         out.append(&mut queue.bytes);
         queue.packets = 0;
-        if std::mem::take(&mut queue.is_awake) && queue.source.is_some() {
-            return queue.source.clone();
+        if std::mem::take(&mut queue.is_awake)
+            && let Some(source) = queue.source.clone()
+        {
+            return Some(Drawn { source, tag: queue.tag.clone(), seq: queue.seq });
         }
         if let Some(end) = &queue.end {
             encode(out, "end", queue.tag.as_deref(), &[end]).expect("a JSON value is JSON");
@@ -346,28 +358,12 @@ impl Queue {
     /// Appends an event; how many bytes it has.
     fn event(&mut self, topic: &str, payload: &str) -> usize {
         self.packets += 1;
-        let mut bytes = std::mem::take(&mut self.bytes);
-        let before = bytes.len();
-        self.write_event(topic, payload, &mut bytes);
-        self.bytes = bytes;
+        let before = self.bytes.len();
+        let mut events =
+            EventWriter::new(&mut self.bytes, self.tag.as_deref(), self.seq, usize::MAX);
+        events.push(topic, payload);
+        self.seq = events.seq();
         self.bytes.len() - before
-    }
-
-    /// Writes the next event to `out`.
-    fn write_event(&mut self, topic: &str, payload: &str, out: &mut Vec<u8>) {
-        self.seq += 1;
-        let seq = self.seq;
-        let written = encode_with(out, "event", self.tag.as_deref(), |out| {
-            out.push(b'[');
-            serde_json::to_writer(&mut *out, topic)?;
-            out.push(b',');
-            out.extend_from_slice(payload.as_bytes());
-            out.push(b',');
-            serde_json::to_writer(&mut *out, &seq)?;
-            out.push(b']');
-            Ok::<_, serde_json::Error>(())
-        });
-        written.expect("a string and a number are JSON");
     }
 
     /// Ends it; what waits in it is sent first.

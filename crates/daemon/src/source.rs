@@ -1,16 +1,60 @@
 use std::fmt;
 
-use serde_json::value::RawValue;
+use common_tcp::encode_with;
 
-/// What is asked for the next event of a stream whenever its guest has room, so that what waits
-/// stays with the daemon: it may drop it, or put something shorter in its place.
+/// What is asked for the events of a stream whenever its guest has room, so that what waits stays
+/// with the daemon: it may drop it, or put something shorter in its place.
 ///
 /// Set by [`Stream::draw_from`](crate::Stream::draw_from).
 pub trait Source: fmt::Debug + Send + Sync + 'static {
-    /// The next event: its topic and its payload. After `None` nobody asks again before
+    /// Gives what waits until `events` is full. If that is all, nobody asks again before
     /// [`Stream::wake`](crate::Stream::wake), or the end of the stream.
-    fn next(&self) -> Option<(&'static str, Box<RawValue>)>;
+    fn fill(&self, events: &mut EventWriter<'_>);
 
     /// How many bytes wait here, for the bound on what all guests together make a daemon keep.
     fn held_bytes(&self) -> usize;
+}
+
+/// Where a [`Source`] puts its events: straight behind what is written to the guest.
+#[derive(Debug)]
+pub struct EventWriter<'a> {
+    out: &'a mut Vec<u8>,
+    tag: Option<&'a str>,
+    seq: u64,
+    enough: usize,
+}
+
+impl<'a> EventWriter<'a> {
+    /// Behind the event with the number `seq`, until `out` has `enough` bytes.
+    pub(crate) fn new(out: &'a mut Vec<u8>, tag: Option<&'a str>, seq: u64, enough: usize) -> Self {
+        Self { out, tag, seq, enough }
+    }
+
+    /// Whether the guest has no room for more now.
+    #[must_use]
+    pub fn is_full(&self) -> bool {
+        self.out.len() >= self.enough
+    }
+
+    /// Writes `event ["<topic>", payload, <seq>]`; `payload` is JSON.
+    pub fn push(&mut self, topic: &str, payload: &str) {
+        self.seq += 1;
+        let seq = self.seq;
+        let written = encode_with(self.out, "event", self.tag, |out| {
+            out.push(b'[');
+            serde_json::to_writer(&mut *out, topic)?;
+            out.push(b',');
+            out.extend_from_slice(payload.as_bytes());
+            out.push(b',');
+            serde_json::to_writer(&mut *out, &seq)?;
+            out.push(b']');
+            Ok::<_, serde_json::Error>(())
+        });
+        written.expect("a string and a number are JSON");
+    }
+
+    /// The number of the last event.
+    pub(crate) fn seq(&self) -> u64 {
+        self.seq
+    }
 }

@@ -8,7 +8,7 @@ use std::{
 };
 
 use common_tcp::{Connection, Decoder, Failure, Unreadable, encode_err};
-use tokio::time::{Instant, Sleep, sleep, timeout};
+use tokio::time::{Sleep, sleep, timeout};
 
 use crate::{
     Guest,
@@ -345,7 +345,7 @@ impl<'a, S: 'static> Visit<'a, S> {
         };
         (self.bad_lines, self.idle) = (0, None);
         if let Some(rate) = self.router.common.rate(&self.guest)
-            && !self.pace.allows(rate, Instant::now())
+            && !self.pace.allows(rate, self.turn.now())
         {
             let message = format!("at most {} requests a second", rate.per_second);
             let failure = Failure::new("rate-limited", message).with("limit", rate.per_second);

@@ -49,6 +49,23 @@ pub(crate) fn ensure(tools: &[Tool]) -> Result<bool, ToolError> {
     Ok(true)
 }
 
+/// Installs a server when it is missing. The service that its package brings up is ended again: it
+/// is our doing, nobody asked for it, and it would disturb a measurement.
+pub(crate) fn ensure_without_service(server: &Tool) -> Result<(), ToolError> {
+    if !ensure(std::slice::from_ref(server))? {
+        return Ok(());
+    }
+    let service = match Path::new("/run/systemd/system").exists() {
+        true => as_root("systemctl").map(|it| (it, ["disable", "--now", server.package])),
+        false => as_root("service").map(|it| (it, [server.package, "stop", ""])),
+    };
+    if let Some((mut program, arguments)) = service {
+        program.args(arguments.iter().filter(|it| !it.is_empty()));
+        step::run(&mut program)?;
+    }
+    Ok(())
+}
+
 /// Installs `tool` unless cargo knows it.
 ///
 /// Without optimisation: for a tool that runs a second, building it is what takes long.

@@ -4,8 +4,7 @@ use std::{
     time::Duration,
 };
 
-use daemon::{Admission, Daemon, Limits, Newcomers, Rate, Settings, Source, Stream};
-use serde_json::value::RawValue;
+use daemon::{Admission, Daemon, EventWriter, Limits, Newcomers, Rate, Settings, Source, Stream};
 
 use crate::{
     lab::{Served, limited, serve},
@@ -20,9 +19,13 @@ struct Well {
 }
 
 impl Source for Well {
-    fn next(&self) -> Option<(&'static str, Box<RawValue>)> {
-        let text = self.waiting.lock().unwrap().pop_front()?;
-        Some(("drop", RawValue::from_string(text).unwrap()))
+    fn fill(&self, events: &mut EventWriter<'_>) {
+        let mut waiting = self.waiting.lock().unwrap();
+        while !events.is_full()
+            && let Some(text) = waiting.pop_front()
+        {
+            events.push("drop", &text);
+        }
     }
 
     fn held_bytes(&self) -> usize {

@@ -12,6 +12,7 @@ use rustix::{
 use super::{
     idle,
     load::{Load, LoadError, Measured, drive},
+    protocol::Question,
     redis, report,
     server::{Contender, Server, ServerError},
 };
@@ -124,6 +125,7 @@ fn loads(arguments: &Get) -> impl Iterator<Item = Load> {
     let duration = Duration::from_secs_f64(arguments.seconds);
     arguments.connections.iter().flat_map(move |&connections| {
         arguments.pipeline.iter().map(move |&pipeline| Load {
+            question: Question::Get,
             connections: connections as usize,
             pipeline: pipeline as usize,
             duration,

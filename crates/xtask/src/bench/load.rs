@@ -25,7 +25,7 @@ use rustix::{
 use super::{
     clock::{ProcessorClock, now},
     histogram::Histogram,
-    protocol::Counter,
+    protocol::{Counter, Question},
     server::{Server, ServerError, patient},
 };
 
@@ -41,6 +41,7 @@ const BUFFER: usize = 64 * 1024;
 /// One cell of the table.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Load {
+    pub(crate) question: Question,
     pub(crate) connections: usize,
     pub(crate) pipeline: usize,
     pub(crate) duration: Duration,
@@ -79,6 +80,9 @@ pub(crate) enum LoadError {
 
     #[error("the server closed a connection")]
     Closed,
+
+    #[error("an answer begins with {found:?}")]
+    Refused { found: String },
 
     #[error("a pipeline was answered with {found} bytes, not {expected}")]
     WrongReply { expected: usize, found: usize },
@@ -142,9 +146,11 @@ struct Connection {
 struct Generator {
     epoll: OwnedFd,
     connections: Vec<Connection>,
-    /// A full pipeline of requests, and the length of what must come back.
+    /// A full pipeline of requests, and the length of what must come back where that is known.
     burst: Vec<u8>,
-    burst_reply: usize,
+    burst_reply: Option<usize>,
+    /// What the first reply to it begins with.
+    beginning: Vec<u8>,
     pipeline: usize,
     buffer: Vec<u8>,
     latencies: Histogram,
@@ -153,14 +159,14 @@ struct Generator {
 impl Generator {
     fn new(server: &Server, load: Load) -> Result<Self, LoadError> {
         let protocol = server.contender.protocol();
-        let asked = protocol.get();
+        let asked = protocol.exchange(load.question);
         let epoll = epoll::create(CreateFlags::CLOEXEC).map_err(LoadError::Wait)?;
         let mut connections = Vec::with_capacity(load.connections);
         for number in 0..load.connections {
             let socket = open(server)
                 .and_then(|socket| Ok(watch(&epoll, socket, number)?))
                 .map_err(|source| LoadError::Connect { number, source })?;
-            let counter = protocol.counter();
+            let counter = protocol.counter(load.question);
             let sent = Duration::ZERO;
             connections.push(Connection { socket, counter, outstanding: 0, received: 0, sent });
         }
@@ -168,7 +174,8 @@ impl Generator {
             epoll,
             connections,
             burst: asked.request.repeat(load.pipeline),
-            burst_reply: asked.reply.len() * load.pipeline,
+            burst_reply: (!asked.is_open).then_some(asked.reply.len() * load.pipeline),
+            beginning: asked.reply,
             pipeline: load.pipeline,
             buffer: vec![0; BUFFER],
             latencies: Histogram::new(),
@@ -215,18 +222,23 @@ impl Generator {
         if length == 0 {
             return Err(LoadError::Closed);
         }
-        let replies = connection.counter.feed(&self.buffer[..length]);
+        let found = &self.buffer[..length];
+        let seen = self.beginning.len().min(length);
+        if connection.received == 0 && found[..seen] != self.beginning[..seen] {
+            return Err(LoadError::Refused { found: String::from_utf8_lossy(found).into_owned() });
+        }
+        let replies = connection.counter.feed(found);
         self.latencies.record(now() - connection.sent, replies as u64);
         connection.received += length;
         connection.outstanding = connection.outstanding.saturating_sub(replies);
         if connection.outstanding > 0 {
             return Ok(());
         }
-        let (expected, found) = (self.burst_reply, connection.received);
-        if expected != found {
-            return Err(LoadError::WrongReply { expected, found });
+        let found = connection.received;
+        match self.burst_reply {
+            Some(expected) if expected != found => Err(LoadError::WrongReply { expected, found }),
+            _ => self.send(number),
         }
-        self.send(number)
     }
 }
 

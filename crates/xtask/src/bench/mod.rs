@@ -12,6 +12,7 @@ mod load;
 mod log;
 mod machine;
 mod memory;
+mod nats;
 mod protocol;
 mod redis;
 mod report;
@@ -19,6 +20,7 @@ mod rivals;
 mod scratch;
 mod server;
 mod stage;
+mod state;
 mod supervisor;
 mod supervisors;
 mod table;
@@ -42,6 +44,8 @@ pub(crate) enum Bench {
     Get(get::Get),
     /// The journal beside a file that is synced by hand: durable records a second, group sizes
     Journal(journal::Journal),
+    /// The state server beside Redis, SQLite and NATS
+    State(state::State),
     /// Our WebSocket beside Node's `ws`: processor time and memory
     Websocket(websocket::Websocket),
     #[command(flatten)]
@@ -62,10 +66,13 @@ pub(crate) enum Bench {
 
 pub(crate) fn run(bench: Bench) -> Result<(), Box<dyn Error>> {
     match bench {
-        Bench::Get(_) | Bench::Websocket(_) | Bench::Supervisors(_) if cfg!(debug_assertions) => {
+        Bench::Get(_) | Bench::State(_) | Bench::Websocket(_) | Bench::Supervisors(_)
+            if cfg!(debug_assertions) =>
+        {
             run_optimised()?;
         }
         Bench::Websocket(arguments) => websocket::websocket(&arguments)?,
+        Bench::State(arguments) => state::state(&arguments)?,
         Bench::Get(arguments) => get::get(&arguments)?,
         Bench::Journal(arguments) => journal::journal(&arguments)?,
         Bench::Supervisors(question) => supervisors::measure(question)?,

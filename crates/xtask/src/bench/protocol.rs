@@ -7,14 +7,26 @@ const VALUE: &str = "0123456789abcdef";
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) enum Protocol {
     CommonTcp,
+    /// The same with paths, as State has them.
+    State,
     Resp,
     WebSocket,
 }
 
-/// A request and its reply, byte for byte.
+/// What is asked over and over.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) enum Question {
+    Get,
+    Set,
+}
+
+/// A request and its reply.
 pub(crate) struct Exchange {
     pub(crate) request: Vec<u8>,
+    /// Byte for byte, or its beginning.
     pub(crate) reply: Vec<u8>,
+    /// Whether it ends with something that is different each time.
+    pub(crate) is_open: bool,
 }
 
 /// What a WebSocket begins with; the answer to it is a head of HTTP.
@@ -29,6 +41,13 @@ const MESSAGE: [u8; 64] = [b'm'; 64];
 const MASK: [u8; 4] = [7, 11, 13, 17];
 
 impl Protocol {
+    pub(crate) fn exchange(self, question: Question) -> Exchange {
+        match question {
+            Question::Get => self.get(),
+            Question::Set => self.set(),
+        }
+    }
+
     /// Puts the value there.
     pub(crate) fn set(self) -> Exchange {
         match self {
@@ -37,6 +56,10 @@ impl Protocol {
                 &format!("*3\r\n$3\r\nSET\r\n$3\r\nkey\r\n$16\r\n{VALUE}\r\n"),
                 "+OK\r\n",
             ),
+            Self::State => {
+                let request = format!("update [[\"key\"],\"{VALUE}\"]\n");
+                Exchange { is_open: true, ..Exchange::of(&request, "update [{\"rev\":") }
+            }
             // An echo has nothing to put anywhere.
             Self::WebSocket => self.get(),
         }
@@ -46,6 +69,7 @@ impl Protocol {
     pub(crate) fn get(self) -> Exchange {
         match self {
             Self::CommonTcp => Exchange::of("get [\"key\"]\n", &format!("get [\"{VALUE}\"]\n")),
+            Self::State => Exchange::of("get [[\"key\"]]\n", &format!("get [\"{VALUE}\"]\n")),
             Self::Resp => {
                 Exchange::of("*2\r\n$3\r\nGET\r\n$3\r\nkey\r\n", &format!("$16\r\n{VALUE}\r\n"))
             }
@@ -54,24 +78,26 @@ impl Protocol {
                 let head = [0x81, 0x80 | MESSAGE.len() as u8];
                 let request = head.into_iter().chain(MASK).chain(masked).collect();
                 let reply = [&[0x81, MESSAGE.len() as u8], &MESSAGE[..]].concat();
-                Exchange { request, reply }
+                Exchange { request, reply, is_open: false }
             }
         }
     }
 
     /// A counter for the replies of one connection.
-    pub(crate) fn counter(self) -> Counter {
-        match self {
-            Self::CommonTcp => Counter::Lines,
-            Self::Resp => Counter::Bulk(Bulk::default()),
-            Self::WebSocket => Counter::Alike { length: self.get().reply.len(), cut: 0 },
+    pub(crate) fn counter(self, question: Question) -> Counter {
+        match (self, question) {
+            (Self::CommonTcp | Self::State, _) => Counter::Lines,
+            (Self::Resp, Question::Get) => Counter::Bulk(Bulk::default()),
+            (Self::Resp, Question::Set) | (Self::WebSocket, _) => {
+                Counter::Alike { length: self.exchange(question).reply.len(), cut: 0 }
+            }
         }
     }
 }
 
 impl Exchange {
     fn of(request: &str, reply: &str) -> Self {
-        Self { request: request.into(), reply: reply.into() }
+        Self { request: request.into(), reply: reply.into(), is_open: false }
     }
 }
 
@@ -143,10 +169,11 @@ mod tests {
 
     #[test]
     fn replies_are_counted_however_they_are_cut() {
-        for protocol in [Protocol::CommonTcp, Protocol::Resp, Protocol::WebSocket] {
+        for protocol in [Protocol::CommonTcp, Protocol::State, Protocol::Resp, Protocol::WebSocket]
+        {
             let stream = protocol.get().reply.repeat(3);
             for size in 1..=stream.len() {
-                let mut counter = protocol.counter();
+                let mut counter = protocol.counter(Question::Get);
                 let count: usize = stream.chunks(size).map(|it| counter.feed(it)).sum();
                 assert_eq!(count, 3, "{protocol:?} in pieces of {size}");
             }
@@ -155,9 +182,10 @@ mod tests {
 
     #[test]
     fn a_reply_without_its_last_byte_does_not_count() {
-        for protocol in [Protocol::CommonTcp, Protocol::Resp, Protocol::WebSocket] {
+        for protocol in [Protocol::CommonTcp, Protocol::State, Protocol::Resp, Protocol::WebSocket]
+        {
             let reply = protocol.get().reply;
-            assert_eq!(protocol.counter().feed(&reply[..reply.len() - 1]), 0);
+            assert_eq!(protocol.counter(Question::Get).feed(&reply[..reply.len() - 1]), 0);
         }
     }
 }

@@ -6,8 +6,9 @@ use std::{
     fs::{self, File},
     io::{self, Read, Write},
     net::{Ipv4Addr, SocketAddrV4, TcpListener, TcpStream},
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::{Child, Command, ExitStatus, Stdio},
+    sync::atomic::{AtomicU32, Ordering::Relaxed},
     thread::sleep,
     time::Duration,
 };
@@ -16,8 +17,9 @@ use nix::errno::Errno;
 
 use super::{
     clock::{ProcessorClock, now},
+    nats,
     protocol::{Exchange, HANDSHAKE, Protocol},
-    redis, websocket,
+    redis, state, websocket,
 };
 use crate::workspace::target;
 
@@ -37,6 +39,11 @@ pub(crate) enum Contender {
     /// The daemon, by the path of its program.
     Sample(PathBuf),
     Redis,
+    /// The same, with everything on the disk before it is acknowledged.
+    DurableRedis,
+    /// The daemon, by the path of its program.
+    State(PathBuf),
+    Nats,
     /// A bare epoll server that knows one answer: what no server can be below.
     Floor,
     /// The echo of `crates/websocket`, by the path of its program.
@@ -49,7 +56,9 @@ impl Contender {
     pub(crate) fn name(&self) -> &'static str {
         match self {
             Self::Sample(_) => "Sample",
-            Self::Redis => "Redis",
+            Self::Redis | Self::DurableRedis => "Redis",
+            Self::State(_) => "State",
+            Self::Nats => "NATS",
             Self::Floor => "floor",
             Self::Echo(_) => "ours",
             Self::Ws(_) => "ws",
@@ -59,7 +68,9 @@ impl Contender {
     pub(crate) fn protocol(&self) -> Protocol {
         match self {
             Self::Sample(_) | Self::Floor => Protocol::CommonTcp,
-            Self::Redis => Protocol::Resp,
+            Self::State(_) => Protocol::State,
+            // Asked for messages alone, which have no exchange.
+            Self::Redis | Self::DurableRedis | Self::Nats => Protocol::Resp,
             Self::Echo(_) | Self::Ws(_) => Protocol::WebSocket,
         }
     }
@@ -69,6 +80,9 @@ impl Contender {
         Ok(match self {
             Self::Sample(program) => (fs::canonicalize(program)?, with_port()),
             Self::Redis => ("redis-server".into(), redis::arguments(port)),
+            Self::DurableRedis => ("redis-server".into(), redis::durable_arguments(port)),
+            Self::State(program) => (fs::canonicalize(program)?, state::daemon::arguments(port)),
+            Self::Nats => ("nats-server".into(), nats::arguments(port)),
             Self::Floor => {
                 let verb = ["bench", "floor"].map(String::from);
                 (env::current_exe()?, verb.into_iter().chain(with_port()).collect())
@@ -109,14 +123,39 @@ pub(crate) struct Server {
     pub(crate) address: SocketAddrV4,
     child: Child,
     log: PathBuf,
+    /// Where it runs and keeps what it keeps; goes with it.
+    pub(crate) folder: PathBuf,
+    /// What a guest says first, where it must say something.
+    pub(crate) login: Option<String>,
 }
 
 impl Server {
     /// Starts `contender`, puts the value into it, and sees that it gives the right answers.
     pub(crate) fn start(contender: &Contender) -> Result<Self, ServerError> {
-        let server = Self::spawn(contender)
+        Self::start_in(contender, &new_folder(contender))
+    }
+
+    /// The same in a folder, where what another left there is found again.
+    pub(crate) fn start_in(contender: &Contender, folder: &Path) -> Result<Self, ServerError> {
+        let server = Self::spawn(contender, folder)
             .map_err(|source| ServerError::Start { server: contender.name(), source })?;
         Self::verified(server)
+    }
+
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Ends it as a crash would, and leaves its folder.
+    pub(crate) fn crash(mut self) -> PathBuf {
+        self.end();
+        std::mem::take(&mut self.folder)
+    }
+
+    fn end(&mut self) {
+        // A child that has not been waited for keeps its pid, so this can hit no other process.
+        let _gone_already = self.child.kill();
+        let _status = self.child.wait();
     }
 
     /// Processor time that the server has used so far.
@@ -142,6 +181,9 @@ impl Server {
 
     /// Does what comes before the first exchange on `stream`.
     pub(crate) fn greet(&self, stream: &mut TcpStream) -> io::Result<()> {
+        if let Some(login) = &self.login {
+            return log_in(stream, login);
+        }
         if self.contender.protocol() != Protocol::WebSocket {
             return Ok(());
         }
@@ -159,13 +201,16 @@ impl Server {
     /// One exchange on `stream`, checked byte for byte.
     pub(crate) fn ask(&self, stream: &mut TcpStream, asked: &Exchange) -> Result<(), ServerError> {
         let mut found = vec![0; asked.reply.len()];
-        stream.write_all(&asked.request).and_then(|()| stream.read_exact(&mut found)).map_err(
-            |source| ServerError::Unanswered {
-                server: self.contender.name(),
-                request: String::from_utf8_lossy(&asked.request).into_owned(),
-                source,
-            },
-        )?;
+        let mut exchange = || {
+            stream.write_all(&asked.request)?;
+            stream.read_exact(&mut found)?;
+            if asked.is_open { read_line(stream).map(drop) } else { Ok(()) }
+        };
+        exchange().map_err(|source| ServerError::Unanswered {
+            server: self.contender.name(),
+            request: String::from_utf8_lossy(&asked.request).into_owned(),
+            source,
+        })?;
         if found == asked.reply {
             return Ok(());
         }
@@ -177,12 +222,11 @@ impl Server {
     }
 
     /// Through `setpriv`, which becomes the server and has the kernel end it should we be killed.
-    fn spawn(contender: &Contender) -> io::Result<Self> {
+    fn spawn(contender: &Contender, folder: &Path) -> io::Result<Self> {
         let port = free_port()?;
         let (program, arguments) = contender.command(port)?;
-        let folder = target().join("bench");
-        fs::create_dir_all(&folder)?;
-        let log = folder.join(format!("{}.log", contender.name()));
+        fs::create_dir_all(folder)?;
+        let log = target().join("bench").join(format!("{}.log", contender.name()));
         let mut command = Command::new("setpriv");
         command.args(["--pdeathsig", "KILL", "--"]).arg(program).args(arguments);
         for (name, _) in env::vars_os().filter(|(name, _)| is_of_a_manager(name)) {
@@ -191,17 +235,27 @@ impl Server {
         let child = command
             .env("DAE_SAMPLE_CONNECTIONS", CONNECTIONS.to_string())
             .env("DAE_SAMPLE_DATA", folder.join("data"))
-            .current_dir(&folder)
+            .current_dir(folder)
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(File::create(&log)?)
             .spawn()?;
         let address = SocketAddrV4::new(Ipv4Addr::LOCALHOST, port);
-        Ok(Self { contender: contender.clone(), address, child, log })
+        let folder = folder.to_owned();
+        Ok(Self { contender: contender.clone(), address, child, log, folder, login: None })
     }
 
     fn verified(mut self) -> Result<Self, ServerError> {
         let mut stream = self.connected()?;
+        if matches!(self.contender, Contender::Nats) {
+            return Ok(self);
+        }
+        if matches!(self.contender, Contender::State(_)) {
+            self.login =
+                Some(state::daemon::token(&mut stream, &self.folder).map_err(|source| {
+                    ServerError::Silent { server: self.contender.name(), source }
+                })?);
+        }
         let protocol = self.contender.protocol();
         self.greet(&mut stream)
             .map_err(|source| ServerError::Silent { server: self.contender.name(), source })?;
@@ -229,11 +283,40 @@ impl Server {
 }
 
 impl Drop for Server {
-    /// A child that has not been waited for keeps its pid, so this can hit no other process.
     fn drop(&mut self) {
-        let _gone_already = self.child.kill();
-        let _status = self.child.wait();
+        self.end();
+        if !self.folder.as_os_str().is_empty() {
+            let _gone_already = fs::remove_dir_all(&self.folder);
+        }
     }
+}
+
+/// One that no other server of this run has.
+fn new_folder(contender: &Contender) -> PathBuf {
+    static LAST: AtomicU32 = AtomicU32::new(0);
+    let number = LAST.fetch_add(1, Relaxed);
+    let name = format!("{}-{}-{number}", contender.name(), std::process::id());
+    target().join("bench").join(name)
+}
+
+/// Says `login`, whose answer is a line that must not be an error.
+fn log_in(stream: &mut TcpStream, login: &str) -> io::Result<()> {
+    stream.write_all(login.as_bytes())?;
+    match read_line(stream)? {
+        line if line.starts_with("err") => Err(io::Error::other(line)),
+        _ => Ok(()),
+    }
+}
+
+/// Byte by byte, so that nothing behind it is read.
+pub(crate) fn read_line(stream: &mut TcpStream) -> io::Result<String> {
+    let mut line = Vec::new();
+    while line.last() != Some(&b'\n') {
+        let mut byte = [0];
+        stream.read_exact(&mut byte)?;
+        line.extend(byte);
+    }
+    Ok(String::from_utf8_lossy(&line).into_owned())
 }
 
 /// A stream that fails rather than wait for ever.

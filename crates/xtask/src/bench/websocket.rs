@@ -13,6 +13,7 @@ use super::{
     get::{GetError, SPARE, allow_open_files, failed, measure, start},
     idle,
     load::Load,
+    protocol::Question,
     report,
     server::{Contender, Server},
 };
@@ -77,7 +78,7 @@ pub(crate) fn websocket(arguments: &Websocket) -> Result<(), GetError> {
         let duration = Duration::from_secs_f64(arguments.seconds);
         print_cell(
             &servers,
-            Load { connections: CONNECTIONS, pipeline, duration },
+            Load { question: Question::Get, connections: CONNECTIONS, pipeline, duration },
             arguments.rounds,
             must,
         )?;

@@ -2,9 +2,8 @@
 
 use std::sync::{Mutex, PoisonError, Weak};
 
-use daemon::Source;
+use daemon::{EventWriter, Source};
 use serde::Serialize;
-use serde_json::value::{RawValue, to_raw_value};
 use state::{
     actor::SessionId,
     node::Totals,
@@ -52,18 +51,22 @@ impl Tap {
 }
 
 impl Source for Tap {
-    fn next(&self) -> Option<(&'static str, Box<RawValue>)> {
-        // What is written out is a copy, so that nobody waits for it.
-        let item = self.with(|it| it.next_for(&self.session))??;
-        if !self.fits(&item) {
-            self.with(|it| it.watchers.end(&self.session, "too-large"));
-            return None;
+    fn fill(&self, events: &mut EventWriter<'_>) {
+        while !events.is_full() {
+            // What is written out is a copy, so that nobody waits for it.
+            let Some(item) = self.with(|it| it.next_for(&self.session)).flatten() else { return };
+            if !self.fits(&item) {
+                self.with(|it| it.watchers.end(&self.session, "too-large"));
+                return;
+            }
+            let (topic, payload) = match &item {
+                Item::Change(event) => ("change", serde_json::to_string(event)),
+                Item::Message(it) => ("message", serde_json::to_string(&Message::from(&**it))),
+            };
+            if let Ok(payload) = payload {
+                events.push(topic, &payload);
+            }
         }
-        let (topic, payload) = match &item {
-            Item::Change(event) => ("change", to_raw_value(event)),
-            Item::Message(notice) => ("message", to_raw_value(&Message::from(&**notice))),
-        };
-        payload.ok().map(|payload| (topic, payload))
     }
 
     fn held_bytes(&self) -> usize {
