@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::{
-    Commit, Failure, Limits, Node, Operation, Path, Record, Request, State, Step,
+    Commit, Failure, Limits, Node, Operation, Path, Pattern, Record, Request, State, Step,
     account::Secret,
     actor::{Actor, SessionId},
     decide,
@@ -18,6 +18,11 @@ use crate::{
 /// A path that is written `a/b`; empty is the root.
 pub(crate) fn path(text: &str) -> Path {
     Path::of(text.split('/').filter(|it| !it.is_empty())).unwrap()
+}
+
+/// A pattern that is written so.
+pub(crate) fn pattern(text: &str) -> Pattern {
+    Pattern::of(text.split('/').filter(|it| !it.is_empty())).unwrap()
 }
 
 pub(crate) fn user(name: &str) -> UserName {

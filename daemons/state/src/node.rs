@@ -188,23 +188,6 @@ impl Node {
         path.iter().try_fold(self, |node, segment| node.child(segment))
     }
 
-    /// The same value, what lies more than `depth` levels below it left out: a container there is
-    /// given as an empty one.
-    pub fn cut(&self, depth: usize) -> Self {
-        let kind = match &self.kind {
-            Kind::Array(_) if depth == 0 => Kind::Array(Arc::default()),
-            Kind::Object(_) if depth == 0 => Kind::Object(Arc::default()),
-            Kind::Array(elements) => {
-                Kind::Array(Arc::new(elements.map(&mut |it| it.cut(depth - 1))))
-            }
-            Kind::Object(members) => Kind::Object(Arc::new(
-                members.map(&mut |it| Member { key: it.key.clone(), node: it.node.cut(depth - 1) }),
-            )),
-            scalar => scalar.clone(),
-        };
-        Self { kind, ..self.clone() }
-    }
-
     /// Whether both are the same JSON value: order of members and form of numbers don't matter,
     /// nor do revisions and entries.
     pub fn is_same(&self, other: &Self) -> bool {
@@ -342,16 +325,6 @@ mod tests {
         // {} · "ab":, and [] · two elements with their commas · "c":, and null
         let bytes = 2 + (2 + 4) + 2 + (8 + 1) + (5 + 1) + (1 + 4) + 4;
         assert_eq!(totals, Totals { nodes: 5, bytes, guarded: 0 });
-    }
-
-    #[test]
-    fn what_lies_too_deep_is_cut_off() {
-        let value = json!({"a": {"b": {"c": 1}, "l": [[1], 2]}, "s": 1});
-        let cut = |depth| Value::from(&node(value.clone()).cut(depth));
-        assert_eq!(cut(0), json!({}));
-        assert_eq!(cut(1), json!({"a": {}, "s": 1}));
-        assert_eq!(cut(2), json!({"a": {"b": {}, "l": []}, "s": 1}));
-        assert_eq!(cut(9), value);
     }
 
     #[test]

@@ -23,7 +23,7 @@ fn command(action: Action) -> Option<serde_json::Value> {
         Action::Delete => json!(["delete", "doc"]),
         Action::UpdatePerms => json!(["updatePerms", "doc", "bob", {"lvl": 4}]),
         Action::Gc => json!(["gc", "doc", [{"on": "disconnect"}]]),
-        Action::Get | Action::Keys | Action::Subscribe => return None,
+        Action::Get | Action::Subscribe => return None,
     })
 }
 

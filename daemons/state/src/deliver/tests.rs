@@ -3,18 +3,14 @@
 use serde_json::{Value, json};
 
 use crate::{
-    Filter, Pattern, Segment, State, Subscription, Subscriptions, deliver,
+    Filter, Segment, State, Subscription, Subscriptions, deliver,
     event::{Event, SubscriptionId},
-    fixture::{World, actor, path, user},
+    fixture::{World, actor, path, pattern, user},
     level::Rank,
     operation::Operation,
 };
 
 mod mirrors;
-
-fn pattern(text: &str) -> Pattern {
-    Pattern::of(text.split('/').filter(|it| !it.is_empty())).unwrap()
-}
 
 /// A world that is watched.
 struct Watched {

@@ -11,7 +11,7 @@ use state::{
     decide,
     decide::Sent,
     event::SubscriptionId,
-    log::{ChangeLog, LogLimits},
+    log::ChangeLog,
     queue::{Item, Owed},
 };
 use tokio::sync::oneshot;
@@ -71,12 +71,12 @@ pub(crate) enum Outcome {
 }
 
 impl Commits {
-    pub(crate) fn new(state: State, watchers: Watchers) -> Self {
+    pub(crate) fn new(state: State, past: ChangeLog, watchers: Watchers) -> Self {
         Self {
             newest: state.clone(),
             durable: state,
             waiting: VecDeque::new(),
-            past: ChangeLog::new(LogLimits::default()),
+            past,
             watchers,
             visitors: Visitors::default(),
             counters: Counters::default(),

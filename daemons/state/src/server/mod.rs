@@ -38,6 +38,7 @@ use state::{
     Limits, Refusal,
     account::{Secret, Time},
     actor::SessionId,
+    log::ChangeLog,
 };
 use tokio::sync::{Notify, Semaphore, mpsc};
 
@@ -54,6 +55,8 @@ pub(crate) struct Server {
     limits: Limits,
     /// The longest result, in bytes, and the longest event.
     result_bytes: usize,
+    /// The most keys that are told at once.
+    keys: usize,
     sessions_per_user: usize,
     commits: Arc<Mutex<Commits>>,
     journal: Arc<Store>,
@@ -145,14 +148,16 @@ impl Server {
         let path = flags.data_path("State").ok_or(StartError::NoData)?;
         let data = Data::open(&path)?;
         let journal = Store::open(&data.path().join(offline::JOURNAL), own.journal())?;
-        let (state, unsaved) = store::load(&journal).await?;
+        let mut past = ChangeLog::new(own.log());
+        let (state, unsaved) = store::load(&journal, &mut past).await?;
         let (departed, departures) = mpsc::unbounded_channel();
         let timers_changed = Arc::<Notify>::default();
         let watchers = Watchers::new(own.queue(), Arc::clone(&timers_changed));
         let server = Self {
             limits: own.limits(),
             result_bytes: flags.settings().limits.result_bytes,
-            commits: Arc::new(Mutex::new(Commits::new(state, watchers))),
+            keys: own.keys(),
+            commits: Arc::new(Mutex::new(Commits::new(state, past, watchers))),
             snapshots: Snapshots::new(own.snapshot_bytes(), unsaved),
             sessions_per_user: own.sessions_per_user(),
             journal: Arc::new(journal),

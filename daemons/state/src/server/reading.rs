@@ -15,9 +15,6 @@ use super::{
     visitor::Visitor,
 };
 
-/// The most keys that are told at once.
-const KEYS: usize = 1000;
-
 /// What `get` answers.
 #[derive(Debug, Serialize)]
 #[serde(untagged)]
@@ -77,7 +74,7 @@ impl Server {
         opts: Option<KeysOpts>,
     ) -> Result<Vec<Segment>, Failure> {
         let KeysOpts { after, limit } = opts.unwrap_or_default();
-        let limit = limit.unwrap_or(KEYS).min(KEYS);
+        let limit = limit.unwrap_or(self.keys).min(self.keys);
         let state = self.commits().durable().clone();
         self.counted(self.subject(&guest, &me, &state).and_then(|subject| {
             state.keys(&subject, &path, after.as_ref(), limit).map_err(|it| refused(&it))

@@ -1,9 +1,9 @@
 //! From the journal to the state, at the start.
 
-use std::io::BufReader;
+use std::{io::BufReader, sync::Arc};
 
 use journal::{FollowError, Journal, SnapshotError, Store};
-use state::{ApplyError, Record, Revision, State, record::RecordError};
+use state::{ApplyError, Record, Revision, State, log::ChangeLog, record::RecordError};
 
 /// Why the state can't be had from the journal.
 #[derive(Debug, thiserror::Error)]
@@ -25,8 +25,8 @@ pub(crate) enum LoadError {
 }
 
 /// The state that the journal tells of: its snapshot, and all records after it; how many bytes
-/// these have.
-pub(crate) async fn load(journal: &Store) -> Result<(State, u64), LoadError> {
+/// these have. What came after the snapshot is `past` for those who come back.
+pub(crate) async fn load(journal: &Store, past: &mut ChangeLog) -> Result<(State, u64), LoadError> {
     let (mut state, mut bytes) = (State::default(), 0);
     if let Some(snapshot) = journal.snapshot()? {
         state = State::read(&mut BufReader::new(snapshot))?;
@@ -39,7 +39,9 @@ pub(crate) async fn load(journal: &Store) -> Result<(State, u64), LoadError> {
             bytes += entry.bytes.len() as u64;
             let record = Record::decode(entry.bytes)
                 .map_err(|source| LoadError::Record { revision, source })?;
+            let before = state.clone();
             state.apply(&record).map_err(|source| LoadError::Misfit { revision, source })?;
+            past.push(before, state.clone(), Arc::new(record), entry.bytes.len());
         }
     }
     Ok((state, bytes))

@@ -40,7 +40,6 @@ pub(crate) struct Watchers {
 #[derive(Debug)]
 struct Feed {
     stream: Stream,
-    user: Option<UserName>,
     queue: Queue,
 }
 
@@ -72,8 +71,8 @@ impl Watchers {
         self.close(session);
         let (stream, queue) = (guest.feed()?, Queue::new(self.limits));
         stream.draw_from(source());
-        self.subscriptions.open(session.clone(), user.clone(), cap);
-        self.feeds.insert(session.clone(), Feed { stream, user, queue });
+        self.subscriptions.open(session.clone(), user, cap);
+        self.feeds.insert(session.clone(), Feed { stream, queue });
         Ok(())
     }
 
@@ -150,8 +149,7 @@ impl Watchers {
     /// Sends a message to all sessions of its user; to how many that are told it.
     pub(crate) fn send(&mut self, sent: &Sent) -> usize {
         let message = &sent.message;
-        let meant = self.feeds.iter().filter(|(_, it)| it.user.as_ref() == Some(&message.user));
-        let meant: Vec<_> = meant.map(|(session, _)| session.clone()).collect();
+        let meant: Vec<_> = self.subscriptions.sessions_of(&message.user).cloned().collect();
         let notice = Arc::new(Notice {
             name: message.name.clone(),
             src: sent.src.clone(),

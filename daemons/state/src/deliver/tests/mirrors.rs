@@ -5,11 +5,11 @@ use std::collections::BTreeMap;
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
-use super::{Watched, pattern};
+use super::Watched;
 use crate::{
     Filter, Mirror, Path, State, Subscription, Subscriptions, deliver,
     event::{Event, SubscriptionId},
-    fixture::{World, actor, path},
+    fixture::{World, actor, path, pattern},
     model::{self, Model},
 };
 
