@@ -15,7 +15,7 @@ use super::{binary, dae::without_ours, eventually, kernel::listening_ports, netc
 pub(crate) struct Daemon {
     child: Child,
     port: u16,
-    _home: TempDir,
+    home: TempDir,
 }
 
 impl Daemon {
@@ -33,12 +33,13 @@ impl Daemon {
             .stderr(File::create(&log).unwrap())
             .spawn()
             .unwrap();
-        let mut daemon = Self { child, port: 0, _home: home };
+        let mut daemon = Self { child, port: 0, home };
         daemon.port = eventually("a daemon listens", || {
             let ended = daemon.child.try_wait().unwrap();
             let said = || fs::read_to_string(&log).unwrap_or_default();
             assert!(ended.is_none(), "{} ended: {ended:?}\n{}", program.display(), said());
-            listening_ports(daemon.pid()).first().copied()
+            let ports = listening_ports(daemon.pid());
+            if ports.len() > 1 { logged_port(&said()) } else { ports.first().copied() }
         });
         daemon
     }
@@ -46,6 +47,11 @@ impl Daemon {
     /// Starts the sample, with its memory empty.
     pub(crate) fn sample(args: &[&str]) -> Self {
         Self::start(&binary("sample"), args, &[])
+    }
+
+    /// What it has written into its log.
+    pub(crate) fn said(&self) -> String {
+        fs::read_to_string(self.home.path().join("stderr")).unwrap()
     }
 
     pub(crate) fn pid(&self) -> u32 {
@@ -60,6 +66,11 @@ impl Daemon {
     pub(crate) fn connect(&self) -> Netcat {
         Netcat::tcp(self.port)
     }
+}
+
+/// The port for Common TCP, of a daemon with a second door.
+fn logged_port(log: &str) -> Option<u16> {
+    log.split(" listening port=").nth(1)?.split_whitespace().next()?.parse().ok()
 }
 
 impl Drop for Daemon {

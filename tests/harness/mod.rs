@@ -10,6 +10,7 @@ mod history;
 mod kernel;
 mod netcat;
 mod program;
+mod websocket;
 
 pub(crate) use binaries::{binary, open_to_all, workspace};
 pub(crate) use dae::{Dae, finish};
@@ -23,3 +24,4 @@ pub(crate) use kernel::{
 };
 pub(crate) use netcat::Netcat;
 pub(crate) use program::{IDLE, STUBBORN, pid, program, shell};
+pub(crate) use websocket::{Heard, WebSocket};

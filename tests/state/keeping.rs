@@ -121,3 +121,35 @@ fn what_happened_is_counted() {
     assert!(us("p50") > 0 && us("p99") >= us("p50"), "{stats}");
     assert_eq!(stats["groups"]["records"]["p50"], 1);
 }
+
+#[test]
+fn who_changed_what_is_in_the_log_if_that_is_wanted_and_what_was_written_is_not() {
+    let server = StateServer::start(&["--audit"]);
+    let mut root = server.root();
+    root.ask("createUser", &json!(["ann", "a secret of ann"]));
+    let rev = root.ask("update", &json!([["doc"], {"hidden": "a value"}]))["rev"].clone();
+    root.ask("updatePerms", &json!([["doc"], "ann", {"lvl": 2}]));
+    let mut ann = server.logged_in("ann", "a secret of ann");
+    ann.refuse("denied", "update", &json!([["doc", "a \" b"], 1]));
+    root.refuse("not-found", "batch", &json!([[["delete", ["absent"]]], {"req": "r"}]));
+    root.ask("create", &json!([["doc"], "late", 1]));
+    root.ask("gc", &json!([["doc", "late"], [{"on": "event", "name": "tidy"}]]));
+    root.ask("emit", &json!(["root", "tidy", null]));
+
+    let said = server.daemon().said();
+    let lines: Vec<&str> =
+        said.lines().filter_map(|it| it.split_once(" audit: ")).map(|it| it.1).collect();
+    let has = |line: &str| assert!(lines.contains(&line), "{line}: {lines:#?}");
+    has(&format!("user=root command=\"update\" path=[\"doc\"] code=\"ok\" rev={rev}"));
+    has("user=ann command=\"update\" path=[\"doc\", \"a \\\" b\"] code=\"denied\"");
+    has("user=root command=\"delete\" path=[\"absent\"] code=\"not-found\"");
+    assert!(
+        lines.iter().any(|it| it.starts_with("user=root command=\"account\" of=ann code=\"ok\""))
+    );
+    assert!(lines.iter().any(|it| it.contains("command=\"delete\" path=[\"doc\", \"late\"]")));
+    assert!(!said.contains("a value") && !said.contains("secret"), "{said}");
+
+    let server = StateServer::start(&[]);
+    server.root().ask("update", &json!([["doc"], 1]));
+    assert!(!server.daemon().said().contains(" audit: "));
+}

@@ -1,13 +1,17 @@
 //! The state server from outside: what it answers, what it keeps, and what it survives.
 
+mod clients;
+mod commands;
 mod dialogue;
 mod disk;
 mod firing;
 mod keeping;
 mod limits;
+mod moving;
 mod survival;
 mod talk;
 mod watching;
+mod websocket;
 
 use std::{
     fs,

@@ -11,15 +11,17 @@ use tokio::{
     net::{TcpStream, UnixStream},
 };
 
-use crate::Address;
+use crate::{Address, Memory};
 
-/// A connected socket, TCP or Unix.
+/// A connected socket, TCP or Unix, or what takes the place of one within a process.
 #[derive(Debug)]
 pub enum Socket {
     /// Over TCP.
     Tcp(TcpStream),
     /// Over a Unix socket.
     Unix(UnixStream),
+    /// Over nothing: both ends are here.
+    Memory(Memory),
 }
 
 /// How long a peer may be silent before the kernel asks whether it is still there. The kernel of a
@@ -61,7 +63,7 @@ impl Socket {
     #[must_use]
     pub fn peer_uid(&self) -> Option<u32> {
         match self {
-            Self::Tcp(_) => None,
+            Self::Tcp(_) | Self::Memory(_) => None,
             Self::Unix(stream) => stream.peer_cred().ok().map(|credentials| credentials.uid()),
         }
     }
@@ -72,6 +74,9 @@ impl Socket {
     /// Takes the place of the task that waits to write, so it is for who has nothing to write. What
     /// has come and was not read stays.
     pub fn poll_gone(&self, cx: &mut Context<'_>) -> Poll<()> {
+        if let Self::Memory(memory) = self {
+            return memory.poll_gone(cx);
+        }
         while self.poll_write_ready(cx).is_ready() {
             // Room is no news, so it is forgotten, and only what is new wakes again.
             match self.forget_room() {
@@ -86,6 +91,7 @@ impl Socket {
         match self {
             Self::Tcp(stream) => stream.poll_write_ready(cx),
             Self::Unix(stream) => stream.poll_write_ready(cx),
+            Self::Memory(_) => Poll::Ready(Ok(())),
         }
     }
 
@@ -100,6 +106,7 @@ impl Socket {
         match self {
             Self::Tcp(stream) => stream.try_io(Interest::WRITABLE, look),
             Self::Unix(stream) => stream.try_io(Interest::WRITABLE, look),
+            Self::Memory(_) => look(),
         }
     }
 
@@ -108,6 +115,7 @@ impl Socket {
         match self {
             Self::Tcp(stream) => SockRef::from(stream).send_with_flags(bytes, NO_SIGNAL),
             Self::Unix(stream) => SockRef::from(stream).send_with_flags(bytes, NO_SIGNAL),
+            Self::Memory(_) => Err(io::ErrorKind::WouldBlock.into()),
         }
     }
 }
@@ -121,6 +129,7 @@ impl AsyncRead for Socket {
         match self.get_mut() {
             Self::Tcp(stream) => Pin::new(stream).poll_read(cx, buffer),
             Self::Unix(stream) => Pin::new(stream).poll_read(cx, buffer),
+            Self::Memory(memory) => Pin::new(memory).poll_read(cx, buffer),
         }
     }
 }
@@ -139,6 +148,7 @@ impl AsyncWrite for Socket {
         match self.get_mut() {
             Self::Tcp(stream) => Pin::new(stream).poll_write(cx, bytes),
             Self::Unix(stream) => Pin::new(stream).poll_write(cx, bytes),
+            Self::Memory(memory) => Pin::new(memory).poll_write(cx, bytes),
         }
     }
 
@@ -150,6 +160,7 @@ impl AsyncWrite for Socket {
         match self.get_mut() {
             Self::Tcp(stream) => Pin::new(stream).poll_shutdown(cx),
             Self::Unix(stream) => Pin::new(stream).poll_shutdown(cx),
+            Self::Memory(memory) => Pin::new(memory).poll_shutdown(cx),
         }
     }
 }
@@ -191,6 +202,17 @@ mod tests {
         assert!(!is_gone(&ours).await);
         drop(theirs);
         poll_fn(|cx| ours.poll_gone(cx)).await;
+    }
+
+    #[tokio::test]
+    async fn within_a_process_a_peer_is_gone_when_it_is_dropped() {
+        let (ours, mut theirs) = Memory::pair(16, None);
+        let ours = Socket::Memory(ours);
+        theirs.shutdown().await.unwrap();
+        assert!(!is_gone(&ours).await);
+        drop(theirs);
+        poll_fn(|cx| ours.poll_gone(cx)).await;
+        assert!(is_gone(&ours).await);
     }
 
     #[tokio::test]

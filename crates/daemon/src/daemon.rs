@@ -9,7 +9,7 @@ use std::{
 use common_tcp::Limits;
 
 use crate::{
-    Admission, BindError, Bound, Environment, Handler, Manager, Shutdown, State,
+    Admission, BindError, Bound, Entrance, Environment, Handler, Manager, Shutdown, State,
     command::{Command, Declaration},
     common::{Common, now_ms},
     listen::Listener,
@@ -240,8 +240,11 @@ impl<S: Send + Sync + 'static> Daemon<S> {
             help: BTreeMap::new(),
         };
         let manager = environment.manager_port.filter(|_| environment.secret.is_some());
+        let (entrance, entering) = Entrance::new();
         Ok(Bound {
             listener,
+            entrance,
+            entering,
             router: Arc::new(router(common, self.state, self.commands)),
             services: self.services,
             manager: manager.map(Manager::at),

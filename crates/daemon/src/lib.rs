@@ -40,6 +40,7 @@ mod command;
 mod common;
 mod daemon;
 mod data;
+mod entrance;
 mod environment;
 #[cfg(feature = "flags")]
 pub mod flags;
@@ -65,9 +66,11 @@ mod visit;
 
 pub use argument::{Argument, OrNull, Rest};
 pub use common_tcp::{
-    Address, CallError, Client, Credential, Events, Failure, Limits, Pushed, Remote,
+    Address, CallError, Client, Connection, Credential, Events, Failure, Limits, Packet, Pushed,
+    Remote, in_one_line, is_name,
 };
 pub use data::{Data, DataError};
+pub use entrance::Entrance;
 pub use environment::Environment;
 pub use guest::{Guest, Session};
 pub use handler::Handler;

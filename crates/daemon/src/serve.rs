@@ -17,8 +17,9 @@ use tokio::{
 };
 
 use crate::{
-    Guest, Shutdown,
+    Entrance, Guest, Shutdown,
     budget::Budget,
+    entrance::Entering,
     listen::Listener,
     manager::Manager,
     places::Places,
@@ -30,6 +31,8 @@ use crate::{
 /// A daemon that listens and does not serve yet; guests that come wait.
 pub struct Bound<S> {
     pub(crate) listener: Listener,
+    pub(crate) entrance: Entrance,
+    pub(crate) entering: Entering,
     pub(crate) router: Arc<Router<S>>,
     pub(crate) services: Vec<Service<S>>,
     /// Who is told when the daemon is ready.
@@ -80,10 +83,18 @@ impl<S: Send + Sync + 'static> Bound<S> {
         State(Arc::clone(&self.router))
     }
 
+    /// The way in for who comes by another door; whoever does is a guest like any other.
+    #[must_use]
+    pub fn entrance(&self) -> Entrance {
+        self.entrance.clone()
+    }
+
     /// Serves until `requested` is done; then accepts nobody, answers what has been asked, ends
     /// streams, and returns when the last guest has gone, after six seconds at most.
     pub async fn serve(self, requested: impl Future<Output = ()>) {
-        let Self { listener, router, services, manager, trusts_own_user } = self;
+        let Self { listener, entrance, mut entering, router, services, manager, trusts_own_user } =
+            self;
+        drop(entrance);
         let (end, shutdown) = Shutdown::new();
         let ending = Arc::new(Ending::default());
         let mut tasks = JoinSet::new();
@@ -117,13 +128,14 @@ impl<S: Send + Sync + 'static> Bound<S> {
                     }
                     Err(error) => reject(&error).await,
                 },
+                Some(socket) = entering.recv() => reception.receive(socket, &mut guests),
                 Some(_) = guests.join_next() => {}
                 Some(_) = tasks.join_next() => {}
                 () = &mut requested => break,
             }
         }
 
-        drop(listener);
+        drop((listener, entering));
         end.send_replace(true);
         ending.begin();
         let mut gone = pin!(async {

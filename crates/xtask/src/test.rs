@@ -6,10 +6,13 @@ use crate::{
     workspace::cargo,
 };
 
-/// What the tests run besides our own binaries: old-style daemons, a person's netcat, shells that
-/// load completions, a clock that jumps, and a witness of every file that is made.
-const TOOLS: [Tool; 6] = [
+/// What the tests run besides our own binaries: old-style daemons, clients in other languages, a
+/// person's netcat, shells that load completions, a clock that jumps, and a witness of every file
+/// that is made.
+const TOOLS: [Tool; 8] = [
     Tool { program: "node", package: "nodejs" },
+    Tool { program: "npm", package: "npm" },
+    Tool { program: "python3", package: "python3" },
     Tool { program: "nc", package: "netcat-openbsd" },
     Tool { program: "zsh", package: "zsh" },
     Tool { program: "fish", package: "fish" },
@@ -18,6 +21,9 @@ const TOOLS: [Tool; 6] = [
 ];
 
 const DENY: CargoTool = CargoTool { subcommand: "deny", package: "cargo-deny@0.20.2" };
+
+/// Where clients in Node say which packages they need.
+const CLIENTS: &str = "tests/clients";
 
 /// Why the tests did not pass.
 #[derive(Debug, thiserror::Error)]
@@ -33,6 +39,7 @@ pub(crate) enum TestError {
 pub(crate) fn test() -> Result<(), TestError> {
     tools::ensure(&TOOLS)?;
     tools::ensure_cargo(&DENY)?;
+    tools::ensure_node(CLIENTS)?;
 
     let mut doc = cargo(["doc", "--no-deps", "--workspace"]);
     doc.env("RUSTDOCFLAGS", "-Dwarnings");

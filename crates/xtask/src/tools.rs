@@ -8,7 +8,7 @@ use std::{
 
 use crate::{
     step::{self, StepError, announce},
-    workspace::cargo,
+    workspace::{cargo, root},
 };
 
 /// A program from a Debian package.
@@ -83,6 +83,18 @@ pub(crate) fn ensure_cargo(tool: &CargoTool) -> Result<(), ToolError> {
     let mut install = cargo(["install", "--locked", "--debug", tool.package]);
     install.env("CARGO_PROFILE_DEV_DEBUG", "0").env_remove("CARGO_TARGET_DIR");
     Ok(step::run(&mut install)?)
+}
+
+/// Installs the packages that `folder` of the workspace locks, unless they are there.
+pub(crate) fn ensure_node(folder: &str) -> Result<(), ToolError> {
+    let folder = root().join(folder);
+    if folder.join("node_modules/.package-lock.json").is_file() {
+        return Ok(());
+    }
+    announce(&format!("installing the packages of {}", folder.display()));
+    let mut npm = Command::new("npm");
+    npm.args(["ci", "--no-audit", "--no-fund", "--silent", "--prefix"]).arg(folder);
+    Ok(step::run(&mut npm)?)
 }
 
 /// `program` as root.

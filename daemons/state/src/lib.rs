@@ -43,6 +43,7 @@
 //! | come back | [`log`] |
 //! | keep | [`Record`], [`State::write`], [`State::read`] |
 //! | let go | [`State::due`] |
+//! | take elsewhere | [`State::export`], [`import`], [`leilo`] |
 
 pub mod account;
 pub mod actor;
@@ -51,12 +52,15 @@ pub mod decide;
 pub mod deliver;
 pub mod entry;
 pub mod event;
+mod export;
 pub mod failure;
 #[cfg(test)]
 mod fixture;
 pub mod gc;
+pub mod import;
 mod index;
 mod json;
+pub mod leilo;
 pub mod level;
 pub mod limits;
 pub mod log;

@@ -4,21 +4,30 @@ mod server;
 
 use daemon::flags;
 
-use server::{Own, Server, StartError, offline};
+use server::{Own, Server, StartError, door, offline};
 
 #[expect(clippy::print_stdout, reason = "what is done offline tells how it went")]
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> daemon::Outcome {
     let (flags, own) = flags::parse::<Own>("State");
     if let Some(offline) = &own.offline {
-        return offline::run(offline, &flags).map(|said| println!("{said}")).into();
+        let said = offline::run(offline, &flags).await;
+        return said
+            .map(|said| {
+                if !said.is_empty() {
+                    println!("{said}")
+                }
+            })
+            .into();
     }
     let result = async {
         let server = Server::start(&flags, &own).await?;
         let settings = server::settings(&flags, &own);
+        let limits = settings.limits;
         let bound = server::daemon(server).settings(settings).bind().await?;
         tracing::info!(port = bound.port(), "listening");
-        bound.serve(daemon::Shutdown::signal()).await;
+        let door = door::open(&own.door, &limits).await?;
+        door::serve(bound, door).await;
         Ok::<_, StartError>(())
     };
     result.await.into()

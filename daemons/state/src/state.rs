@@ -105,8 +105,13 @@ impl State {
         Subject { is_root, cap: actor.cap.clone(), ..subject }
     }
 
+    /// Those who may do everything.
+    pub fn root_accounts(&self) -> impl Iterator<Item = &UserName> {
+        self.accounts.iter().filter(|(_, it)| it.rank == Rank::Root).map(|it| it.0)
+    }
+
     /// How many accounts may do everything.
     pub(crate) fn roots(&self) -> usize {
-        self.accounts.iter().filter(|(_, it)| it.rank == Rank::Root).count()
+        self.root_accounts().count()
     }
 }

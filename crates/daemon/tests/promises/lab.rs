@@ -6,7 +6,7 @@ use std::{
     },
 };
 
-use daemon::{Bound, Daemon, Failure, Guest, Limits, Session, Settings, State, Stream};
+use daemon::{Bound, Daemon, Entrance, Failure, Guest, Limits, Session, Settings, State, Stream};
 use serde_json::Value;
 use tokio::{
     sync::{Semaphore, oneshot},
@@ -216,16 +216,17 @@ pub(crate) fn limited(limits: Limits) -> Daemon<Lab> {
 pub(crate) struct Served<S> {
     pub(crate) port: u16,
     pub(crate) state: State<S>,
+    pub(crate) entrance: Entrance,
     end: oneshot::Sender<()>,
     task: JoinHandle<()>,
 }
 
 pub(crate) async fn serve<S: Send + Sync + 'static>(daemon: Daemon<S>) -> Served<S> {
     let bound: Bound<S> = daemon.bind().await.unwrap();
-    let (port, state) = (bound.port(), bound.state());
+    let (port, state, entrance) = (bound.port(), bound.state(), bound.entrance());
     let (end, ended) = oneshot::channel();
     let task = tokio::spawn(bound.serve(async { drop(ended.await) }));
-    Served { port, state, end, task }
+    Served { port, state, entrance, end, task }
 }
 
 impl<S> Served<S> {

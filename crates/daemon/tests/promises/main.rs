@@ -6,6 +6,7 @@ mod arguments;
 mod auth;
 mod client;
 mod crowd;
+mod entrance;
 mod guard;
 mod lab;
 mod limits;

@@ -16,7 +16,9 @@ use state::{
 };
 use tokio::sync::oneshot;
 
-use super::{chain, counters::Counters, failed, visitors::Visitors, watchers::Watchers};
+use super::{
+    audit::Audit, chain, counters::Counters, failed, visitors::Visitors, watchers::Watchers,
+};
 
 /// The newest state, the durable one, and all commits between the two.
 #[derive(Debug)]
@@ -33,6 +35,7 @@ pub(crate) struct Commits {
     /// Who is logged in.
     pub(crate) visitors: Visitors,
     pub(crate) counters: Counters,
+    audit: Audit,
     /// Nothing is taken any more: nobody would settle it.
     is_ending: bool,
     /// Bytes of records that were handed out since that was asked last.
@@ -80,10 +83,16 @@ impl Commits {
             watchers,
             visitors: Visitors::default(),
             counters: Counters::default(),
+            audit: Audit::default(),
             is_ending: false,
             written: 0,
             is_read_only: false,
         }
+    }
+
+    /// Has it written who changed what.
+    pub(crate) fn audited(self, audit: Audit) -> Self {
+        Self { audit, ..self }
     }
 
     /// The state that may be told.
@@ -109,6 +118,7 @@ impl Commits {
         }
         let commit = decide(&self.newest, actor, request, limits).map_err(|failure| {
             self.counters.count_refused(failure.refusal.code());
+            self.audit.refused(actor, request, failure.refusal.code());
             failed(&failure)
         })?;
         let Some(record) = &commit.record else {
@@ -208,6 +218,7 @@ impl Commits {
         self.counters.commits += 1;
         self.written += bytes as u64;
         let before = std::mem::replace(&mut self.durable, after);
+        self.audit.done(&record, self.durable.revision());
         self.watchers.tell(&before, &self.durable, &record);
         self.past.push(before, self.durable.clone(), record, bytes);
         let reached = messages.iter().map(|it| self.watchers.send(it)).collect();
@@ -227,6 +238,7 @@ impl Commits {
         self.is_read_only = true;
         self.newest = self.durable.clone();
         for commit in self.waiting.drain(..) {
+            self.audit.lost(&commit.record);
             drop(commit.done.send(Err(read_only())));
         }
     }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::offline::Offline;
+use super::{audit::Audit, door::DoorFlags, offline::Offline};
 use clap::Args;
 use daemon::{
     Admission, Newcomers, Rate, Settings,
@@ -19,6 +19,9 @@ pub(crate) struct Own {
     #[command(subcommand)]
     pub(crate) offline: Option<Offline>,
 
+    #[command(flatten)]
+    pub(crate) door: DoorFlags,
+
     /// Let sessions that have not logged in do what entries for everybody (`*`) allow
     #[arg(long)]
     anonymous: bool,
@@ -26,6 +29,10 @@ pub(crate) struct Own {
     /// Let sessions that have not logged in make accounts
     #[arg(long)]
     self_register: bool,
+
+    /// Write into the log who changed what and who was refused, as `audit`; never the values
+    #[arg(long)]
+    audit: bool,
 
     /// How long the first change of a group waits for others before it is written
     #[arg(long, value_name = "TIME", default_value = "0ms", value_parser = parse_duration)]
@@ -125,6 +132,10 @@ pub(crate) struct Own {
 }
 
 impl Own {
+    pub(crate) fn audit(&self) -> Audit {
+        Audit::new(self.audit)
+    }
+
     pub(crate) fn snapshot_bytes(&self) -> u64 {
         self.snapshot_bytes
     }

@@ -5,13 +5,18 @@
 //! What is read comes from the durable state.
 
 mod account_commands;
+mod audit;
 mod backup;
 mod bounded;
 mod commits;
 mod counters;
+pub(crate) mod door;
+mod export;
 mod firing;
 mod flags;
 mod hand_out;
+mod import;
+mod legacy;
 pub(crate) mod offline;
 mod opts;
 mod password;
@@ -100,6 +105,9 @@ pub(crate) enum StartError {
 
     #[error(transparent)]
     Bind(#[from] BindError),
+
+    #[error(transparent)]
+    Door(#[from] door::DoorError),
 }
 
 /// How many passwords are hashed at once: each takes 19 MiB and some hundredth of a second.
@@ -149,7 +157,7 @@ impl Server {
         let data = Data::open(&path)?;
         let journal = Store::open(&data.path().join(offline::JOURNAL), own.journal())?;
         let mut past = ChangeLog::new(own.log());
-        let (state, unsaved) = store::load(&journal, &mut past).await?;
+        let (state, unsaved) = store::load_with_past(&journal, &mut past).await?;
         let (departed, departures) = mpsc::unbounded_channel();
         let timers_changed = Arc::<Notify>::default();
         let watchers = Watchers::new(own.queue(), Arc::clone(&timers_changed));
@@ -157,7 +165,7 @@ impl Server {
             limits: own.limits(),
             result_bytes: flags.settings().limits.result_bytes,
             keys: own.keys(),
-            commits: Arc::new(Mutex::new(Commits::new(state, past, watchers))),
+            commits: Arc::new(Mutex::new(Commits::new(state, past, watchers).audited(own.audit()))),
             snapshots: Snapshots::new(own.snapshot_bytes(), unsaved),
             sessions_per_user: own.sessions_per_user(),
             journal: Arc::new(journal),

@@ -25,6 +25,27 @@ pub(crate) enum Offline {
         /// A backup, as `backup` makes one
         file: PathBuf,
     },
+    /// Prints everything as lines of JSON, hashes of passwords and tokens too; or a part of the
+    /// tree with its entries
+    Export {
+        /// Which part, such as `["board"]`
+        #[arg(value_parser = parse_path)]
+        path: Option<state::Path>,
+    },
+    /// Puts what was exported where nothing is yet; what was there before is kept beside it
+    Import {
+        /// What `export` has printed
+        file: PathBuf,
+
+        /// It is the save file of a leilo-backend
+        #[arg(long)]
+        leilo: bool,
+    },
+}
+
+fn parse_path(text: &str) -> Result<state::Path, String> {
+    let path = serde_json::from_str(text);
+    path.map_err(|error| format!("a path is an array, such as `[\"board\"]`: {error}"))
 }
 
 /// Why it was not done.
@@ -42,16 +63,27 @@ pub(crate) enum OfflineError {
     #[error("`{}` is damaged: {}", path.display(), damage.join("; "))]
     Damaged { path: PathBuf, damage: Vec<String> },
 
+    #[error(transparent)]
+    Load(#[from] super::store::LoadError),
+
+    #[error("there is nothing at {0:?}")]
+    Absent(state::Path),
+
+    #[error(transparent)]
+    Import(#[from] super::import::ImportError),
+
     #[error("cannot {act} `{}`", path.display())]
     File { act: &'static str, path: PathBuf, source: io::Error },
 }
 
 /// Does it; what is to be printed.
-pub(crate) fn run(offline: &Offline, flags: &Flags) -> Result<String, OfflineError> {
+pub(crate) async fn run(offline: &Offline, flags: &Flags) -> Result<String, OfflineError> {
     let data = Data::open(&flags.data_path("State").ok_or(OfflineError::NoData)?)?;
     match offline {
         Offline::Check => check(&data.path().join(JOURNAL)),
         Offline::Restore { file } => restore(data.path(), file),
+        Offline::Export { path } => super::export::run(data.path(), path.as_ref()).await,
+        Offline::Import { file, leilo } => super::import::run(data.path(), file, *leilo).await,
     }
 }
 
@@ -102,7 +134,7 @@ fn restore(data: &Path, backup: &Path) -> Result<String, OfflineError> {
     Ok(said)
 }
 
-fn copy(from: &Path, to: &Path) -> Result<(), OfflineError> {
+pub(super) fn copy(from: &Path, to: &Path) -> Result<(), OfflineError> {
     done("make", to, fs::create_dir(to))?;
     for path in files(from)? {
         let target = to.join(path.file_name().unwrap_or_default());
@@ -120,10 +152,14 @@ pub(super) fn files(path: &Path) -> Result<Vec<PathBuf>, OfflineError> {
     Ok(files)
 }
 
-fn sync(path: &Path) -> Result<(), OfflineError> {
+pub(super) fn sync(path: &Path) -> Result<(), OfflineError> {
     done("sync", path, File::open(path).and_then(|it| it.sync_all()))
 }
 
-fn done<T>(act: &'static str, path: &Path, result: io::Result<T>) -> Result<T, OfflineError> {
+pub(super) fn done<T>(
+    act: &'static str,
+    path: &Path,
+    result: io::Result<T>,
+) -> Result<T, OfflineError> {
     result.map_err(|source| OfflineError::File { act, path: path.to_owned(), source })
 }

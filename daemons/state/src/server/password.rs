@@ -37,6 +37,9 @@ pub(crate) fn hash(password: &str) -> Secret {
 
 /// Whether `password` is what `hash` was made of. Takes as long as [`hash`].
 pub(crate) fn verify(password: &str, hash: &Secret) -> bool {
+    if let Some(is_right) = super::legacy::verify(password, hash.reveal()) {
+        return is_right;
+    }
     let Ok(hash) = PasswordHash::new(hash.reveal()) else { return false };
     hasher().verify_password(password.as_bytes(), &hash).is_ok()
 }

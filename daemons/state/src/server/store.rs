@@ -25,8 +25,27 @@ pub(crate) enum LoadError {
 }
 
 /// The state that the journal tells of: its snapshot, and all records after it; how many bytes
-/// these have. What came after the snapshot is `past` for those who come back.
-pub(crate) async fn load(journal: &Store, past: &mut ChangeLog) -> Result<(State, u64), LoadError> {
+/// these have.
+pub(crate) async fn load(journal: &Store) -> Result<(State, u64), LoadError> {
+    load_with(journal, |_, _, _, _| {}).await
+}
+
+/// The same, with what came after the snapshot put into `past`, for those who come back.
+pub(crate) async fn load_with_past(
+    journal: &Store,
+    past: &mut ChangeLog,
+) -> Result<(State, u64), LoadError> {
+    let keep = |before, after: &State, record, bytes| {
+        past.push(before, after.clone(), Arc::new(record), bytes);
+    };
+    load_with(journal, keep).await
+}
+
+/// Tells `note` of each record that follows the snapshot: the states around it, and its length.
+async fn load_with(
+    journal: &Store,
+    mut note: impl FnMut(State, &State, Record, usize),
+) -> Result<(State, u64), LoadError> {
     let (mut state, mut bytes) = (State::default(), 0);
     if let Some(snapshot) = journal.snapshot()? {
         state = State::read(&mut BufReader::new(snapshot))?;
@@ -41,7 +60,7 @@ pub(crate) async fn load(journal: &Store, past: &mut ChangeLog) -> Result<(State
                 .map_err(|source| LoadError::Record { revision, source })?;
             let before = state.clone();
             state.apply(&record).map_err(|source| LoadError::Misfit { revision, source })?;
-            past.push(before, state.clone(), Arc::new(record), entry.bytes.len());
+            note(before, &state, record, entry.bytes.len());
         }
     }
     Ok((state, bytes))

@@ -1,0 +1,50 @@
+use std::net::SocketAddr;
+
+use clap::Args;
+use websocket::{Origin, Origins, Rules};
+
+/// Where WebSocket is spoken, and whose pages may.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct DoorFlags {
+    /// Speak WebSocket too, on this port of this address; without it nowhere
+    #[arg(long, value_name = "ADDRESS:PORT", help_heading = "WebSocket")]
+    pub(super) listen: Option<SocketAddr>,
+
+    /// Names of this machine by which browsers may reach it, besides `localhost` and addresses
+    #[arg(
+        long = "listen-host",
+        value_name = "NAME",
+        value_delimiter = ',',
+        help_heading = "WebSocket"
+    )]
+    hosts: Vec<String>,
+
+    /// Whose pages may connect, such as `https://app.example`; without it none but our own. Who
+    /// names no origin is no browser, and may
+    #[arg(
+        long = "listen-origin",
+        value_name = "ORIGIN",
+        value_delimiter = ',',
+        value_parser = parse_origin,
+        help_heading = "WebSocket"
+    )]
+    origins: Vec<Origin>,
+
+    /// Let other machines speak WebSocket without TLS: whoever is between hears every password
+    #[arg(long, help_heading = "WebSocket")]
+    pub(super) insecure: bool,
+}
+
+impl DoorFlags {
+    pub(super) fn rules(&self) -> Rules {
+        let origins = match &self.origins[..] {
+            [] => Origins::Own,
+            these => Origins::These(these.to_vec()),
+        };
+        Rules { hosts: self.hosts.clone(), origins, ..Rules::default() }
+    }
+}
+
+fn parse_origin(text: &str) -> Result<Origin, String> {
+    text.parse().map_err(|_| format!("`{text}` is no origin, as `https://app.example` is one"))
+}
