@@ -387,6 +387,33 @@ fn an_event_says_nothing_of_hidden_parts_of_its_batch() {
 }
 
 #[test]
+fn who_makes_what_may_be_seen_is_told_and_not_who_hides_something_in_it() {
+    let mut watched = Watched::new(json!({"a": {"x": 1}}), &[("", "*:4")]);
+    watched.watch("dave", "**");
+    let told = watched.told_batch(
+        "dave",
+        "bob",
+        json!([
+            ["update", "new/b", {"x": 1}, {"req": "open"}],
+            ["update", "new/b/s", 2, {"req": "hidden"}],
+            ["updatePerms", "new/b/s", "*", {"lvl": 1}, {"req": "hidden"}],
+        ]),
+    );
+    let value = json!({"b": {"x": 1}});
+    assert_eq!(
+        told,
+        json!([{"name": "create", "path": "", "newObjName": "new", "newObjVal": value, "req": "open"}])
+    );
+    // Permissions that change nothing for him are no reason.
+    let told = watched.told_batch(
+        "dave",
+        "bob",
+        json!([["update", "a/x", 2], ["updatePerms", "a", "*", {"lvl": 2}]]),
+    );
+    assert_eq!(told, json!([{"name": "update", "path": "a", "value": {"x": 2}}]));
+}
+
+#[test]
 fn each_change_of_permissions_is_told_for_itself() {
     let mut watched = Watched::new(json!({"a": 1}), &[("", "bob:4")]);
     watched.watch("bob", "a");
