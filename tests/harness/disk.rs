@@ -19,7 +19,7 @@ impl SmallDisk {
     pub(crate) fn on(directory: &Path, size: &str) -> Option<Self> {
         if !geteuid().is_root() {
             // Not by `println!`, which is heard only of tests that fail.
-            writeln!(io::stderr(), "skipped: only root can mount a small tmpfs").unwrap();
+            io::stderr().write_all(b"skipped: only root can mount a small tmpfs\n").unwrap();
             return None;
         }
         mount(Some("tmpfs"), directory, Some("tmpfs"), MsFlags::empty(), Some(&*options(size)))
