@@ -2,6 +2,7 @@
 
 use std::{
     fs,
+    io::{self, Write},
     path::{Path, PathBuf},
 };
 
@@ -17,7 +18,8 @@ impl SmallDisk {
     /// Mounts one on `directory`; nothing, and why is printed, without the right to.
     pub(crate) fn on(directory: &Path, size: &str) -> Option<Self> {
         if !geteuid().is_root() {
-            println!("skipped: only root can mount a small tmpfs");
+            // Not by `println!`, which is heard only of tests that fail.
+            io::stderr().write_all(b"skipped: only root can mount a small tmpfs\n").unwrap();
             return None;
         }
         mount(Some("tmpfs"), directory, Some("tmpfs"), MsFlags::empty(), Some(&*options(size)))

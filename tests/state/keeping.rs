@@ -184,17 +184,27 @@ fn what_happened_is_counted() {
     let server = StateServer::start(&[]);
     let mut root = server.root();
     root.refuse("not-found", "delete", &json!([["absent"]]));
+    root.refuse("not-found", "get", &json!([["absent"]]));
+    root.ask("createUser", &json!(["ann", "secret"]));
+    let mut ann = server.logged_in("ann", "secret");
+    ann.refuse("denied", "keys", &json!([["tmp"]]));
+    ann.refuse("denied", "subscribe", &json!([["tmp"]]));
+    let mut nobody = server.connect();
+    nobody.refuse("not-found", "cancel", &json!([]));
+    nobody.ask("unsubscribe", &json!([1]));
     root.ask("create", &json!([[], "tmp", 1]));
     root.ask("gc", &json!([["tmp"], [{"on": "event", "name": "tidy"}]]));
     root.ask("emit", &json!(["root", "tidy", null]));
     server.connect().refuse("bad-credentials", "auth", &json!(["root", "wrong"]));
 
     let stats = root.ask("stats", &json!([]));
-    assert_eq!(stats["refused"], json!({"not-found": 1}));
+    assert_eq!(stats["refused"], json!({"denied": 2, "not-found": 2}));
     assert_eq!(stats["gc"], json!({"fired": 1, "dropped": 0}));
     assert_eq!(stats["loginFailures"], 1);
-    assert_eq!((&stats["sessions"], &stats["readOnly"]), (&json!(1), &json!(false)));
-    assert!(stats["groups"]["us"]["p99"].as_u64() >= stats["groups"]["us"]["p50"].as_u64());
+    assert_eq!((&stats["sessions"], &stats["readOnly"]), (&json!(2), &json!(false)));
+    assert!(stats["anonymous"].as_u64() >= Some(1), "{stats}");
+    let us = |percentile: &str| stats["groups"]["us"][percentile].as_u64().unwrap();
+    assert!(us("p50") > 0 && us("p99") >= us("p50"), "{stats}");
     assert_eq!(stats["groups"]["records"]["p50"], 1);
 }
 

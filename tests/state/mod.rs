@@ -5,11 +5,13 @@ mod clients;
 mod commands;
 mod dialogue;
 mod disk;
+mod firing;
 mod keeping;
 mod limits;
 mod moving;
 mod survival;
 mod talk;
+mod watching;
 mod websocket;
 
 use std::{

@@ -9,7 +9,7 @@ use std::{
 
 use serde_json::{Value, json};
 
-use super::StateServer;
+use super::{StateServer, event};
 use crate::harness::{Netcat, patiently};
 
 /// Rounds of [`nothing_acknowledged_is_lost_by_a_kill`], unless this variable says otherwise.
@@ -36,13 +36,19 @@ fn a_restart_keeps_everything() {
     let before = root.ask("get", &json!([["doc"], {"rev": true}]));
     // Half of it from a snapshot, half from the journal.
     root.ask("saveServerState", &json!([]));
-    root.ask("update", &json!([["after"], 1]));
+    let rev = root.ask("update", &json!([["after"], 1]))["rev"].clone();
+    root.ask("update", &json!([["after"], 2]));
     server.kill();
     server.resume();
 
     let mut root = server.root();
     assert_eq!(root.ask("get", &json!([["doc"], {"rev": true}])), before);
-    assert_eq!(root.ask("get", &json!([["after"]])), 1);
+    assert_eq!(root.ask("get", &json!([["after"]])), 2);
+    root.ask("subscribe", &json!([["after"], {"since": rev}]));
+    let (_, missed) = event(&mut root);
+    assert_eq!((&missed["value"], &missed["sync"]), (&json!(2), &Value::Null));
+    root.ask("cancel", &json!([]));
+    assert_eq!(root.read_line().unwrap(), "end [{\"reason\":\"cancelled\"}]\n");
     let mut ann = server.by_token(token["token"].as_str().unwrap());
     assert_eq!(ann.ask("get", &json!([["doc", "v", 2]])), "é");
     ann.refuse("denied", "update", &json!([["users", "ann"], {}]));

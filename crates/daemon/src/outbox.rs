@@ -140,11 +140,16 @@ impl Outbox {
 
     /// Ends a stream; what waits in it is sent first.
     pub(crate) fn end(&self, id: u64, reason: &str) -> bool {
+        self.end_with(id, json!({ "reason": reason }))
+    }
+
+    /// Ends a stream, saying `why`; what waits in it is sent first.
+    pub(crate) fn end_with(&self, id: u64, why: serde_json::Value) -> bool {
         let mut state = self.lock();
         let Some(queue) = state.streams.get_mut(&id).filter(|queue| queue.end.is_none()) else {
             return false;
         };
-        queue.finish(json!({ "reason": reason }));
+        queue.finish(why);
         state.wake(id);
         true
     }

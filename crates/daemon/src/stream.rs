@@ -2,7 +2,10 @@ use std::sync::Arc;
 
 use common_tcp::Failure;
 use serde::{Serialize, de::SeqAccess};
-use serde_json::value::{RawValue, to_raw_value};
+use serde_json::{
+    json,
+    value::{RawValue, to_raw_value},
+};
 
 use crate::{
     Guest, Source,
@@ -79,6 +82,12 @@ impl Stream {
     /// [`leave`](Guest::leave), where the end of the connection says it. What was emitted goes out.
     pub fn fall_silent(mut self) {
         self.ends = false;
+    }
+
+    /// Ends it as `lagged`, for a [`Source`] that has dropped what the guest did not take: the guest
+    /// learns how much it missed.
+    pub fn lag(self, missed: u64) {
+        self.guest.outbox().end_with(self.id, json!({ "reason": "lagged", "missed": missed }));
     }
 
     /// Takes it back before the command has answered: then there is no stream, and no `end`.

@@ -9,7 +9,7 @@ use crate::{
     path::{Path, Segment},
     record::{Change, Record},
     state::State,
-    tree::Misfit,
+    tree::{Misfit, is_in_array},
     trigger::{Registration, RegistrationId, Trigger},
 };
 
@@ -50,9 +50,18 @@ impl State {
             Change::Create { path, name, value, entries } => {
                 self.create(path, name, value, entries)?;
             }
-            Change::Update { path, value } => self.root.put(path, value, rev)?,
-            Change::Merge { path, patch } => self.root.merge(path, patch, rev)?,
-            Change::Delete { path } => self.root.take(path, rev)?,
+            Change::Update { path, value } => {
+                self.root.put(path, value, rev)?;
+                self.let_go(path);
+            }
+            Change::Merge { path, patch } => {
+                self.root.merge(path, patch, rev)?;
+                self.let_go(path);
+            }
+            Change::Delete { path } => {
+                self.root.take(path, rev)?;
+                self.let_go(path);
+            }
             Change::Permit { path, who, entry } => self.root.permit(path, who, *entry)?,
             Change::Register { id, registration } => self.register(*id, registration),
             Change::Unregister { id } => self.unregister(*id),
@@ -85,7 +94,7 @@ impl State {
 
     fn register(&mut self, id: RegistrationId, registration: &Registration) {
         self.index(id, registration);
-        self.count_registrations(&registration.user, |it| it.saturating_add(1));
+        self.count_registrations(&registration.user, |it| it.saturating_add(registration.weight()));
         self.registrations.set(id, registration.clone());
         self.next_registration = self.next_registration.max(id + 1);
     }
@@ -95,14 +104,41 @@ impl State {
         for trigger in &registration.triggers {
             self.triggers.set((trigger.clone(), id), ());
         }
+        if registration.is_ephemeral {
+            self.ephemeral.set((registration.path.clone(), id), ());
+        }
     }
 
     fn unregister(&mut self, id: RegistrationId) {
         let Some(registration) = self.registrations.remove(&id) else { return };
+        let weight = registration.weight();
         for trigger in registration.triggers {
             self.triggers.remove(&(trigger, id));
         }
-        self.count_registrations(&registration.user, |it| it.saturating_sub(1));
+        if registration.is_ephemeral {
+            self.ephemeral.remove(&(registration.path, id));
+        }
+        self.count_registrations(&registration.user, |it| it.saturating_sub(weight));
+    }
+
+    /// Ends what was to go with nodes at and below `path` that are not there any more.
+    fn let_go(&mut self, path: &Path) {
+        let from = (path.clone(), 0);
+        let below = self.ephemeral.iter_from(&from).take_while(|it| it.0.0.starts_with(path));
+        let is_gone = |path: &Path| self.root.at(path).is_none() || is_in_array(&self.root, path);
+        let gone = below.filter(|it| is_gone(&it.0.0)).map(|it| it.0.1);
+        let gone: Vec<RegistrationId> = gone.collect();
+        gone.into_iter().for_each(|it| self.unregister(it));
+    }
+
+    /// Makes what waits for `trigger` due at any time: it is done afterwards, however much it is,
+    /// and a restart in between changes nothing.
+    fn make_due(&mut self, trigger: &Trigger) {
+        for id in self.fired_by(trigger) {
+            let Some(registration) = self.registrations.get(&id).cloned() else { continue };
+            self.unregister(id);
+            self.register(id, &Registration { triggers: vec![Trigger::At(0)], ..registration });
+        }
     }
 
     fn count_registrations(&mut self, user: &UserName, count: impl Fn(u32) -> u32) {
@@ -133,6 +169,7 @@ impl State {
         let own = self.registrations.iter().filter(|(_, it)| it.user == *user);
         let own: Vec<RegistrationId> = own.map(|it| *it.0).collect();
         own.into_iter().for_each(|it| self.unregister(it));
+        self.make_due(&Trigger::UserDeleted(user.clone()));
         if let Some(home) = home(user) {
             self.quotas.remove(&home);
         }

@@ -12,12 +12,12 @@ mod tree;
 use crate::{
     account::Time,
     actor::Actor,
-    apply::ApplyError,
+    apply::{ApplyError, HOMES},
     failure::{Failure, Refusal},
     level::Level,
     limits::Limits,
     name::UserName,
-    node::{Node, Revision},
+    node::{Kind, Node, Revision},
     operation::{Message, Operation, Request, Step},
     path::{Path, Segment},
     permission::Subject,
@@ -53,6 +53,8 @@ pub enum Answer {
     Sent,
     /// Fired, but what it was for is not allowed any more, or gone.
     Dropped,
+    /// It was taken back before it fired.
+    Gone,
 }
 
 /// A message with who sends it.
@@ -76,6 +78,7 @@ pub fn decide(
 ) -> Result<Commit, Failure> {
     arguments::check(request, limits)?;
     let mut draft = Draft::new(state, actor, request, limits);
+    draft.may_ask().map_err(|refusal| Failure { refusal, index: None })?;
     for (index, step) in request.steps.iter().enumerate() {
         let index = request.is_batch.then_some(index);
         draft.decide(step).map_err(|refusal| Failure { refusal, index })?;
@@ -165,6 +168,16 @@ impl<'a> Draft<'a> {
         Ok(Actor { user: Some(user.clone()), session, cap, service: None })
     }
 
+    /// Whether who asks may ask for anything: each step says what it needs itself, so this is for
+    /// a request without any.
+    fn may_ask(&self) -> Result<(), Refusal> {
+        let is_known = self.asker.is_server()
+            || self.asker.user.as_ref().is_some_and(|it| self.state.account(it).is_some());
+        let has_steps = !self.request.steps.is_empty();
+        let is_enough = has_steps || is_known || self.limits.allows_anonymous;
+        if is_enough { Ok(()) } else { Err(Refusal::AuthRequired) }
+    }
+
     /// Whether `actor` has logged in as far as `operation` needs it.
     fn authenticated(&self, actor: &Actor, operation: &Operation) -> Result<(), Refusal> {
         let is_enough = match &actor.user {
@@ -222,18 +235,46 @@ impl<'a> Draft<'a> {
         if is_rev && is_value { Ok(()) } else { Err(Refusal::Conflict { rev }) }
     }
 
-    /// Makes `change` part of the draft, if it leaves all quotas whole on the way to `path`.
-    fn change(&mut self, path: &[Segment], change: Change) -> Result<(), Refusal> {
+    /// Makes `change` part of the draft, if it leaves all quotas whole on the way to `path` and
+    /// below it.
+    fn change(&mut self, path: &Path, change: Change) -> Result<(), Refusal> {
         let before = self.state.root.clone();
         self.push(change)?;
-        for len in 0..=path.len() {
-            let totals = |root: &Node| root.at(&path[..len]).map(Node::totals).unwrap_or_default();
-            let Some(quota) = self.state.quota_of(&path[..len], self.limits) else { continue };
-            if quota.is_broken(totals(&before), totals(&self.state.root)) {
-                return Err(Refusal::Quota("here"));
-            }
+        let is_whole = (0..=path.len()).all(|len| self.has_room(&before, &path[..len]));
+        if is_whole && self.has_room_below(&before, path) {
+            Ok(())
+        } else {
+            Err(Refusal::Quota("here"))
         }
-        Ok(())
+    }
+
+    /// Whether the quota of `path` is whole.
+    fn has_room(&self, before: &Node, path: &[Segment]) -> bool {
+        let totals = |root: &Node| root.at(path).map(Node::totals).unwrap_or_default();
+        let quota = self.state.quota_of(path, self.limits);
+        quota.is_none_or(|it| !it.is_broken(totals(before), totals(&self.state.root)))
+    }
+
+    /// Whether those below it are: what is set above them fills them as well.
+    fn has_room_below(&self, before: &Node, path: &Path) -> bool {
+        let set = self.state.quotas.iter_from(path).map(|it| it.0);
+        let mut below = set.take_while(|it| it.starts_with(path)).filter(|it| *it != path);
+        below.all(|it| self.has_room(before, it)) && self.homes_have_room(before, path)
+    }
+
+    /// Whether all homes are whole that a change at `path` may have filled at once.
+    fn homes_have_room(&self, before: &Node, path: &Path) -> bool {
+        let Some(homes) = Path::of([HOMES]).ok().filter(|it| it.starts_with(path)) else {
+            return true;
+        };
+        let is_changed = |it: &&Node| it.rev() == self.state.revision;
+        match self.state.root.at(&homes).filter(is_changed).map(Node::kind) {
+            Some(Kind::Object(members)) => members.iter().all(|member| {
+                let home = homes.below(member.key().clone());
+                home.is_ok_and(|it| self.has_room(before, &it))
+            }),
+            _ => true,
+        }
     }
 
     /// Makes `change` part of the draft.

@@ -1,20 +1,26 @@
 //! From a commit to what each session is told of it.
 //!
-//! A commit that changes no permission is told act by act, each with the values after it. One that
-//! does is told as one step from the state before to the state after: in between a value may have
-//! been readable that was never meant to be, as when a batch creates a node and then hides it.
+//! A commit is told as one step from the state before it to the state after it, at most one event
+//! for each place that it changed. In between a value may have been readable that was never meant
+//! to be, as when a batch creates a node and then hides it. What a subscriber can't see of a batch
+//! makes no difference for him, not even for the form in which he is told the rest.
 
 mod place;
 mod view;
 
+use std::collections::BTreeMap;
+
 use crate::{
     actor::SessionId,
     deliver::{
-        place::{Place, places},
-        view::View,
+        place::{Numbered, Place},
+        view::{Placed, View},
     },
-    event::{Event, Happening, SubscriptionId},
+    event::{Event, EventName, Happening, SubscriptionId},
     name::UserName,
+    path::Path,
+    pattern::Pattern,
+    permission::Cap,
     record::{Act, Change, Record},
     state::State,
     subscription::{Found, Subscriber, Subscription, Subscriptions},
@@ -32,30 +38,26 @@ pub struct Delivery {
 }
 
 /// What `record` means to all who watch, `before` and `after` being the states around it.
+///
+/// What one user may see of a pattern is found out once, however many of his sessions watch it.
 pub fn deliver(
     before: &State,
     after: &State,
     record: &Record,
     subscriptions: &Subscriptions,
 ) -> Vec<Delivery> {
-    let mut found = Found::new();
-    for act in &record.acts {
-        if let Some(place) = Place::of(act, before) {
-            subscriptions.near(&place.reach, &mut found);
-        }
-        if let Some(user) = changed_rank(act) {
-            subscriptions.of_user(user, &mut found);
-        }
-    }
-    let steps = steps(before, after, record);
-    let deliveries = found.into_iter().filter_map(|(session, ids)| {
-        let subscriber = subscriptions.subscriber(&session)?;
-        let subscriptions: Vec<_> =
-            ids.iter().filter_map(|id| Some((*id, subscriber.subscription(*id)?))).collect();
-        let mut told = Told::new(session, subscriber, record);
-        steps.iter().for_each(|it| told.step(it, &subscriptions));
-        told.finish(after)
-    });
+    let mut known = Known { before, after, record, by_viewer: BTreeMap::new() };
+    let deliveries =
+        near(before, record, subscriptions).into_iter().filter_map(|(session, ids)| {
+            let subscriber = subscriptions.subscriber(&session)?;
+            let is_own = record.session.as_ref() == Some(&session);
+            let mut told = Told { is_own, ..Told::default() };
+            for (id, acts) in ids {
+                let subscription = subscriber.subscription(id)?;
+                told.take(id, subscription, known.events(subscriber, &subscription.pattern, &acts));
+            }
+            told.finish(session, after)
+        });
     deliveries.collect()
 }
 
@@ -65,12 +67,36 @@ pub(crate) fn retell(
     after: &State,
     record: &Record,
     subscriber: &Subscriber,
-    subscription: (SubscriptionId, &Subscription),
+    (id, subscription): (SubscriptionId, &Subscription),
 ) -> Vec<Event> {
-    let mut told = Told::new(SessionId::from(""), subscriber, record);
-    told.is_own = false;
-    steps(before, after, record).iter().for_each(|it| told.step(it, &[subscription]));
-    told.finish(after).map(|it| it.events).unwrap_or_default()
+    let is_near = |number: &usize| {
+        let act = &record.acts[*number];
+        let place = Place::of((*number, act), before);
+        place.is_some_and(|it| subscription.pattern.agrees(&it.reach))
+            || changed_rank(act).is_some_and(|it| Some(it) == subscriber.user())
+    };
+    let acts: Vec<usize> = (0..record.acts.len()).filter(is_near).collect();
+    if acts.is_empty() {
+        return Vec::new();
+    }
+    let mut known = Known { before, after, record, by_viewer: BTreeMap::new() };
+    let mut told = Told::default();
+    told.take(id, subscription, known.events(subscriber, &subscription.pattern, &acts));
+    told.finish(SessionId::from(""), after).map(|it| it.events).unwrap_or_default()
+}
+
+/// The subscriptions that a commit may be about, with the numbers of the acts near them.
+fn near(before: &State, record: &Record, subscriptions: &Subscriptions) -> Found {
+    let mut found = Found::new();
+    for (number, act) in record.acts.iter().enumerate() {
+        if let Some(place) = Place::of((number, act), before) {
+            subscriptions.near(&place.reach, number, &mut found);
+        }
+        if let Some(user) = changed_rank(act) {
+            subscriptions.of_user(user, number, &mut found);
+        }
+    }
+    found
 }
 
 /// Whose rights at all paths `act` may have changed.
@@ -81,87 +107,58 @@ fn changed_rank(act: &Act) -> Option<&UserName> {
     }
 }
 
-/// What happened between two states, in places that don't contain each other unless told apart.
-struct Span<'a> {
-    before: State,
-    after: State,
-    places: Vec<Place<'a>>,
-    /// What may have changed somebody's rank.
-    ranks: Vec<&'a Act>,
+/// Who looks at what: all for whom this is the same see the same.
+type Viewer<'a> = (Option<&'a UserName>, Option<&'a Cap>, &'a Pattern);
+
+/// What is known by now of what a commit looks like.
+struct Known<'a> {
+    before: &'a State,
+    after: &'a State,
+    record: &'a Record,
+    by_viewer: BTreeMap<Viewer<'a>, Vec<Placed>>,
 }
 
-fn steps<'a>(before: &State, after: &State, record: &'a Record) -> Vec<Span<'a>> {
-    let has_perms = record.acts.iter().any(|it| matches!(it.change, Change::Permit { .. }));
-    let is_one = record.acts.len() == 1;
-    if has_perms || is_one {
-        let ranks = record.acts.iter().filter(|it| changed_rank(it).is_some()).collect();
-        let places = places(&record.acts, before, after);
-        return vec![Span { before: before.clone(), after: after.clone(), places, ranks }];
+impl<'a> Known<'a> {
+    fn events(
+        &mut self,
+        subscriber: &'a Subscriber,
+        pattern: &'a Pattern,
+        numbers: &[usize],
+    ) -> &[Placed] {
+        let viewer = (subscriber.user(), subscriber.cap(), pattern);
+        self.by_viewer.entry(viewer).or_insert_with(|| {
+            let numbered = numbers.iter().map(|it| (*it, &self.record.acts[*it]));
+            let acts: Vec<Numbered<'_>> = numbered.collect();
+            View::new(subscriber, self.before, self.after).events(pattern, &acts)
+        })
     }
-    let mut state = State { revision: after.revision, ..before.clone() };
-    let mut spans = Vec::new();
-    for act in &record.acts {
-        let before = state.clone();
-        if state.change(&act.change).is_err() {
-            // Not the record of these states: nothing true can be told.
-            return Vec::new();
-        }
-        let places = Place::of(act, &before).into_iter().collect();
-        let ranks = changed_rank(act).map(|_| act).into_iter().collect();
-        spans.push(Span { before, after: state.clone(), places, ranks });
-    }
-    spans
 }
+
+/// What tells two events of one session apart. Those for which it is the same have the same value,
+/// being of one path at one time for one user.
+type Key = (EventName, Path, bool, bool, Option<(bool, usize)>);
 
 /// The events for one session, as they gather.
-struct Told<'a> {
-    session: SessionId,
-    subscriber: &'a Subscriber,
+#[derive(Default)]
+struct Told {
     is_own: bool,
-    events: Vec<Event>,
+    events: BTreeMap<Key, Placed>,
     ended: Vec<SubscriptionId>,
 }
 
-impl<'a> Told<'a> {
-    fn new(session: SessionId, subscriber: &'a Subscriber, record: &Record) -> Self {
-        let is_own = record.session.as_ref() == Some(&session);
-        Self { session, subscriber, is_own, events: Vec::new(), ended: Vec::new() }
-    }
-
-    fn step(&mut self, span: &Span<'_>, subscriptions: &[(SubscriptionId, &Subscription)]) {
-        let view = View::new(self.subscriber, &span.before, &span.after);
-        let is_own = |act: &&&Act| changed_rank(act) == self.subscriber.user();
-        let ranked = span.ranks.iter().find(is_own).filter(|_| view.has_other_rank());
-        let whole = ranked.map(|act| Place::everywhere(act));
-        for place in whole.iter().chain(&span.places) {
-            let mut events: Vec<Event> = Vec::new();
-            for (id, subscription) in subscriptions {
-                for event in view.events(place, subscription) {
-                    self.take(*id, subscription, event, &mut events);
-                }
+impl Told {
+    /// Adds what a subscription lets through, to events that are the same if there are such.
+    fn take(&mut self, id: SubscriptionId, subscription: &Subscription, placed: &[Placed]) {
+        for (place, event) in placed {
+            if self.ended.contains(&id) || !self.lets_through(subscription, event) {
+                continue;
             }
-            self.events.extend(events);
-        }
-    }
-
-    /// Adds `event` for the subscription, to one that is the same if there is one.
-    fn take(
-        &mut self,
-        id: SubscriptionId,
-        subscription: &Subscription,
-        event: Event,
-        events: &mut Vec<Event>,
-    ) {
-        let is_revoked = matches!(event.happening, Happening::Revoked { .. });
-        if self.ended.contains(&id) || !self.lets_through(subscription, &event) {
-            return;
-        }
-        if is_revoked {
-            self.ended.push(id);
-        }
-        match events.iter_mut().find(|it| is_same(it, &event)) {
-            Some(known) => known.subs.push(id),
-            None => events.push(Event { subs: vec![id], ..event }),
+            if matches!(event.happening, Happening::Revoked { .. }) {
+                self.ended.push(id);
+            }
+            let fresh = || (*place, event.clone());
+            let (_, told) = self.events.entry(key(*place, event)).or_insert_with(fresh);
+            told.subs.push(id);
         }
     }
 
@@ -177,23 +174,29 @@ impl<'a> Told<'a> {
         !is_left_out && (event.is_sync || filter.lets_through(event))
     }
 
-    fn finish(mut self, after: &State) -> Option<Delivery> {
-        let last = self.events.len().checked_sub(1)?;
-        for (at, event) in self.events.iter_mut().enumerate() {
-            event.rev = after.revision;
-            event.has_more = at < last;
-        }
-        Some(Delivery { session: self.session, events: self.events, ended: self.ended })
+    fn finish(self, session: SessionId, after: &State) -> Option<Delivery> {
+        let mut placed: Vec<Placed> = self.events.into_values().collect();
+        placed.sort_by_key(|it| it.0);
+        let last = placed.len().checked_sub(1)?;
+        let events = placed.into_iter().enumerate().map(|(at, (_, event))| Event {
+            rev: after.revision,
+            has_more: at < last,
+            ..event
+        });
+        Some(Delivery { session, events: events.collect(), ended: self.ended })
     }
 }
 
-/// Whether both tell a session the same. Then their values are the same as well, being of one path
-/// at one time for one user.
-fn is_same(a: &Event, b: &Event) -> bool {
-    a.happening.name() == b.happening.name()
-        && a.happening.path() == b.happening.path()
-        && a.is_sync == b.is_sync
-        && a.is_by_perms == b.is_by_perms
+fn key(place: (bool, usize), event: &Event) -> Key {
+    let happening = &event.happening;
+    let path = match happening {
+        Happening::Create { path, name, .. } => path.below(name.clone()),
+        other => Ok(other.path().clone()),
+    };
+    // Of permissions each change is told for itself.
+    let number = (happening.name() == EventName::UpdatePerms).then_some(place);
+    let path = path.unwrap_or_default();
+    (happening.name(), path, event.is_sync, event.is_by_perms, number)
 }
 
 #[cfg(test)]

@@ -3,13 +3,14 @@
 use serde_json::{Value, json};
 
 use crate::{
-    Commit, Failure, Limits, Node, Operation, Path, Record, Request, State, Step,
+    Commit, Failure, Limits, Node, Operation, Path, Pattern, Record, Request, State, Step,
     account::Secret,
     actor::{Actor, SessionId},
     decide,
     level::Rank,
     name::UserName,
     operation::Message,
+    payload::Payload,
     permission::Subject,
     trigger::Wish,
 };
@@ -17,6 +18,11 @@ use crate::{
 /// A path that is written `a/b`; empty is the root.
 pub(crate) fn path(text: &str) -> Path {
     Path::of(text.split('/').filter(|it| !it.is_empty())).unwrap()
+}
+
+/// A pattern that is written so.
+pub(crate) fn pattern(text: &str) -> Pattern {
+    Pattern::of(text.split('/').filter(|it| !it.is_empty())).unwrap()
 }
 
 pub(crate) fn user(name: &str) -> UserName {
@@ -73,7 +79,7 @@ pub(crate) fn step(command: Value) -> Step {
         "emit" => Operation::Emit(Message {
             user: user(text(1)),
             name: text(2).into(),
-            payload: args[3].clone(),
+            payload: Payload::from(&args[3]),
             path: None,
         }),
         other => panic!("{other}"),
@@ -94,7 +100,6 @@ fn wish(wish: &Value) -> Wish {
         "disconnect" => Wish::Disconnect,
         "userDeleted" => Wish::UserDeleted(user(&name("user"))),
         "event" => Wish::Event { name: name("name"), src: wish["src"].as_str().map(user) },
-        "scriptStopped" => Wish::ScriptStopped(user(&name("script"))),
         "after" => Wish::After(wish["ms"].as_u64().unwrap()),
         "at" => Wish::At(wish["time"].as_u64().unwrap()),
         other => panic!("{other}"),

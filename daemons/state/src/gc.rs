@@ -1,8 +1,8 @@
 //! Which registrations are due, and when the next one is.
 //!
-//! What is due is then done by [`Operation::Fire`](crate::Operation::Fire), one commit each, so
-//! that it is decided with the permissions of that moment. The end of an account is not here: its
-//! registrations are part of the commit that ends it.
+//! What is due is then done by [`Operation::Fire`](crate::Operation::Fire), many in a commit, each
+//! decided with the permissions of that moment. The end of an account is not here: the commit that
+//! ends it makes what waited for that due by time.
 
 use crate::{
     account::Time,
@@ -26,8 +26,6 @@ pub enum Occasion {
         /// Who sent it.
         src: UserName,
     },
-    /// A script was stopped.
-    ScriptStopped(UserName),
     /// The server starts: no session of before is left, and time has passed.
     Started(Time),
 }
@@ -41,9 +39,6 @@ impl State {
             Occasion::Emitted { name, src } => {
                 self.fired_by(&Trigger::Event(name.clone(), src.clone()))
             }
-            Occasion::ScriptStopped(script) => {
-                self.fired_by(&Trigger::ScriptStopped(script.clone()))
-            }
             Occasion::Started(now) => {
                 let mut due = self.overdue(*now);
                 due.extend(self.left_by_sessions());
@@ -55,10 +50,19 @@ impl State {
         due
     }
 
-    /// When [`Occasion::Time`] will fire something next.
-    pub fn next_time(&self) -> Option<Time> {
-        match self.triggers.iter().next()?.0 {
+    /// When [`Occasion::Time`] fires something next, at `from` or later.
+    pub fn next_time(&self, from: Time) -> Option<Time> {
+        let from = (Trigger::At(from), 0);
+        match self.triggers.iter_from(&from).next()?.0 {
             (Trigger::At(time), _) => Some(*time),
+            _ => None,
+        }
+    }
+
+    /// Which registration is due first by time, or was.
+    pub fn first_timed(&self) -> Option<RegistrationId> {
+        match self.triggers.iter().next()?.0 {
+            (Trigger::At(_), id) => Some(*id),
             _ => None,
         }
     }
@@ -90,7 +94,6 @@ mod tests {
             ("bob", json!([{"on": "at", "time": 1020}, {"on": "at", "time": 1030}])),
             ("bob", json!([{"on": "event", "name": "done"}])),
             ("bob", json!([{"on": "event", "name": "done", "src": "carol"}])),
-            ("carol", json!([{"on": "scriptStopped", "script": "script:carol/x"}])),
         ] {
             world.must(who, json!(["gc", "a", triggers]));
         }
@@ -115,7 +118,6 @@ mod tests {
             (emitted("done", "bob"), vec![4]),
             (emitted("done", "carol"), vec![5]),
             (emitted("other", "bob"), vec![]),
-            (Occasion::ScriptStopped(user("script:carol/x")), vec![6]),
             (Occasion::Started(1020), vec![3, 1, 2]),
             (Occasion::Started(0), vec![1, 2]),
         ];
@@ -127,11 +129,11 @@ mod tests {
     #[test]
     fn when_the_first_fires_all_of_a_registration_are_gone() {
         let mut world = world();
-        assert_eq!(world.state.next_time(), Some(1020));
+        assert_eq!([0, 1021].map(|it| world.state.next_time(it)), [Some(1020), Some(1030)]);
         world.does("", crate::Operation::Fire { id: 3 }).unwrap();
-        assert_eq!(world.state.next_time(), Some(1050));
+        assert_eq!(world.state.next_time(0), Some(1050));
         world.does("", crate::Operation::Fire { id: 1 }).unwrap();
-        assert_eq!(world.state.next_time(), None);
+        assert_eq!(world.state.next_time(0), None);
         assert!(world.state.due(&Occasion::Disconnected("bob".into())).is_empty());
     }
 }

@@ -98,14 +98,10 @@ impl Index {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::fixture::path;
+    use crate::fixture::{path, pattern};
 
     const PATTERNS: &[&str] =
         &["", "**", "a", "a/**", "a/b", "a/*", "a/*/c", "*/b", "*/b/**", "b", "a/b/c/d"];
-
-    fn pattern(text: &str) -> Pattern {
-        Pattern::of(text.split('/').filter(|it| !it.is_empty())).unwrap()
-    }
 
     #[test]
     fn all_that_can_matter_are_found() {

@@ -73,6 +73,7 @@ pub mod node;
 pub mod operation;
 pub mod path;
 pub mod pattern;
+pub mod payload;
 pub mod permission;
 pub mod queue;
 mod read;

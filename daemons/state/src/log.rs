@@ -9,7 +9,8 @@ use crate::{
     event::{Event, SubscriptionId},
     name::UserName,
     node::Revision,
-    record::{Change, Record},
+    queue::QueueLimits,
+    record::{Act, Change, Record},
     state::State,
     subscription::{Subscriber, Subscription},
 };
@@ -19,7 +20,8 @@ use crate::{
 pub struct LogLimits {
     /// How long, in milliseconds.
     pub age: Time,
-    /// How much, as bytes of records. The states that they lead through share nearly everything.
+    /// How much, in bytes: of the records, and of what the states that they lead through do not
+    /// share.
     pub bytes: usize,
 }
 
@@ -55,6 +57,7 @@ impl ChangeLog {
     /// Adds a commit whose record is of so many `bytes`, and forgets what is too old by then.
     pub fn push(&mut self, before: State, after: State, record: Arc<Record>, bytes: usize) {
         let oldest = record.at.saturating_sub(self.limits.age);
+        let bytes = bytes + copied(&record);
         self.bytes += bytes;
         self.past.push_back(Past { before, after, record, bytes });
         while self.past.front().is_some_and(|it| it.record.at < oldest)
@@ -64,29 +67,55 @@ impl ChangeLog {
         }
     }
 
-    /// What a subscription has missed since `since`, up to `now`. `None` if it needs a `sync`: the
-    /// log does not reach back, or the subscriber's permissions have changed, and with them what of
-    /// the past may be told.
+    /// What a subscription has missed since `since`, up to `now`, commit by commit. `None` if it
+    /// needs a `sync`: the log does not reach back, it is more than may wait at once, or the
+    /// subscriber's permissions have changed, and with them what of the past may be told.
     pub fn since(
         &self,
         since: Revision,
         now: &State,
         subscriber: &Subscriber,
-        (id, subscription): (SubscriptionId, &Subscription),
-    ) -> Option<Vec<Event>> {
-        if since == now.revision() {
-            return Some(Vec::new());
-        }
-        let start = self.past.iter().position(|it| it.before.revision() == since)?;
-        let missed: Vec<&Past> = self.past.iter().skip(start).collect();
-        let is_whole = missed.last().is_some_and(|it| it.after.revision() == now.revision());
-        if !is_whole || missed.iter().any(|it| touches(&it.record, subscriber.user())) {
+        subscription: (SubscriptionId, &Subscription),
+        most: QueueLimits,
+    ) -> Option<Vec<Vec<Event>>> {
+        let start = self.past.partition_point(|it| it.before.revision() < since);
+        let missed = || self.past.range(start..);
+        let reached = missed().next_back().map_or(since, |it| it.after.revision());
+        let from = missed().next().map_or(since, |it| it.before.revision());
+        if from != since || reached != now.revision() {
             return None;
         }
-        let told =
-            |it: &Past| retell(&it.before, &it.after, &it.record, subscriber, (id, subscription));
-        Some(missed.into_iter().flat_map(told).collect())
+        if missed().any(|it| touches(&it.record, subscriber.user())) {
+            return None;
+        }
+        let (mut told, mut events, mut bytes) = (Vec::new(), 0, 0);
+        for past in missed() {
+            let news = retell(&past.before, &past.after, &past.record, subscriber, subscription);
+            events += news.len();
+            bytes += news.iter().map(Event::bytes).sum::<usize>();
+            if events > most.items || bytes > most.bytes {
+                return None;
+            }
+            told.push(news);
+        }
+        Some(told)
     }
+}
+
+/// About how much of the tree a commit copies, which is kept as long as the state before it: all
+/// nodes on the way to each change, with those beside them.
+fn copied(record: &Record) -> usize {
+    const STEP: usize = 4096;
+    let steps = |act: &Act| match &act.change {
+        Change::Create { path, .. } => path.len() + 2,
+        Change::Update { path, .. }
+        | Change::Merge { path, .. }
+        | Change::Delete { path }
+        | Change::Permit { path, .. }
+        | Change::Quota { path, .. } => path.len() + 1,
+        _ => 1,
+    };
+    record.acts.iter().map(|it| steps(it) * STEP).sum()
 }
 
 /// Whether `record` may have changed what `user` may do.
@@ -126,7 +155,9 @@ mod tests {
             let before = self.world.state.clone();
             let rev = self.world.must("boss", command).rev;
             let record = Arc::new(self.world.records.last().unwrap().clone());
-            self.log.push(before, self.world.state.clone(), record, 100);
+            let after = self.world.state.clone();
+            // Each takes 100 bytes beside what is copied.
+            self.log.push(before, after, Arc::clone(&record), 100);
             rev
         }
 
@@ -136,8 +167,15 @@ mod tests {
             let pattern = Pattern::of(["a", "**"]).unwrap();
             let subscription = Subscription { pattern, filter: Filter::default() };
             let subscriber = subscriptions.subscriber(&"bob".into()).unwrap();
-            let events = self.log.since(rev, &self.world.state, subscriber, (1, &subscription))?;
-            Some(events.iter().map(|it| (it.rev, format!("{:?}", it.happening.name()))).collect())
+            let most = QueueLimits { items: 2, ..QueueLimits::default() };
+            let state = &self.world.state;
+            let told = self.log.since(rev, state, subscriber, (1, &subscription), most)?;
+            Some(
+                told.iter()
+                    .flatten()
+                    .map(|it| (it.rev, format!("{:?}", it.happening.name())))
+                    .collect(),
+            )
         }
     }
 
@@ -156,6 +194,9 @@ mod tests {
         assert_eq!(logged.since(rev + 1), Some(vec![(rev + 3, name("Delete"))]));
         assert_eq!(logged.since(rev + 3), Some(vec![]));
         assert_eq!((logged.since(rev - 1), logged.since(rev + 4)), (None, None));
+        logged.must(json!(["update", "a/x", 3]));
+        assert_eq!(logged.since(rev), None, "more than may wait");
+        assert!(logged.since(rev + 1).is_some());
     }
 
     #[test]
@@ -173,7 +214,7 @@ mod tests {
 
     #[test]
     fn the_log_forgets_by_age_and_by_size() {
-        let mut logged = Logged::new(LogLimits { age: 1000, bytes: 250 });
+        let mut logged = Logged::new(LogLimits { age: 1000, bytes: 2 * 4096 * 3 + 250 });
         let first = logged.must(json!(["update", "a/x", 1]));
         let second = logged.must(json!(["update", "a/x", 2]));
         logged.must(json!(["update", "a/x", 3]));

@@ -61,12 +61,16 @@ impl Member {
     }
 }
 
+/// What a permission entry counts, however long the name in it is.
+const ENTRY_BYTES: usize = 64;
+
 /// What a part of the tree amounts to.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Totals {
     /// Nodes, containers and scalars alike.
     pub nodes: usize,
-    /// About the length of the JSON text: what stands in it without escapes, and 8 for a number.
+    /// About the length of the JSON text: what stands in it without escapes, and 8 for a number;
+    /// and what permission entries take, which are no part of that text.
     pub bytes: usize,
     /// Nodes that carry permission entries. Where there are none, nothing below need be asked.
     pub guarded: usize,
@@ -132,9 +136,10 @@ impl Node {
             Kind::Text(text) => text.len() + 2,
             Kind::Array(_) | Kind::Object(_) => 2,
         };
+        let entries = self.entries.as_ref().map_or(0, |it| it.len());
         Totals {
             nodes: below.nodes + 1,
-            bytes: below.bytes + own,
+            bytes: below.bytes + own + entries * ENTRY_BYTES,
             guarded: below.guarded + usize::from(self.entries.is_some()),
         }
     }
@@ -181,23 +186,6 @@ impl Node {
     /// What is at `path` below this.
     pub fn at(&self, path: &[Segment]) -> Option<&Self> {
         path.iter().try_fold(self, |node, segment| node.child(segment))
-    }
-
-    /// The same value, what lies more than `depth` levels below it left out: a container there is
-    /// given as an empty one.
-    pub fn cut(&self, depth: usize) -> Self {
-        let kind = match &self.kind {
-            Kind::Array(_) if depth == 0 => Kind::Array(Arc::default()),
-            Kind::Object(_) if depth == 0 => Kind::Object(Arc::default()),
-            Kind::Array(elements) => {
-                Kind::Array(Arc::new(elements.map(&mut |it| it.cut(depth - 1))))
-            }
-            Kind::Object(members) => Kind::Object(Arc::new(
-                members.map(&mut |it| Member { key: it.key.clone(), node: it.node.cut(depth - 1) }),
-            )),
-            scalar => scalar.clone(),
-        };
-        Self { kind, ..self.clone() }
     }
 
     /// Whether both are the same JSON value: order of members and form of numbers don't matter,
@@ -337,16 +325,6 @@ mod tests {
         // {} · "ab":, and [] · two elements with their commas · "c":, and null
         let bytes = 2 + (2 + 4) + 2 + (8 + 1) + (5 + 1) + (1 + 4) + 4;
         assert_eq!(totals, Totals { nodes: 5, bytes, guarded: 0 });
-    }
-
-    #[test]
-    fn what_lies_too_deep_is_cut_off() {
-        let value = json!({"a": {"b": {"c": 1}, "l": [[1], 2]}, "s": 1});
-        let cut = |depth| Value::from(&node(value.clone()).cut(depth));
-        assert_eq!(cut(0), json!({}));
-        assert_eq!(cut(1), json!({"a": {}, "s": 1}));
-        assert_eq!(cut(2), json!({"a": {"b": {}, "l": []}, "s": 1}));
-        assert_eq!(cut(9), value);
     }
 
     #[test]

@@ -1,7 +1,5 @@
 //! What can be asked of the state: one typed form for every command that changes something.
 
-use serde_json::Value;
-
 use crate::{
     account::{Quota, Secret, Time, Token, TokenId},
     entry::{Entry, Who},
@@ -9,6 +7,7 @@ use crate::{
     name::UserName,
     node::{Node, Revision},
     path::{Path, Segment},
+    payload::Payload,
     trigger::{RegistrationId, Wish},
 };
 
@@ -143,7 +142,7 @@ pub struct Message {
     /// What it is called.
     pub name: String,
     /// What it says.
-    pub payload: Value,
+    pub payload: Payload,
     /// What it is about.
     pub path: Option<Path>,
 }

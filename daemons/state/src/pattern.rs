@@ -86,11 +86,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::fixture::path;
-
-    fn pattern(text: &str) -> Pattern {
-        Pattern::of(text.split('/').filter(|it| !it.is_empty())).unwrap()
-    }
+    use crate::fixture::{path, pattern};
 
     #[test]
     fn wildcards_are_one_step_anywhere_or_all_at_the_end() {

@@ -11,7 +11,7 @@ use crate::{
 };
 
 /// What a token leaves of its owner's permissions.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Cap {
     /// Nothing is allowed elsewhere.
     pub path: Path,
@@ -97,6 +97,22 @@ impl Subject {
         (0..=path.len()).any(|it| self.level(root, &path[..it]) >= Level::Viewer)
     }
 
+    /// Whether the same parts of what is at `path` in two trees may be read, seen from `prefix`
+    /// segments on, whatever their values are. What is in one of them only is no difference.
+    pub(crate) fn reads_alike(
+        (one, here): (&Self, &Node),
+        (other, there): (&Self, &Node),
+        prefix: usize,
+        path: &[Segment],
+    ) -> bool {
+        let sees = one.sees(here, prefix, path);
+        if !sees || sees != other.sees(there, prefix, path) {
+            return sees == other.sees(there, prefix, path);
+        }
+        let (Some(a), Some(b)) = (here.at(path), there.at(path)) else { return true };
+        alike((one.walk(here, path), one, a), (other.walk(there, path), other, b))
+    }
+
     /// Whether at least `level` is allowed at every node below `path` that carries entries.
     /// What carries none need not be asked: it has the level of what is above it. Nor need a cap:
     /// it allows below the path what it allows there.
@@ -167,6 +183,29 @@ impl Walk {
         });
         passes
     }
+}
+
+/// Whether two walks, each arrived at a node, let the same parts of both be read.
+fn alike(
+    (a, one, here): (Walk, &Subject, &Node),
+    (b, other, there): (Walk, &Subject, &Node),
+) -> bool {
+    let (can_read, could_read) = (a.level >= Level::Viewer, b.level >= Level::Viewer);
+    let (Kind::Object(members), Kind::Object(others)) = (&here.kind, &there.kind) else {
+        return can_read == could_read;
+    };
+    if can_read != could_read || !can_read {
+        return can_read == could_read;
+    }
+    let mut is_alike = true;
+    let mut compare = |key: &Segment| {
+        if let (true, Some(x), Some(y)) = (is_alike, here.child(key), there.child(key)) {
+            is_alike = alike((a.enter(one, x), one, x), (b.enter(other, y), other, y));
+        }
+    };
+    members.visit(&|it| it.guarded > 0, &mut |_, it: &Member| compare(&it.key));
+    others.visit(&|it| it.guarded > 0, &mut |_, it: &Member| compare(&it.key));
+    is_alike
 }
 
 #[cfg(test)]

@@ -184,10 +184,29 @@ impl Record {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
     use serde_json::json;
 
     use super::*;
-    use crate::fixture::{World, step};
+    use crate::{
+        fixture::{World, node, path, step},
+        node::Kind,
+    };
+
+    proptest! {
+        /// What is read again after a restart is the number that was acknowledged, to the bit.
+        #[test]
+        fn every_number_comes_back_as_it_was(bits in any::<u64>()) {
+            let number = f64::from_bits(bits);
+            prop_assume!(number.is_finite());
+            let change = Change::Update { path: path("a"), value: node(json!(number)) };
+            let record = Record::new(0, None, vec![Act { change, src: None, req: None }]);
+            let record = Record::decode(&record.encode()).unwrap();
+            let Change::Update { value, .. } = &record.acts[0].change else { unreachable!() };
+            let Kind::Number(found) = value.kind() else { unreachable!() };
+            prop_assert_eq!(found.as_f64().unwrap().to_bits(), bits);
+        }
+    }
 
     #[test]
     fn a_record_is_short_and_plain() {

@@ -4,10 +4,9 @@ use crate::level::Level;
 
 /// Something that may be done at a path.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[expect(missing_docs, reason = "each is the command of its name")]
+#[expect(missing_docs, reason = "each is the command of its name; `keys` is asked as `get` is")]
 pub enum Action {
     Get,
-    Keys,
     Subscribe,
     Create,
     Update,
@@ -31,7 +30,6 @@ pub struct Rule {
 /// All rules.
 pub const RULES: &[Rule] = &[
     Rule { action: Action::Get, level: Level::Viewer, guard: None },
-    Rule { action: Action::Keys, level: Level::Viewer, guard: None },
     Rule { action: Action::Subscribe, level: Level::Viewer, guard: None },
     Rule { action: Action::Create, level: Level::Editor, guard: None },
     Rule { action: Action::Update, level: Level::Editor, guard: Some(Level::Editor) },

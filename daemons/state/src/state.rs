@@ -24,6 +24,8 @@ pub struct State {
     pub(crate) registrations: Map<RegistrationId, Registration>,
     /// The same by what fires them; follows from `registrations`.
     pub(crate) triggers: Map<(Trigger, RegistrationId), ()>,
+    /// Those that go with their nodes, by where these are; follows from `registrations`.
+    pub(crate) ephemeral: Map<(Path, RegistrationId), ()>,
     pub(crate) quotas: Map<Path, Quota>,
     pub(crate) next_registration: RegistrationId,
 }
@@ -38,6 +40,7 @@ impl Default for State {
             tokens: Tokens::default(),
             registrations: Map::default(),
             triggers: Map::default(),
+            ephemeral: Map::default(),
             quotas: Map::default(),
             next_registration: 1,
         }
@@ -86,6 +89,11 @@ impl State {
     /// The token that is kept as `hash`.
     pub fn token_by_hash(&self, hash: &Secret) -> Option<(&TokenId, &Token)> {
         self.tokens.known_by(hash)
+    }
+
+    /// The registration that is called `id`.
+    pub fn registration(&self, id: RegistrationId) -> Option<&Registration> {
+        self.registrations.get(&id)
     }
 
     /// All registrations.

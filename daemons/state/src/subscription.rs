@@ -11,6 +11,7 @@ use crate::{
     path::{Path, Segment},
     pattern::Pattern,
     permission::{Cap, Subject},
+    queue::Owed,
     state::State,
 };
 
@@ -55,10 +56,40 @@ pub struct Subscriber {
     user: Option<UserName>,
     cap: Option<Cap>,
     subscriptions: BTreeMap<SubscriptionId, Subscription>,
+    /// Of all patterns together: each is a node of the index.
+    steps: usize,
     next: SubscriptionId,
 }
 
+/// Steps of a pattern, on the average of as many as a session may have.
+const STEPS: usize = 8;
+
 impl Subscriber {
+    fn known(&self, subscription: &Subscription) -> Option<SubscriptionId> {
+        let known = self.subscriptions.iter().find(|(_, it)| *it == subscription);
+        known.map(|(id, _)| *id)
+    }
+
+    fn has_room(&self, subscription: &Subscription, limit: usize) -> Result<(), Refusal> {
+        let steps = self.steps + subscription.pattern.steps().len();
+        if self.known(subscription).is_some() {
+            return Ok(());
+        }
+        if self.subscriptions.len() >= limit {
+            return Err(Refusal::Quota("subscriptions of a session"));
+        }
+        if steps > limit.saturating_mul(STEPS) {
+            return Err(Refusal::Quota("steps in the patterns of a session"));
+        }
+        Ok(())
+    }
+
+    fn remove(&mut self, id: SubscriptionId) -> Option<Subscription> {
+        let subscription = self.subscriptions.remove(&id)?;
+        self.steps -= subscription.pattern.steps().len();
+        Some(subscription)
+    }
+
     /// How permissions see it by `state`.
     pub fn subject(&self, state: &State) -> Subject {
         Subject { cap: self.cap.clone(), ..state.subject(self.user.as_ref()) }
@@ -67,6 +98,11 @@ impl Subscriber {
     /// As whom it is logged in.
     pub fn user(&self) -> Option<&UserName> {
         self.user.as_ref()
+    }
+
+    /// What the token allows by which it came, if that is less than everything.
+    pub fn cap(&self) -> Option<&Cap> {
+        self.cap.as_ref()
     }
 
     /// What it watches.
@@ -79,18 +115,26 @@ impl Subscriber {
         self.subscriptions.get(&id)
     }
 
-    /// A `sync` for each prefix as `state` has it, for who has lost the thread.
-    pub fn syncs(&self, state: &State) -> Vec<Event> {
-        let mut by_prefix: BTreeMap<Path, Vec<SubscriptionId>> = BTreeMap::new();
+    /// A `sync` for each prefix, for who has lost the thread.
+    pub fn owed(&self) -> Vec<Owed> {
+        let mut by_prefix: BTreeMap<Path, BTreeSet<SubscriptionId>> = BTreeMap::new();
         for (id, subscription) in self.subscriptions() {
-            by_prefix.entry(subscription.pattern.prefix()).or_default().push(id);
+            by_prefix.entry(subscription.pattern.prefix()).or_default().insert(id);
         }
-        let subject = self.subject(state);
-        let sync = |(path, subs): (Path, Vec<_>)| {
-            let value = subject.readable(state.root(), &path);
-            Event::sync(subs, state.revision(), path, value)
-        };
-        by_prefix.into_iter().map(sync).collect()
+        let owed = |(path, subs)| Owed { path, subs, is_lagged: false };
+        by_prefix.into_iter().map(owed).collect()
+    }
+
+    /// The `sync` that is owed, as `state` has it; none if all have ended for which it was.
+    pub fn sync(&self, owed: Owed, state: &State) -> Option<Event> {
+        let Owed { path, subs, is_lagged } = owed;
+        let left: Vec<_> =
+            subs.iter().filter(|it| self.subscriptions.contains_key(it)).copied().collect();
+        if left.is_empty() && !subs.is_empty() {
+            return None;
+        }
+        let value = self.subject(state).readable(state.root(), &path);
+        Some(Event { is_lagged, ..Event::sync(left, state.revision(), path, value) })
     }
 }
 
@@ -109,7 +153,8 @@ impl Subscriptions {
         if let Some(user) = &user {
             self.by_user.entry(user.clone()).or_default().insert(session.clone());
         }
-        let subscriber = Subscriber { user, cap, subscriptions: BTreeMap::new(), next: 1 };
+        let subscriptions = BTreeMap::new();
+        let subscriber = Subscriber { user, cap, subscriptions, steps: 0, next: 1 };
         self.sessions.insert(session, subscriber);
     }
 
@@ -129,6 +174,20 @@ impl Subscriptions {
         }
     }
 
+    /// Whether a session may have one more subscription, be it open or not.
+    ///
+    /// # Errors
+    /// As of [`Subscriptions::subscribe`].
+    pub fn has_room(
+        &self,
+        session: &SessionId,
+        subscription: &Subscription,
+        limit: usize,
+    ) -> Result<(), Refusal> {
+        let subscriber = self.sessions.get(session);
+        subscriber.map_or(Ok(()), |it| it.has_room(subscription, limit))
+    }
+
     /// Adds a subscription of an open session, and tells its id. The same one made again has the
     /// same id.
     ///
@@ -141,15 +200,13 @@ impl Subscriptions {
         limit: usize,
     ) -> Result<SubscriptionId, Refusal> {
         let subscriber = self.sessions.get_mut(session).ok_or(Refusal::AuthRequired)?;
-        let known = subscriber.subscriptions.iter().find(|(_, it)| **it == subscription);
-        if let Some((id, _)) = known {
-            return Ok(*id);
+        if let Some(id) = subscriber.known(&subscription) {
+            return Ok(id);
         }
-        if subscriber.subscriptions.len() >= limit {
-            return Err(Refusal::Quota("subscriptions of a session"));
-        }
+        subscriber.has_room(&subscription, limit)?;
         let id = subscriber.next;
         subscriber.next += 1;
+        subscriber.steps += subscription.pattern.steps().len();
         self.index.insert(&subscription.pattern, session.clone(), id);
         subscriber.subscriptions.insert(id, subscription);
         Ok(id)
@@ -158,9 +215,7 @@ impl Subscriptions {
     /// Ends a subscription; tells whether there was one.
     pub fn unsubscribe(&mut self, session: &SessionId, id: SubscriptionId) -> bool {
         let subscriber = self.sessions.get_mut(session);
-        let Some(subscription) = subscriber.and_then(|it| it.subscriptions.remove(&id)) else {
-            return false;
-        };
+        let Some(subscription) = subscriber.and_then(|it| it.remove(id)) else { return false };
         self.index.remove(&subscription.pattern, session, id);
         true
     }
@@ -181,6 +236,11 @@ impl Subscriptions {
         meant.into_iter().filter(|id| self.unsubscribe(session, *id)).count()
     }
 
+    /// The open sessions of `user`.
+    pub fn sessions_of(&self, user: &UserName) -> impl Iterator<Item = &SessionId> {
+        self.by_user.get(user).into_iter().flatten()
+    }
+
     /// An open session.
     pub fn subscriber(&self, session: &SessionId) -> Option<&Subscriber> {
         self.sessions.get(session)
@@ -197,20 +257,22 @@ impl Subscriptions {
     }
 
     /// Those that a change at `path` can matter to; perhaps some others.
-    pub(crate) fn near(&self, path: &[Segment], found: &mut Found) {
+    /// The act is that of the `number`.
+    pub(crate) fn near(&self, path: &[Segment], number: usize, found: &mut Found) {
         self.index.near(path, &mut |session, id| {
-            found.entry(session.clone()).or_default().insert(id);
+            found.entry(session.clone()).or_default().entry(id).or_default().push(number);
         });
     }
 
     /// All of the sessions of `user`.
-    pub(crate) fn of_user(&self, user: &UserName, found: &mut Found) {
+    pub(crate) fn of_user(&self, user: &UserName, number: usize, found: &mut Found) {
         for session in self.by_user.get(user).into_iter().flatten() {
-            let ids = self.sessions.get(session).into_iter().flat_map(|it| it.subscriptions.keys());
-            found.entry(session.clone()).or_default().extend(ids);
+            let Some(subscriber) = self.sessions.get(session) else { continue };
+            let ids = found.entry(session.clone()).or_default();
+            subscriber.subscriptions.keys().for_each(|id| ids.entry(*id).or_default().push(number));
         }
     }
 }
 
-/// Subscriptions by session.
-pub(crate) type Found = BTreeMap<SessionId, BTreeSet<SubscriptionId>>;
+/// Subscriptions by session, each with the numbers of the acts near it.
+pub(crate) type Found = BTreeMap<SessionId, BTreeMap<SubscriptionId, Vec<usize>>>;

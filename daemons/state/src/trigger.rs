@@ -19,8 +19,6 @@ pub enum Trigger {
     UserDeleted(UserName),
     /// This free message was sent by this user.
     Event(String, UserName),
-    /// This script was stopped.
-    ScriptStopped(UserName),
 }
 
 /// A trigger as it is asked for.
@@ -37,8 +35,6 @@ pub enum Wish {
         /// Who has to send it.
         src: Option<UserName>,
     },
-    /// When this script is stopped.
-    ScriptStopped(UserName),
     /// So many milliseconds from now.
     After(u64),
     /// At this time.
@@ -54,4 +50,14 @@ pub struct Registration {
     pub user: UserName,
     /// Any of these.
     pub triggers: Vec<Trigger>,
+    /// It was made with the node, and goes with it: what is made there later is not meant.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub is_ephemeral: bool,
+}
+
+impl Registration {
+    /// How much of what its user may have it takes: each trigger is kept and searched for itself.
+    pub(crate) fn weight(&self) -> u32 {
+        u32::try_from(self.triggers.len()).unwrap_or(u32::MAX)
+    }
 }

@@ -14,7 +14,6 @@ use crate::{
     record::Change,
     state::State,
     tree::{fits, is_in_array},
-    trigger::Trigger,
 };
 
 impl Draft<'_> {
@@ -127,10 +126,6 @@ impl Draft<'_> {
             self.push(Change::Delete { path })?;
         }
         self.push(Change::DeleteUser { user: user.clone() })?;
-        // In the same commit: a crash in between would leave them waiting for ever.
-        for id in self.state.fired_by(&Trigger::UserDeleted(user.clone())) {
-            self.perform(id)?;
-        }
         Ok(Answer::Done)
     }
 

@@ -7,16 +7,23 @@ use crate::{
     node::{Kind, Node},
     operation::{Operation, Request, Step},
     path::{DEPTH, Path, PathError},
+    trigger::Wish,
 };
 
 /// The longest `req`, in bytes: it comes back with every event.
 const LONGEST_REQ: usize = 64;
 
+/// The longest name of a message, in bytes: as long as a segment of a path.
+const LONGEST_NAME: usize = 256;
+
+/// Triggers of one registration: more than there are kinds, so each kind may come more than once.
+const TRIGGERS: usize = 16;
+
 /// Checks all steps before any of them is decided.
 pub(super) fn check(request: &Request, limits: &Limits) -> Result<(), Failure> {
     let whole = |refusal| Failure { refusal, index: None };
     short(request.req.as_deref()).map_err(whole)?;
-    if request.steps.len() > limits.batch {
+    if request.is_batch && request.steps.len() > limits.batch {
         return Err(whole(Refusal::Quota("in a batch")));
     }
     for (index, step) in request.steps.iter().enumerate() {
@@ -50,7 +57,20 @@ fn sound(step: &Step, limits: &Limits) -> Result<(), Refusal> {
         Operation::Delete { path } => must(!path.is_empty(), "the root cannot be deleted"),
         Operation::Gc { path, wishes } => {
             must(!path.is_empty(), "the root cannot be deleted")?;
-            must(!wishes.is_empty(), "at least one trigger is needed")
+            must(!wishes.is_empty(), "at least one trigger is needed")?;
+            must(wishes.len() <= TRIGGERS, "more than 16 triggers")?;
+            wishes.iter().try_for_each(|it| match it {
+                Wish::Event { name, .. } => named(name),
+                _ => Ok(()),
+            })
+        }
+        Operation::Emit(message) => {
+            named(&message.name)?;
+            has_no_precondition(step)?;
+            if message.payload.len() > limits.value_bytes {
+                return Err(Refusal::TooLarge { limit: limits.value_bytes });
+            }
+            Ok(())
         }
         Operation::CreateUser { user, password, rank } => {
             must(*rank != Rank::Connection, "no account has that level")?;
@@ -88,6 +108,10 @@ fn fitting(path: &Path, value: &Node, limits: &Limits) -> Result<(), Refusal> {
 
 fn short(req: Option<&str>) -> Result<(), Refusal> {
     must(req.is_none_or(|it| it.len() <= LONGEST_REQ), "`req` is longer than 64 bytes")
+}
+
+fn named(name: &str) -> Result<(), Refusal> {
+    must(name.len() <= LONGEST_NAME, "the name of a message is longer than 256 bytes")
 }
 
 fn must(holds: bool, otherwise: &'static str) -> Result<(), Refusal> {

@@ -6,15 +6,13 @@ use crate::{
 };
 
 impl Draft<'_> {
-    pub(super) fn fire(&mut self, id: RegistrationId) -> Result<Answer, Refusal> {
-        self.must_be_server()?;
-        self.perform(id)
-    }
-
     /// Deletes what the registration is for, as who registered it, with the permissions of this
     /// moment. Refused or gone already, only the registration goes.
-    pub(super) fn perform(&mut self, id: RegistrationId) -> Result<Answer, Refusal> {
-        let registration = self.state.registrations.get(&id).ok_or(Refusal::NotFound)?.clone();
+    pub(super) fn fire(&mut self, id: RegistrationId) -> Result<Answer, Refusal> {
+        self.must_be_server()?;
+        let Some(registration) = self.state.registrations.get(&id).cloned() else {
+            return Ok(Answer::Gone);
+        };
         let asker = self.actor.clone();
         self.actor = Actor { user: Some(registration.user), ..Actor::anonymous("".into()) };
         let path = registration.path;

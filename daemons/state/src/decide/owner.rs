@@ -33,7 +33,7 @@ impl Draft<'_> {
         if is_more && entries.len() >= self.limits.entries {
             return Err(Refusal::Quota("entries at a node"));
         }
-        self.push(Change::Permit { path: path.clone(), who: who.clone(), entry })?;
+        self.change(path, Change::Permit { path: path.clone(), who: who.clone(), entry })?;
         Ok(Answer::Done)
     }
 
@@ -48,7 +48,8 @@ impl Draft<'_> {
         let user = self.actor.user.clone().ok_or(Refusal::AuthRequired)?;
         let triggers = wishes.iter().map(|it| self.trigger(it, &user)).collect::<Result<_, _>>()?;
         self.expected(step, path)?;
-        let id = self.register(Registration { path: path.clone(), user, triggers })?;
+        let path = path.clone();
+        let id = self.register(Registration { path, user, triggers, is_ephemeral: false })?;
         Ok(Answer::Registered(id))
     }
 
@@ -63,7 +64,6 @@ impl Draft<'_> {
             Wish::Event { name, src } => {
                 Trigger::Event(name.clone(), known(src.as_ref().unwrap_or(user))?)
             }
-            Wish::ScriptStopped(script) => Trigger::ScriptStopped(script.clone()),
             Wish::After(ms) => Trigger::At(self.now().saturating_add(*ms)),
             Wish::At(time) => Trigger::At(*time),
         })
@@ -74,7 +74,8 @@ impl Draft<'_> {
         registration: Registration,
     ) -> Result<RegistrationId, Refusal> {
         let account = self.state.account(&registration.user).ok_or(Refusal::NoSuchUser)?;
-        if account.registrations >= self.limits.registrations {
+        let triggers = account.registrations.saturating_add(registration.weight());
+        if triggers > self.limits.registrations {
             return Err(Refusal::Quota("triggers of a user"));
         }
         let id = self.state.next_registration;

@@ -7,6 +7,7 @@ use crate::{
     account::{Quota, Secret},
     actor::SessionId,
     fixture::{World, actor, path, step, user},
+    gc::Occasion,
     level::Rank,
     rule::{Action, RULES},
 };
@@ -22,7 +23,7 @@ fn command(action: Action) -> Option<serde_json::Value> {
         Action::Delete => json!(["delete", "doc"]),
         Action::UpdatePerms => json!(["updatePerms", "doc", "bob", {"lvl": 4}]),
         Action::Gc => json!(["gc", "doc", [{"on": "disconnect"}]]),
-        Action::Get | Action::Keys | Action::Subscribe => return None,
+        Action::Get | Action::Subscribe => return None,
     })
 }
 
@@ -119,6 +120,9 @@ fn good_and_bad_arguments_of_what_changes_values() {
         (json!(["gc", "", [{"on": "disconnect"}]]), "bad-argument"),
         (json!(["gc", "o", [{"on": "userDeleted", "user": "nobody"}]]), "no-such-user"),
         (json!(["gc", "o", [{"on": "after", "ms": 5}, {"on": "disconnect"}]]), "ok"),
+        (json!(["gc", "o", vec![json!({"on": "disconnect"}); 17]]), "bad-argument"),
+        (json!(["gc", "o", [{"on": "event", "name": "x".repeat(257)}]]), "bad-argument"),
+        (json!(["emit", "carol", "x".repeat(257), 1]), "bad-argument"),
         (json!(["ungc", 1]), "not-found"),
         (json!(["emit", "carol", "hello", 1]), "ok"),
         (json!(["emit", "nobody", "hello", 1]), "no-such-user"),
@@ -134,6 +138,8 @@ fn good_and_bad_arguments_of_what_changes_values() {
 fn sizes_and_depths_have_limits() {
     let mut world = World::with(json!({}), &[("", "bob:4")]);
     world.limits.value_bytes = 100;
+    assert_eq!(world.code("bob", json!(["emit", "bob", "m", "x".repeat(98)])), "ok");
+    assert_eq!(world.code("bob", json!(["emit", "bob", "m", "x".repeat(99)])), "too-large");
     assert_eq!(world.code("bob", json!(["update", "a", "x".repeat(98)])), "ok");
     assert_eq!(world.code("bob", json!(["update", "a", "x".repeat(99)])), "too-large");
     let deep = |len| (0..len).fold(json!(1), |it, _| json!([it]));
@@ -163,6 +169,32 @@ fn quotas_hold_for_all_that_contains_a_change() {
     assert_eq!(world.code("zoe", json!(["update", "users/zoe/a", [1]])), "quota");
     let setting = Operation::SetQuota { path: path("big"), quota };
     assert_eq!(world.would("bob", setting).unwrap_err().refusal, Refusal::NeedsRoot);
+}
+
+/// What is set as a whole fills what lies below it.
+#[test]
+fn quotas_hold_for_all_that_a_change_contains() {
+    let mut world = World::with(json!({"a": {"b": {}}}), &[("", "bob:4")]);
+    let quota = Some(Quota { bytes: 1000, nodes: 2 });
+    world.does("boss", Operation::SetQuota { path: path("a/b"), quota }).unwrap();
+    let full = json!({"b": {"x": 1, "y": 2}});
+    assert_eq!(world.code("bob", json!(["update", "a", full])), "quota");
+    assert_eq!(world.code("bob", json!(["merge", "", {"a": full}])), "quota");
+    assert_eq!(world.code("bob", json!(["update", "a", {"b": {"x": 1}, "c": [1, 2, 3]}])), "ok");
+    world.limits.home.nodes = 2;
+    world.account("zoe", Rank::User);
+    assert_eq!(world.code("boss", json!(["merge", "", {"users": {"zoe": {"x": [1]}}}])), "quota");
+    assert_eq!(world.code("boss", json!(["merge", "", {"users": {"zoe": {"x": 1}}}])), "ok");
+}
+
+#[test]
+fn entries_fill_a_quota_as_well() {
+    let mut world = World::with(json!({"a": {}}), &[("", "bob:4")]);
+    let quota = Some(Quota { bytes: 100, nodes: 10 });
+    world.does("boss", Operation::SetQuota { path: path("a"), quota }).unwrap();
+    world.must("bob", json!(["updatePerms", "a", "carol", {"lvl": 2}]));
+    assert_eq!(world.code("bob", json!(["updatePerms", "a", "dave", {"lvl": 2}])), "quota");
+    assert_eq!(world.code("bob", json!(["updatePerms", "a", "carol", {"lvl": 3}])), "ok");
 }
 
 #[test]
@@ -321,6 +353,8 @@ fn a_user_has_so_many_registrations() {
     let mut world = World::with(json!({}), &[("", "bob:4")]);
     world.limits.registrations = 1;
     let gc = json!(["gc", "a", [{"on": "disconnect"}]]);
+    let two = json!(["gc", "a", [{"on": "disconnect"}, {"on": "after", "ms": 1}]]);
+    assert_eq!(world.code("bob", two), "quota", "each trigger counts");
     world.must("bob", gc.clone());
     assert_eq!(world.code("bob", gc.clone()), "quota");
     world.must("bob", json!(["ungc", 1]));
@@ -337,8 +371,11 @@ fn a_deleted_user_takes_along_what_waited_for_that() {
     world.must("carol", json!(["gc", "b", [{"on": "userDeleted", "user": "carol"}]]));
     let delete = Operation::DeleteUser { user: user("carol"), keeps_home: false };
     let commit = world.does("boss", delete).unwrap();
-    assert_eq!(commit.record.unwrap().acts.len(), 3, "one commit");
-    assert_eq!(world.value(), json!({"b": 1}), "hers went with her");
+    assert_eq!(commit.record.unwrap().acts.len(), 1, "however much waited");
+    assert_eq!(world.state.due(&Occasion::Time(0)), [1], "hers went with her");
+    assert_eq!(world.state.account(&user("bob")).unwrap().registrations, 1);
+    assert_eq!(world.does("", Operation::Fire { id: 1 }).unwrap().answers, [Answer::Done]);
+    assert_eq!(world.value(), json!({"b": 1}));
 }
 
 #[test]
@@ -351,6 +388,63 @@ fn an_ephemeral_node_is_its_creators_to_lose() {
     assert_eq!(world.does("", Operation::Fire { id: 1 }).unwrap().answers, [Answer::Done]);
     assert_eq!(world.value(), json!({"x": {}, "y": {}}));
     assert_eq!(world.code("bob", json!(["create", "y", "here", 1, {"ephemeral": true}])), "denied");
+}
+
+/// However a node goes, what was to end it goes along: it is no wish about what comes after it.
+#[test]
+fn what_was_ephemeral_goes_with_its_node() {
+    let ways = [
+        json!(["delete", "x/here"]),
+        json!(["update", "x", {"other": 1}]),
+        json!(["merge", "x", {"here": null}]),
+        json!(["update", "", {"x": 1}]),
+    ];
+    for way in ways {
+        let mut world = World::with(json!({"x": {}}), &[("", "bob:4")]);
+        world.limits.registrations = 1;
+        for _ in 0..3 {
+            world.must("bob", json!(["create", "x", "here", 1, {"ephemeral": true}]));
+            world.must("bob", way.clone());
+            world.must("bob", json!(["update", "x", {}]));
+        }
+        assert_eq!(world.state.registrations().count(), 0, "{way}");
+        world.must("bob", json!(["create", "x", "here", "for long"]));
+        assert!(world.state.due(&Occasion::Disconnected("bob".into())).is_empty(), "{way}");
+        assert!(world.state.ephemeral.is_empty());
+    }
+    let mut world = World::with(json!({"x": {}}), &[("", "bob:4")]);
+    world.must("bob", json!(["create", "x", "here", 1, {"ephemeral": true}]));
+    world.must("bob", json!(["update", "x", {"here": 2}]));
+    assert_eq!(world.state.registrations().count(), 1, "it is there still");
+}
+
+#[test]
+fn many_fire_in_one_commit_though_some_are_gone() {
+    let mut world = World::with(json!({"a": {"b": 1}, "c": 1}), &[("", "bob:4")]);
+    world.must("bob", json!(["gc", "a", [{"on": "disconnect"}]]));
+    world.must("bob", json!(["delete", "a/b"]));
+    world.must("bob", json!(["create", "a", "b", 1, {"ephemeral": true}]));
+    world.must("bob", json!(["gc", "c", [{"on": "disconnect"}]]));
+    world.must("bob", json!(["gc", "c", [{"on": "disconnect"}]]));
+    let steps = (1..=5).map(|id| Operation::Fire { id }.into()).collect();
+    let request = Request { is_batch: false, ..Request::batch(steps, 0) };
+    world.limits.batch = 1;
+    let commit = world.commit(&actor(""), &request).unwrap();
+    use Answer::{Done, Dropped, Gone};
+    assert_eq!(commit.answers, [Done, Gone, Done, Dropped, Gone]);
+    assert_eq!(world.value(), json!({}));
+}
+
+#[test]
+fn who_asks_for_nothing_is_somebody_all_the_same() {
+    let mut world = World::with(json!({}), &[]);
+    let empty = Request::batch(vec![], 0);
+    assert!(world.ask(&actor("bob"), &empty).is_ok() && world.ask(&actor("-"), &empty).is_ok());
+    world.limits.allows_anonymous = false;
+    for who in ["-", "ghost"] {
+        let failure = world.ask(&actor(who), &empty).unwrap_err();
+        assert_eq!(failure.refusal, Refusal::AuthRequired);
+    }
 }
 
 /// What somebody may not read can't be told from what is not there.

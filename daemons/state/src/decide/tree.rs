@@ -67,7 +67,7 @@ impl Draft<'_> {
             return Err(Refusal::NeedsLevel(Level::Owner));
         }
         let triggers = vec![Trigger::Disconnect(session)];
-        self.register(Registration { path, user, triggers }).map(drop)
+        self.register(Registration { path, user, triggers, is_ephemeral: true }).map(drop)
     }
 
     pub(super) fn update(

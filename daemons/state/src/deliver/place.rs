@@ -1,13 +1,14 @@
 //! Where a commit changed something, and what kind of change it was there.
 
 use crate::{
-    entry::Who,
-    name::UserName,
-    node::{Kind, Node},
+    node::Kind,
     path::{Path, Segment},
     record::{Act, Change},
     state::State,
 };
+
+/// An act with its number in the record.
+pub(super) type Numbered<'a> = (usize, &'a Act);
 
 /// A place that changed between two states.
 #[derive(Clone, Debug)]
@@ -16,10 +17,8 @@ pub(super) struct Place<'a> {
     /// Above which everything below may have moved: an element that goes moves those behind it.
     pub(super) reach: Path,
     pub(super) kind: PlaceKind,
-    /// Permission changes at or below it.
-    pub(super) permits: Vec<&'a Act>,
-    /// The last act there, which is told as the origin.
-    pub(super) act: &'a Act,
+    /// What was done there, and inside it.
+    pub(super) acts: Vec<Numbered<'a>>,
 }
 
 /// What happened at a [`Place`].
@@ -36,8 +35,8 @@ pub(super) enum PlaceKind {
 }
 
 impl<'a> Place<'a> {
-    /// Where `act` changes something that can be watched.
-    pub(super) fn of(act: &'a Act, before: &State) -> Option<Self> {
+    /// Where an act changes something that can be watched.
+    pub(super) fn of((number, act): Numbered<'a>, before: &State) -> Option<Self> {
         let (path, kind) = match &act.change {
             Change::Create { path, name, .. } => {
                 (path.below(name.clone()).ok()?, PlaceKind::Create)
@@ -49,28 +48,28 @@ impl<'a> Place<'a> {
             Change::Permit { path, .. } => (path.clone(), PlaceKind::Perms),
             _ => return None,
         };
-        let permits = if kind == PlaceKind::Perms { vec![act] } else { vec![] };
         let reach = match path.split() {
             Some((parent, _)) if kind == PlaceKind::Delete && is_array(before, &parent) => parent,
             _ => path.clone(),
         };
-        Some(Self { path, reach, kind, permits, act })
+        Some(Self { path, reach, kind, acts: vec![(number, act)] })
     }
 
-    /// Where it matters that `act` changed a user's rank.
-    pub(super) fn everywhere(act: &'a Act) -> Self {
+    /// Where it matters that an act changed a user's rank.
+    pub(super) fn everywhere(act: Numbered<'a>) -> Self {
         let (path, reach) = (Path::ROOT, Path::ROOT);
-        Self { path, reach, kind: PlaceKind::Perms, permits: Vec::new(), act }
+        Self { path, reach, kind: PlaceKind::Perms, acts: vec![act] }
     }
 
-    /// Whether it is only about what others than `user` may do, which changes nothing for him.
-    pub(super) fn is_of_others(&self, user: Option<&UserName>) -> bool {
-        let is_of_other = |act: &&Act| match &act.change {
-            Change::Permit { who: Who::User(name), .. } => Some(name) != user,
-            _ => false,
-        };
-        let is_of_permits = self.kind == PlaceKind::Perms && !self.permits.is_empty();
-        is_of_permits && self.permits.iter().all(is_of_other)
+    /// The number of the first act.
+    pub(super) fn number(&self) -> usize {
+        self.acts.first().map_or(0, |it| it.0)
+    }
+
+    /// Whether permissions were changed there, alone or among other things.
+    pub(super) fn has_permits(&self) -> bool {
+        let is_permit = |it: &Numbered<'_>| matches!(it.1.change, Change::Permit { .. });
+        self.kind == PlaceKind::Perms || self.acts.iter().any(is_permit)
     }
 
     /// Whether something that a subscription's prefix stands for may have been replaced as a whole.
@@ -83,30 +82,50 @@ impl<'a> Place<'a> {
         let index = |it: &[Segment]| it.get(self.reach.len()).and_then(Segment::as_index);
         goes_through && index(prefix) >= index(&self.path)
     }
+
+    /// The same, standing for all that may have changed around it.
+    pub(super) fn lifted(self, before: &State, after: &State) -> Self {
+        let mut place = self.out_of_arrays(before, after);
+        // Parents that were made for it are told with it: it may be hidden itself, and they not.
+        let is_new = |len: &usize| before.root.at(&place.path[..*len]).is_none();
+        if let Some(len) = (0..place.path.len()).find(is_new) {
+            place.path = place.path.up_to(len);
+            place.kind = PlaceKind::Create;
+        }
+        place.reach = place.path.clone();
+        place
+    }
+
+    /// The same, as a change of the whole array if it is in one: elements may have moved.
+    pub(super) fn out_of_arrays(mut self, before: &State, after: &State) -> Self {
+        let is_array =
+            |len: &usize| [before, after].iter().any(|it| is_array(it, &self.path[..*len]));
+        if let Some(len) = (0..self.path.len()).find(is_array) {
+            self.path = self.path.up_to(len);
+            self.kind = PlaceKind::Update;
+        }
+        self
+    }
 }
 
 fn is_array(state: &State, path: &[Segment]) -> bool {
-    matches!(state.root.at(path).map(Node::kind), Some(Kind::Array(_)))
+    matches!(state.root.at(path).map(crate::node::Node::kind), Some(Kind::Array(_)))
 }
 
-/// The places of `acts` between the states around all of them: those that lie in another are part
-/// of it, and what lies in an array is part of that, since elements may have moved.
-pub(super) fn places<'a>(acts: &'a [Act], before: &State, after: &State) -> Vec<Place<'a>> {
+/// The places of `acts`, each lifted between the states around all of them: those that lie in
+/// another are part of it.
+pub(super) fn places<'a>(acts: impl Iterator<Item = Place<'a>>) -> Vec<Place<'a>> {
     let mut places: Vec<Place<'a>> = Vec::new();
-    let is_one = acts.iter().filter(|it| Place::of(it, before).is_some()).count() == 1;
-    for act in acts {
-        let Some(mut place) = Place::of(act, before) else { continue };
-        if !is_one {
-            lift(&mut place, before, after);
-        }
-        let (inner, outer): (Vec<_>, Vec<_>) =
-            places.into_iter().partition(|it| it.path.starts_with(&place.path));
+    for place in acts {
+        let is_inner = |it: &Place<'_>| it.path.starts_with(&place.path);
+        let (inner, outer): (Vec<_>, Vec<_>) = places.into_iter().partition(is_inner);
         places = outer;
         match places.iter_mut().find(|it| place.path.starts_with(&it.path)) {
             Some(outer) => join(outer, place),
             None => places.push(inner.into_iter().rev().fold(place, around)),
         }
     }
+    places.iter_mut().for_each(|it| it.acts.sort_by_key(|it| it.0));
     places
 }
 
@@ -117,8 +136,7 @@ fn join<'a>(outer: &mut Place<'a>, inner: Place<'a>) {
         (PlaceKind::Create, _) => PlaceKind::Create,
         _ => PlaceKind::Update,
     };
-    outer.permits.extend(inner.permits);
-    outer.act = inner.act;
+    outer.acts.extend(inner.acts);
 }
 
 /// `outer` with what happened earlier inside it, or at the same path.
@@ -133,23 +151,6 @@ fn around<'a>(mut outer: Place<'a>, inner: Place<'a>) -> Place<'a> {
     } else if outer.kind == PlaceKind::Perms && inner.kind != PlaceKind::Perms {
         outer.kind = PlaceKind::Update;
     }
-    outer.permits.splice(0..0, inner.permits);
+    outer.acts.extend(inner.acts);
     outer
-}
-
-/// Makes `place` stand for all that may have changed around it.
-fn lift(place: &mut Place<'_>, before: &State, after: &State) {
-    let array = (0..place.path.len())
-        .find(|len| [before, after].iter().any(|it| is_array(it, &place.path[..*len])));
-    if let Some(len) = array {
-        place.path = place.path.up_to(len);
-        place.kind = PlaceKind::Update;
-    }
-    // Parents that were made for it are told with it: it may be hidden itself, and they not.
-    let new = (0..place.path.len()).find(|len| before.root.at(&place.path[..*len]).is_none());
-    if let Some(len) = new {
-        place.path = place.path.up_to(len);
-        place.kind = PlaceKind::Create;
-    }
-    place.reach = place.path.clone();
 }

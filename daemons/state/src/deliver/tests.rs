@@ -3,18 +3,14 @@
 use serde_json::{Value, json};
 
 use crate::{
-    Filter, Pattern, Segment, State, Subscription, Subscriptions, deliver,
+    Filter, Segment, State, Subscription, Subscriptions, deliver,
     event::{Event, SubscriptionId},
-    fixture::{World, actor, path, user},
+    fixture::{World, actor, path, pattern, user},
     level::Rank,
     operation::Operation,
 };
 
 mod mirrors;
-
-fn pattern(text: &str) -> Pattern {
-    Pattern::of(text.split('/').filter(|it| !it.is_empty())).unwrap()
-}
 
 /// A world that is watched.
 struct Watched {
@@ -310,7 +306,8 @@ fn filters_leave_out_what_is_not_wanted_but_no_sync() {
     assert_eq!(subs(watched.told("bob", "carol", update.clone())), json!([2, 3]));
     assert_eq!(watched.told("bob", "bob", update.clone()), json!([]));
     assert_eq!(subs(watched.told("bob", "bob#2", update)), json!([3]));
-    assert_eq!(watched.told("bob", "bob", json!(["delete", "a/b"]))[0].get("subs"), None, "[1]");
+    let told = watched.told("bob", "bob", json!(["delete", "a/b"]));
+    assert_eq!(told, json!([{"name": "delete", "path": "a/b"}]), "to the first alone");
     let whole = json!(["update", "", {"a": {"c": 1}}]);
     assert_eq!(subs(watched.told("bob", "carol", whole)), json!([1, 2, 3]));
 }
@@ -333,8 +330,7 @@ fn a_batch_is_told_together() {
         told,
         json!([
             {"name": "update", "path": "a/x", "value": 1, "more": true},
-            {"name": "update", "path": "a/y", "value": [1, 2], "more": true},
-            {"name": "delete", "path": "a/y/0"},
+            {"name": "update", "path": "a/y", "value": [2]},
         ])
     );
 }
@@ -367,9 +363,67 @@ fn parents_of_what_a_batch_hides_are_told() {
     );
     assert_eq!(
         told,
-        json!([{"name": "create", "path": "", "newObjName": "a", "newObjVal": {"b": {}},
-                "reason": "perms"}])
+        json!([{"name": "create", "path": "", "newObjName": "a", "newObjVal": {"b": {}}}])
     );
+}
+
+/// Who did what, how he called it, and why it is told: of what may be seen alone.
+#[test]
+fn an_event_says_nothing_of_hidden_parts_of_its_batch() {
+    let value = json!({"a": {"x": 1, "h": {"s": 1}}});
+    let mut watched = Watched::new(value, &[("", "*:4"), ("a/h", "dave:1")]);
+    watched.watch("dave", "**");
+    let told = watched.told_batch(
+        "dave",
+        "bob",
+        json!([
+            ["update", "a", {"x": 2, "h": {"s": 2}}, {"req": "open"}],
+            ["updatePerms", "a/h", "carol", {"lvl": 2}, {"req": "hidden"}],
+            ["update", "a/h/s", 3, {"req": "hidden"}],
+            ["updatePerms", "a/h/s", "*", {"lvl": 1}, {"req": "hidden"}],
+        ]),
+    );
+    assert_eq!(told, json!([{"name": "update", "path": "a", "value": {"x": 2}, "req": "open"}]));
+}
+
+#[test]
+fn who_makes_what_may_be_seen_is_told_and_not_who_hides_something_in_it() {
+    let mut watched = Watched::new(json!({"a": {"x": 1}}), &[("", "*:4")]);
+    watched.watch("dave", "**");
+    let told = watched.told_batch(
+        "dave",
+        "bob",
+        json!([
+            ["update", "new/b", {"x": 1}, {"req": "open"}],
+            ["update", "new/b/s", 2, {"req": "hidden"}],
+            ["updatePerms", "new/b/s", "*", {"lvl": 1}, {"req": "hidden"}],
+        ]),
+    );
+    let value = json!({"b": {"x": 1}});
+    assert_eq!(
+        told,
+        json!([{"name": "create", "path": "", "newObjName": "new", "newObjVal": value, "req": "open"}])
+    );
+    // Permissions that change nothing for him are no reason.
+    let told = watched.told_batch(
+        "dave",
+        "bob",
+        json!([["update", "a/x", 2], ["updatePerms", "a", "*", {"lvl": 2}]]),
+    );
+    assert_eq!(told, json!([{"name": "update", "path": "a", "value": {"x": 2}}]));
+}
+
+#[test]
+fn each_change_of_permissions_is_told_for_itself() {
+    let mut watched = Watched::new(json!({"a": 1}), &[("", "bob:4")]);
+    watched.watch("bob", "a");
+    let permit = |who: &str| json!(["updatePerms", "a", who, {"lvl": 2}]);
+    let told = watched.told_batch("bob", "boss", json!([permit("carol"), permit("dave")]));
+    let event =
+        |who: &str| json!({"name": "updatePerms", "path": "a", "user": who, "perms": {"lvl": 2}});
+    let mut first = event("carol");
+    first["more"] = json!(true);
+    assert_eq!(told, json!([first, event("dave")]));
 }
 
 #[test]
@@ -386,8 +440,7 @@ fn a_new_node_that_its_batch_permits_is_told_as_new() {
     );
     assert_eq!(
         told,
-        json!([{"name": "create", "path": "a", "newObjName": "n", "newObjVal": {"x": 2},
-                "reason": "perms"}])
+        json!([{"name": "create", "path": "a", "newObjName": "n", "newObjVal": {"x": 2}}])
     );
 }
 
@@ -445,7 +498,7 @@ fn a_mirror_of_ten_thousand_is_told_of_one_place() {
     let told = deliver(&before, &watched.world.state, record, &watched.subscriptions);
     assert_eq!(told.len(), 1);
     let mut found = crate::subscription::Found::new();
-    watched.subscriptions.near(&path("n77/x"), &mut found);
+    watched.subscriptions.near(&path("n77/x"), 0, &mut found);
     assert_eq!(found.len(), 1, "no other was looked at");
 }
 

@@ -9,21 +9,21 @@ use daemon::Failure;
 use journal::{AppendError, Expected, Journal, Progress, Receipt, Record as Entry};
 use serde_json::{Value, json};
 use state::{
-    Commit, Event, Limits, Record, Refusal, Request, Revision, State, Subscription,
+    Commit, Limits, Record, Refusal, Request, Revision, State, Subscription,
     account::Time,
     actor::{Actor, SessionId},
     decide,
     decide::Sent,
     event::SubscriptionId,
-    log::{ChangeLog, LogLimits},
-    queue::Item,
+    log::ChangeLog,
+    queue::{Item, Owed},
     record::Change,
 };
-use tokio::{sync::oneshot, task::yield_now};
+use tokio::sync::oneshot;
 
 use super::{
-    audit::Audit, breakdown::Broken, chain, counters::Counters, failed, now, visitor::Visitor,
-    visitors::Visitors, watchers::Watchers,
+    audit::Audit, breakdown::Broken, chain, counters::Counters, failed, now, tap::events_first,
+    visitor::Visitor, visitors::Visitors, watchers::Watchers,
 };
 
 /// The newest state, the durable one, and all commits between the two.
@@ -92,8 +92,7 @@ impl Decided {
     pub(crate) async fn settled(self) -> Result<(Commit, Reached), Failure> {
         let reached = match self.done {
             Outcome::Done(reached) => {
-                // What somebody tells himself goes out before his reply, while this waits.
-                yield_now().await;
+                events_first().await;
                 reached
             }
             Outcome::Waiting(done) => done.await.unwrap_or_else(|_| Err(ending()))?,
@@ -103,12 +102,12 @@ impl Decided {
 }
 
 impl Commits {
-    pub(crate) fn new(state: State, watchers: Watchers) -> Self {
+    pub(crate) fn new(state: State, past: ChangeLog, watchers: Watchers) -> Self {
         Self {
             newest: state.clone(),
             durable: state,
             waiting: VecDeque::new(),
-            past: ChangeLog::new(LogLimits::default()),
+            past,
             watchers,
             visitors: Visitors::default(),
             counters: Counters::default(),
@@ -149,7 +148,7 @@ impl Commits {
         let commit = match decided {
             Ok(commit) => commit,
             Err(failure) => {
-                *self.counters.refused.entry(failure.refusal.code()).or_default() += 1;
+                self.counters.count_refused(failure.refusal.code());
                 self.audit.refused(actor, request, failure.refusal.code());
                 return Ok(self.hold(Err(failed(&failure)), vec![]));
             }
@@ -208,14 +207,17 @@ impl Commits {
         let Some(subscriber) = self.watchers.subscriptions().subscriber(session) else {
             return Ok(id);
         };
+        let most = self.watchers.limits();
         let known = since.and_then(|since| {
-            self.past.since(since, &self.durable, subscriber, (id, &subscription))
+            self.past.since(since, &self.durable, subscriber, (id, &subscription), most)
         });
-        let events = known.unwrap_or_else(|| {
-            let value = subscriber.subject(&self.durable).readable(self.durable.root(), &path);
-            vec![Event::sync(vec![id], self.durable.revision(), path, value)]
-        });
-        events.iter().for_each(|event| self.watchers.push(session, event));
+        match known {
+            Some(missed) => missed.into_iter().for_each(|it| self.watchers.tell_one(session, it)),
+            None => {
+                let owed = Owed { path, subs: [id].into(), is_lagged: false };
+                self.watchers.owe_all(session, owed);
+            }
+        }
         Ok(id)
     }
 
@@ -260,10 +262,10 @@ impl Commits {
         self.watchers.next(session, &self.durable)
     }
 
-    /// When something is to be done next, whoever asks for what.
-    pub(crate) fn next_time(&self) -> Option<Time> {
+    /// When something is to be done next, at `from` or later, whoever asks for what.
+    pub(crate) fn next_time(&self, from: Time) -> Option<Time> {
         let times =
-            [self.durable.next_time(), self.watchers.deadline(), self.visitors.next_expiry()];
+            [self.durable.next_time(from), self.watchers.deadline(), self.visitors.next_expiry()];
         times.into_iter().flatten().min()
     }
 
@@ -286,7 +288,7 @@ impl Commits {
     /// time at which something fires is another now.
     pub(crate) fn settle(&mut self, progress: &Progress) -> bool {
         // At one moment: a group may become durable, and the next one fail, between two looks.
-        let ((durable, failure), next_time) = (progress.standing(), self.next_time());
+        let ((durable, failure), first) = (progress.standing(), self.durable.first_timed());
         self.counters.note(progress);
         while self.waiting.front().is_some_and(|it| it.receipt.revision <= durable)
             && let Some(commit) = self.waiting.pop_front()
@@ -296,7 +298,7 @@ impl Commits {
         if let Some(failure) = failure {
             self.roll_back(&failure);
         }
-        self.next_time() != next_time
+        self.durable.first_timed() != first
     }
 
     fn hand_out(&mut self, decision: Waiting) {

@@ -7,6 +7,7 @@ use std::{
 
 use journal::Progress;
 use serde_json::{Value, json};
+use state::decide::Answer;
 
 /// So many groups tell how the disk is doing.
 const GROUPS: usize = 1024;
@@ -15,8 +16,8 @@ const GROUPS: usize = 1024;
 #[derive(Debug, Default)]
 pub(crate) struct Counters {
     pub(crate) commits: u64,
-    /// Changes by code.
-    pub(crate) refused: BTreeMap<&'static str, u64>,
+    /// What was refused, by code.
+    pub(crate) refused: BTreeMap<String, u64>,
     pub(crate) login_failures: u64,
     /// Registrations that have fired, and those of them that were not allowed to delete anything.
     pub(crate) fired: u64,
@@ -27,6 +28,19 @@ pub(crate) struct Counters {
 }
 
 impl Counters {
+    /// Counts a refusal.
+    pub(crate) fn count_refused(&mut self, code: &str) {
+        // There are few codes, and they are ours.
+        *self.refused.entry(code.to_owned()).or_default() += 1;
+    }
+
+    /// Counts what became of registrations that were due.
+    pub(crate) fn count_fired(&mut self, answers: &[Answer]) {
+        let count = |what: fn(&Answer) -> bool| answers.iter().filter(|it| what(it)).count() as u64;
+        self.fired += count(|it| matches!(it, Answer::Done | Answer::Dropped));
+        self.not_allowed += count(|it| *it == Answer::Dropped);
+    }
+
     /// Notes the last group.
     pub(crate) fn note(&mut self, progress: &Progress) {
         let groups = progress.groups();

@@ -11,6 +11,7 @@ use daemon::{
 use state::{
     Limits,
     account::{Quota, Secret},
+    log::LogLimits,
     queue::QueueLimits,
 };
 
@@ -136,6 +137,18 @@ pub(crate) struct Own {
     #[arg(long, value_name = "TIME", default_value = "30s", value_parser = parse_duration, help_heading = "Limits")]
     queue_patience: Duration,
 
+    /// How long changes are kept for who comes back (`since`)
+    #[arg(long, value_name = "TIME", default_value = "1h", value_parser = parse_duration, help_heading = "Limits")]
+    since_age: Duration,
+
+    /// Bytes of memory for them
+    #[arg(long, value_name = "BYTES", default_value_t = LogLimits::default().bytes, help_heading = "Limits")]
+    since_bytes: usize,
+
+    /// Keys that `keys` tells at once
+    #[arg(long, value_name = "KEYS", default_value_t = 1000, help_heading = "Limits")]
+    keys: usize,
+
     /// Sessions of one user
     #[arg(long, value_name = "SESSIONS", default_value_t = 100, help_heading = "Limits")]
     sessions_per_user: usize,
@@ -176,6 +189,15 @@ impl Own {
             bytes: self.queue_bytes,
             patience: u64::try_from(self.queue_patience.as_millis()).unwrap_or(u64::MAX),
         }
+    }
+
+    pub(crate) fn log(&self) -> LogLimits {
+        let age = u64::try_from(self.since_age.as_millis()).unwrap_or(u64::MAX);
+        LogLimits { age, bytes: self.since_bytes }
+    }
+
+    pub(crate) fn keys(&self) -> usize {
+        self.keys
     }
 
     pub(crate) fn sessions_per_user(&self) -> usize {

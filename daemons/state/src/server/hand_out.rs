@@ -3,9 +3,9 @@
 
 use std::time::Duration;
 
-use daemon::{Failure, Shutdown};
+use daemon::Shutdown;
 use journal::Journal;
-use state::{Operation, account::Time, actor::SessionId, decide::Answer, gc::Occasion};
+use state::{account::Time, actor::SessionId, gc::Occasion, name::UserName};
 use tokio::{sync::mpsc, time::sleep};
 
 use super::{Server, breakdown::Broken, chain, commits::settle_rest, now};
@@ -23,9 +23,11 @@ impl Server {
         tokio::select! {
             () = self.settle_for_ever() => {}
             () = self.keep_time(&mut departures) => {}
+            () = self.keep_firing() => {}
             () = self.keep_snapshots() => {}
             () = shutdown.requested() => {}
         }
+        self.fire_rest();
         self.commits().end();
         settle_rest(&self.commits, self.journal.progress()).await;
     }
@@ -74,68 +76,48 @@ impl Server {
         Ok(())
     }
 
-    /// Fires what is due, by time or because a session is over.
+    /// Sees to what is due by time, or because a session is over. Waits for no disk.
     async fn keep_time(&self, departures: &mut mpsc::UnboundedReceiver<SessionId>) {
-        let mut is_done = self.fire(&Occasion::Started(now())).await;
+        self.make_due(&Occasion::Started(now()));
         loop {
-            let next = self.commits().next_time();
-            // What could not be written is due at once, and would be for as long as that is so.
-            let next = if is_done { next } else { Some(now() + RETRY.as_millis() as Time) };
+            let seen = self.pass_time();
+            let next = self.commits().next_time(seen + 1);
             tokio::select! {
-                () = until(next) => is_done = self.pass_time().await,
+                () = until(next) => {}
                 () = self.timers_changed.notified() => {}
                 departed = departures.recv() => match departed {
-                    Some(session) => self.depart(&session).await,
+                    Some(session) => self.make_due(&self.end(&session)),
                     None => return,
                 }
             }
         }
     }
 
-    /// Does what is due by time; false if some of it has to wait.
-    async fn pass_time(&self) -> bool {
+    /// Does what is due by time, and tells what time that was.
+    fn pass_time(&self) -> Time {
+        let now = now();
         {
             let mut commits = self.commits();
-            commits.watchers.end_lagging(now());
-            let expired = commits.visitors.expired(now());
+            commits.watchers.end_lagging(now);
+            let expired = commits.visitors.expired(now);
             expired.iter().for_each(|it| commits.expel(it, None));
         }
-        self.fire(&Occasion::Time(now())).await
+        self.make_due(&Occasion::Time(now));
+        now
     }
 
-    /// Ends all that lasts as long as a session.
-    pub(super) async fn depart(&self, session: &SessionId) {
-        {
-            let mut commits = self.commits();
-            commits.watchers.close(session);
-            drop(commits.visitors.leave(session));
-        }
-        self.fire(&Occasion::Disconnected(session.clone())).await;
+    /// Ends all that lasts as long as a login.
+    pub(super) async fn depart(&self, user: &UserName, session: &SessionId) {
+        let occasion = self.end(session);
+        self.fire_own(user, &occasion).await;
     }
 
-    /// Does what waited for `occasion`; false if some of it could not be done now.
-    pub(super) async fn fire(&self, occasion: &Occasion) -> bool {
-        let due = self.commits().newest().due(occasion);
-        for id in due {
-            match self.perform_as_server(Operation::Fire { id }).await {
-                Ok(commit) => {
-                    let mut commits = self.commits();
-                    commits.counters.fired += 1;
-                    let was_dropped = commit.answers.contains(&Answer::Dropped);
-                    commits.counters.not_allowed += u64::from(was_dropped);
-                }
-                Err(failure) => {
-                    self.put_off(occasion, &failure);
-                    return false;
-                }
-            }
-        }
-        true
-    }
-
-    /// What can't be written now fires when the daemon starts again, or when it is due again.
-    fn put_off(&self, occasion: &Occasion, failure: &Failure) {
-        tracing::warn!(?occasion, message = failure.message(), "what is due is not done yet");
+    /// Ends what a session watches; what waits for that is due.
+    fn end(&self, session: &SessionId) -> Occasion {
+        let mut commits = self.commits();
+        commits.watchers.close(session);
+        commits.visitors.leave(session);
+        Occasion::Disconnected(session.clone())
     }
 }
 

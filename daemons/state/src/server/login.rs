@@ -176,9 +176,9 @@ impl Server {
 
     /// The session is nobody's any more: what it watched and what waited for its end is over.
     async fn forget_login(&self, guest: &Guest, me: &Me, session: &SessionId) {
-        if me.log_out().is_some() {
+        if let Some(login) = me.log_out() {
             guest.forget();
-            self.depart(session).await;
+            self.depart(&login.user, session).await;
         }
     }
 }

@@ -8,11 +8,13 @@ mod accounts;
 mod attempts;
 mod audit;
 mod backup;
+mod bounded;
 mod breakdown;
 mod commits;
 mod counters;
 pub(crate) mod door;
 mod export;
+mod firing;
 mod first;
 mod flags;
 mod hand_out;
@@ -48,13 +50,13 @@ use state::{
     Commit, Limits, Operation, Refusal, Request,
     account::{Secret, Time},
     actor::{Actor, SessionId},
+    log::ChangeLog,
 };
 use tokio::sync::{Notify, mpsc, oneshot};
 
-use self::snapshots::Snapshots;
 use self::{
-    attempts::Attempts, breakdown::Breakdown, commits::Commits, hashing::Hashing, password::Cost,
-    store::LoadError, visitor::Visitor, watchers::Watchers,
+    attempts::Attempts, breakdown::Breakdown, commits::Commits, firing::Firing, hashing::Hashing,
+    password::Cost, snapshots::Snapshots, store::LoadError, visitor::Visitor, watchers::Watchers,
 };
 
 pub(crate) use breakdown::Broken;
@@ -64,6 +66,10 @@ pub(crate) use flags::{Own, USUAL, settings};
 #[derive(Debug)]
 pub(crate) struct Server {
     limits: Limits,
+    /// The longest result, in bytes, and the longest event.
+    result_bytes: usize,
+    /// The most keys that are told at once.
+    keys: usize,
     sessions_per_user: usize,
     commits: Arc<Mutex<Commits>>,
     journal: Arc<Store>,
@@ -81,6 +87,7 @@ pub(crate) struct Server {
     departures: Mutex<Option<mpsc::UnboundedReceiver<SessionId>>>,
     /// The next time at which something fires may be another.
     timers_changed: Arc<Notify>,
+    firing: Firing,
     snapshots: Snapshots,
     breakdown: Breakdown,
 }
@@ -188,14 +195,17 @@ impl Server {
         let data = Data::open(&path)?;
         offline::is_not_between(data.path())?;
         let journal = data.path().join(offline::JOURNAL);
-        let (journal, state, unsaved) = store::open(&journal, own.journal()).await?;
+        let mut past = ChangeLog::new(own.log());
+        let (journal, state, unsaved) = store::open(&journal, own.journal(), &mut past).await?;
         let (departed, departures) = mpsc::unbounded_channel();
         let timers_changed = Arc::<Notify>::default();
         let (breakdown, broken) = Breakdown::new();
         let watchers = Watchers::new(own.queue(), Arc::clone(&timers_changed));
         let server = Self {
             limits: own.limits(),
-            commits: Arc::new(Mutex::new(Commits::new(state, watchers).audited(own.audit()))),
+            result_bytes: flags.settings().limits.result_bytes,
+            keys: own.keys(),
+            commits: Arc::new(Mutex::new(Commits::new(state, past, watchers).audited(own.audit()))),
             snapshots: Snapshots::new(own.snapshot_bytes(), unsaved),
             sessions_per_user: own.sessions_per_user(),
             journal: Arc::new(journal),
@@ -209,6 +219,7 @@ impl Server {
             departures: Mutex::new(Some(departures)),
             timers_changed,
             breakdown,
+            firing: Firing::default(),
         };
         // Nobody else settles yet.
         tokio::select! {
@@ -270,6 +281,12 @@ fn failed(failure: &state::Failure) -> Failure {
         Some(index) => told.with("index", index),
         None => told,
     }
+}
+
+/// A result that is longer than one may be.
+fn too_long(limit: usize) -> Failure {
+    let message = format!("the result has more than {limit} bytes");
+    Failure::new("too-large", message).with("limit", limit)
 }
 
 /// An error with its causes, on one line.

@@ -6,9 +6,8 @@ use serde::{
     Deserialize, Deserializer,
     de::{self, SeqAccess},
 };
-use serde_json::Value;
 use state::{
-    Node, Operation, Path, Revision, Segment, Step,
+    Filter, Node, Operation, Path, Request, Revision, Segment, Step, Subscription,
     account::Time,
     entry::{Entry, Who},
     event::EventName,
@@ -16,10 +15,13 @@ use state::{
     name::{NamePattern, UserName},
     operation::Message,
     pattern::Pattern,
+    payload::Payload,
     trigger::Wish,
 };
 
-/// Of commands that change something.
+use super::now;
+
+/// Of commands that change something at a path.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields, rename_all = "camelCase")]
 pub(crate) struct ChangeOpts {
@@ -27,11 +29,43 @@ pub(crate) struct ChangeOpts {
     #[serde(deserialize_with = "present")]
     if_value: Option<Node>,
     parents: Option<bool>,
-    pub(crate) req: Option<Req>,
-    pub(crate) dry: bool,
+    req: Option<Req>,
+    dry: bool,
+    #[serde(rename = "as")]
+    acting_as: Option<UserName>,
+}
+
+/// Of `create`: those, and one more.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "camelCase")]
+pub(crate) struct CreateOpts {
+    if_rev: Option<Revision>,
+    #[serde(deserialize_with = "present")]
+    if_value: Option<Node>,
+    parents: Option<bool>,
+    req: Option<Req>,
+    dry: bool,
+    #[serde(rename = "as")]
+    acting_as: Option<UserName>,
     pub(crate) ephemeral: bool,
-    /// Of an `emit`.
+}
+
+/// Of `emit`.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct EmitOpts {
     pub(crate) path: Option<Path>,
+    req: Option<Req>,
+    dry: bool,
+    #[serde(rename = "as")]
+    acting_as: Option<UserName>,
+}
+
+/// Of an `ungc` in a batch: alone it has none.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct UngcOpts {
+    req: Option<Req>,
     #[serde(rename = "as")]
     acting_as: Option<UserName>,
 }
@@ -115,7 +149,6 @@ pub(crate) enum On {
     Disconnect {},
     UserDeleted { user: UserName },
     Event { name: String, src: Option<UserName> },
-    ScriptStopped { script: UserName },
     After { ms: u64 },
     At { time: Moment },
 }
@@ -125,8 +158,13 @@ pub(crate) enum On {
 pub(crate) struct Moment(pub(crate) Time);
 
 impl ChangeOpts {
-    /// The step that does `operation` under these conditions.
-    pub(crate) fn step(self, operation: Operation) -> Step {
+    /// The request for `operation` under these conditions.
+    pub(crate) fn ask(self, operation: Operation) -> Request {
+        let is_dry = self.dry;
+        Request { is_dry, ..Request::one(self.step(operation), now()) }
+    }
+
+    fn step(self, operation: Operation) -> Step {
         Step {
             if_rev: self.if_rev,
             if_value: self.if_value,
@@ -138,13 +176,47 @@ impl ChangeOpts {
     }
 }
 
+impl From<CreateOpts> for ChangeOpts {
+    fn from(opts: CreateOpts) -> Self {
+        let CreateOpts { if_rev, if_value, parents, req, dry, acting_as, ephemeral: _ } = opts;
+        Self { if_rev, if_value, parents, req, dry, acting_as }
+    }
+}
+
+impl From<EmitOpts> for ChangeOpts {
+    fn from(opts: EmitOpts) -> Self {
+        let EmitOpts { path: _, req, dry, acting_as } = opts;
+        Self { req, dry, acting_as, ..Self::default() }
+    }
+}
+
+impl From<UngcOpts> for ChangeOpts {
+    fn from(UngcOpts { req, acting_as }: UngcOpts) -> Self {
+        Self { req, acting_as, ..Self::default() }
+    }
+}
+
+impl WatchOpts {
+    /// The subscription to `pattern`, and since when it is resumed.
+    pub(crate) fn of(self, pattern: Pattern) -> (Subscription, Option<Revision>) {
+        let Self { name, src, echo, since } = self;
+        let filter = Filter { names: name, src, has_echo: echo.unwrap_or(true) };
+        (Subscription { pattern, filter }, since)
+    }
+
+    /// Whether nothing is asked for.
+    pub(crate) fn is_empty(&self) -> bool {
+        let Self { name, src, echo, since } = self;
+        name.is_none() && src.is_none() && echo.is_none() && since.is_none()
+    }
+}
+
 impl From<On> for Wish {
     fn from(on: On) -> Self {
         match on {
             On::Disconnect {} => Self::Disconnect,
             On::UserDeleted { user } => Self::UserDeleted(user),
             On::Event { name, src } => Self::Event { name, src },
-            On::ScriptStopped { script } => Self::ScriptStopped(script),
             On::After { ms } => Self::After(ms),
             On::At { time } => Self::At(time.0),
         }
@@ -188,9 +260,9 @@ fn operation<'de, A: SeqAccess<'de>>(
         "create" => {
             let path = needed(seq, "path")?;
             let (name, value) = (needed(seq, "name")?, needed(seq, "value")?);
-            let opts: ChangeOpts = optional(seq)?;
+            let opts: CreateOpts = optional(seq)?;
             let is_ephemeral = opts.ephemeral;
-            return Ok((Operation::Create { path, name, value, is_ephemeral }, opts));
+            return Ok((Operation::Create { path, name, value, is_ephemeral }, opts.into()));
         }
         "update" => Operation::Update { path: needed(seq, "path")?, value: needed(seq, "value")? },
         "merge" => Operation::Merge { path: needed(seq, "path")?, patch: needed(seq, "patch")? },
@@ -206,13 +278,17 @@ fn operation<'de, A: SeqAccess<'de>>(
             let triggers: Vec<On> = needed(seq, "triggers")?;
             Operation::Gc { path, wishes: triggers.into_iter().map(Wish::from).collect() }
         }
-        "ungc" => Operation::Ungc { id: needed(seq, "id")? },
+        "ungc" => {
+            let operation = Operation::Ungc { id: needed(seq, "id")? };
+            return Ok((operation, optional::<UngcOpts, _>(seq)?.into()));
+        }
         "emit" => {
             let user = needed(seq, "user")?;
-            let (name, payload): (String, Value) = (needed(seq, "name")?, needed(seq, "payload")?);
-            let mut opts: ChangeOpts = optional(seq)?;
+            let (name, payload): (String, Payload) =
+                (needed(seq, "name")?, needed(seq, "payload")?);
+            let mut opts: EmitOpts = optional(seq)?;
             let path = opts.path.take();
-            return Ok((Operation::Emit(Message { user, name, payload, path }), opts));
+            return Ok((Operation::Emit(Message { user, name, payload, path }), opts.into()));
         }
         other => {
             let message = format!("`{other}` is no operation of a batch");

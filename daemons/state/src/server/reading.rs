@@ -9,14 +9,11 @@ use serde_json::{Value, json};
 use state::{Node, Path, Revision, Segment, State, node::Kind, permission::Subject};
 
 use super::{
-    Server,
+    Server, bounded,
     opts::{GetOpts, KeysOpts},
-    refused,
+    refused, too_long,
     visitor::Visitor,
 };
-
-/// The most keys that are told at once.
-const KEYS: usize = 1000;
 
 /// What `get` answers.
 #[derive(Debug, Serialize)]
@@ -34,6 +31,11 @@ pub(super) struct Pruned {
 }
 
 impl Server {
+    /// Passes on what came of a command that changes nothing; counts what was refused.
+    pub(super) fn counted<T>(&self, result: Result<T, Failure>) -> Result<T, Failure> {
+        result.inspect_err(|it| self.commits().counters.count_refused(it.code()))
+    }
+
     pub(super) fn get(
         &self,
         guest: Guest,
@@ -41,16 +43,27 @@ impl Server {
         path: Path,
         opts: Option<GetOpts>,
     ) -> Result<Got, Failure> {
-        let opts = opts.unwrap_or_default();
-        let commits = self.commits();
-        let state = commits.durable();
+        self.counted(self.value(&guest, &me, &path, opts.unwrap_or_default()))
+    }
+
+    fn value(
+        &self,
+        guest: &Guest,
+        me: &Session<Visitor>,
+        path: &Path,
+        opts: GetOpts,
+    ) -> Result<Got, Failure> {
+        let state = self.commits().durable().clone();
         let subject = match &opts.acting_as {
-            None => self.subject(&guest, &me, state)?,
-            Some(user) => self.subject_as(&me, user, state)?,
+            None => self.subject(guest, me, &state)?,
+            Some(user) => self.subject_as(me, user, &state)?,
         };
-        let got = state.get(&subject, &path).map_err(|it| refused(&it))?;
+        let got = state.get(&subject, path).map_err(|it| refused(&it))?;
+        let (totals, limit) = (got.value.totals(), self.result_bytes);
         let value = Pruned { node: got.value, depth: opts.depth.unwrap_or(usize::MAX) };
-        Ok(if opts.rev { Got::WithRev { value, rev: got.rev } } else { Got::Value(value) })
+        let got = if opts.rev { Got::WithRev { value, rev: got.rev } } else { Got::Value(value) };
+        // Before any of it is written.
+        if bounded::fits(&got, totals, limit) { Ok(got) } else { Err(too_long(limit)) }
     }
 
     pub(super) fn keys(
@@ -61,11 +74,11 @@ impl Server {
         opts: Option<KeysOpts>,
     ) -> Result<Vec<Segment>, Failure> {
         let KeysOpts { after, limit } = opts.unwrap_or_default();
-        let limit = limit.unwrap_or(KEYS).min(KEYS);
-        let commits = self.commits();
-        let state = commits.durable();
-        let subject = self.subject(&guest, &me, state)?;
-        state.keys(&subject, &path, after.as_ref(), limit).map_err(|it| refused(&it))
+        let limit = limit.unwrap_or(self.keys).min(self.keys);
+        let state = self.commits().durable().clone();
+        self.counted(self.subject(&guest, &me, &state).and_then(|subject| {
+            state.keys(&subject, &path, after.as_ref(), limit).map_err(|it| refused(&it))
+        }))
     }
 
     pub(super) fn get_perms(
@@ -74,10 +87,11 @@ impl Server {
         me: Session<Visitor>,
         path: Path,
     ) -> Result<Value, Failure> {
-        let commits = self.commits();
-        let state = commits.durable();
-        let subject = self.subject(&guest, &me, state)?;
-        let told = state.permissions(&subject, &path).map_err(|it| refused(&it))?;
+        let state = self.commits().durable().clone();
+        let told = self
+            .counted(self.subject(&guest, &me, &state).and_then(|subject| {
+                state.permissions(&subject, &path).map_err(|it| refused(&it))
+            }))?;
         let mut reply = json!({ "level": told.level });
         if let Some(entries) = told.entries {
             reply["entries"] = serde_json::to_value(entries)?;

@@ -1,11 +1,11 @@
 //! From the journal to the state, at the start.
 
-use std::{io::BufReader, path::Path};
+use std::{io::BufReader, path::Path, sync::Arc};
 
 use journal::{
     Follow, FollowError, Journal, Look, OpenError, Options, Snapshot, SnapshotError, Store,
 };
-use state::{ApplyError, Record, Revision, State, record::RecordError};
+use state::{ApplyError, Record, Revision, State, log::ChangeLog, record::RecordError};
 
 /// Why the state can't be had from the journal.
 #[derive(Debug, thiserror::Error)]
@@ -42,30 +42,41 @@ impl LoadError {
 }
 
 /// The journal in `path`, the state that it tells of, and how many bytes there are behind the
-/// snapshot.
-pub(crate) async fn open(path: &Path, options: Options) -> Result<(Store, State, u64), LoadError> {
+/// snapshot; what these say is put into `past`, for those who come back.
+pub(crate) async fn open(
+    path: &Path,
+    options: Options,
+    past: &mut ChangeLog,
+) -> Result<(Store, State, u64), LoadError> {
     let journal = Store::open(path, options)?;
-    let (state, bytes) = load(&journal).await?;
+    let keep = |before, after: &State, record, bytes| {
+        past.push(before, after.clone(), Arc::new(record), bytes);
+    };
+    let (snapshot, last) = (journal.snapshot()?, journal.last().revision);
+    let (state, bytes) = replay(snapshot, last, |from| journal.follow(from), keep).await?;
     Ok((journal, state, bytes))
 }
 
 /// The state that the journal tells of, and how many bytes there are behind the snapshot.
 pub(crate) async fn load(journal: &Store) -> Result<(State, u64), LoadError> {
     let (snapshot, last) = (journal.snapshot()?, journal.last().revision);
-    replay(snapshot, last, |from| journal.follow(from)).await
+    replay(snapshot, last, |from| journal.follow(from), |_, _, _, _| {}).await
 }
 
 /// The state of a journal that is only looked at.
 pub(crate) async fn view(look: &Look) -> Result<State, LoadError> {
-    let loaded = replay(look.snapshot()?, look.report().last, |from| Ok(look.follow(from)));
+    let (snapshot, last) = (look.snapshot()?, look.report().last);
+    let loaded = replay(snapshot, last, |from| Ok(look.follow(from)), |_, _, _, _| {});
     loaded.await.map(|(state, _)| state)
 }
 
-/// The state of the snapshot, and all records after it; how many bytes these have.
+/// The state of the snapshot, and all records after it; how many bytes these have. Tells `note` of
+/// each of them: the states around it, and its length.
 async fn replay(
     snapshot: Option<Snapshot>,
     last: Revision,
     follow: impl FnOnce(Revision) -> Result<Follow, FollowError>,
+    mut note: impl FnMut(State, &State, Record, usize),
 ) -> Result<(State, u64), LoadError> {
     let (mut state, mut bytes) = (State::default(), 0);
     if let Some(snapshot) = snapshot {
@@ -78,7 +89,9 @@ async fn replay(
             bytes += entry.bytes.len() as u64;
             let record = Record::decode(entry.bytes)
                 .map_err(|source| LoadError::Record { revision, source })?;
+            let before = state.clone();
             state.apply(&record).map_err(|source| LoadError::Misfit { revision, source })?;
+            note(before, &state, record, entry.bytes.len());
         }
     }
     Ok((state, bytes))

@@ -9,6 +9,7 @@ use state::{
     entry::{Entry, Who},
     gc::Occasion,
     operation::Message,
+    payload::Payload,
     trigger::{RegistrationId, Wish},
 };
 
@@ -16,7 +17,7 @@ use super::{
     Server,
     commits::Reached,
     now,
-    opts::{BatchOpts, ChangeOpts, On, Op},
+    opts::{BatchOpts, ChangeOpts, CreateOpts, EmitOpts, On, Op},
     visitor::Visitor,
 };
 
@@ -30,11 +31,12 @@ impl Server {
         path: Path,
         name: Segment,
         value: Node,
-        opts: Option<ChangeOpts>,
+        opts: Option<CreateOpts>,
     ) -> Result<Value, Failure> {
         let opts = opts.unwrap_or_default();
         let is_ephemeral = opts.ephemeral;
-        self.change(&guest, &me, Operation::Create { path, name, value, is_ephemeral }, opts).await
+        let operation = Operation::Create { path, name, value, is_ephemeral };
+        self.change(&guest, &me, operation, opts.into()).await
     }
 
     pub(super) async fn update(
@@ -93,8 +95,8 @@ impl Server {
         opts: Option<ChangeOpts>,
     ) -> Result<Value, Failure> {
         let wishes = triggers.into_iter().map(Wish::from).collect();
-        let step = opts.unwrap_or_default().step(Operation::Gc { path, wishes });
-        let (commit, _) = self.perform(&guest, &me, Request::one(step, now())).await?;
+        let request = opts.unwrap_or_default().ask(Operation::Gc { path, wishes });
+        let (commit, _) = self.perform(&guest, &me, request).await?;
         match commit.answers[..] {
             [Answer::Registered(id)] => Ok(json!({ "gc": id })),
             _ => Ok(json!({})),
@@ -126,13 +128,14 @@ impl Server {
         me: Me,
         user: state::name::UserName,
         name: String,
-        payload: Value,
-        opts: Option<ChangeOpts>,
+        payload: Payload,
+        opts: Option<EmitOpts>,
     ) -> Result<Value, Failure> {
         let mut opts = opts.unwrap_or_default();
         let path = opts.path.take();
-        let step = opts.step(Operation::Emit(Message { user, name, payload, path }));
-        let (_, reached) = self.perform(&guest, &me, Request::one(step, now())).await?;
+        let message = Message { user, name, payload, path };
+        let request = ChangeOpts::from(opts).ask(Operation::Emit(message));
+        let (_, reached) = self.perform(&guest, &me, request).await?;
         Ok(json!({ "delivered": reached.first().copied().unwrap_or(0) }))
     }
 
@@ -162,9 +165,7 @@ impl Server {
         operation: Operation,
         opts: ChangeOpts,
     ) -> Result<Value, Failure> {
-        let is_dry = opts.dry;
-        let request = Request { is_dry, ..Request::one(opts.step(operation), now()) };
-        let (commit, _) = self.perform(guest, me, request).await?;
+        let (commit, _) = self.perform(guest, me, opts.ask(operation)).await?;
         Ok(json!({ "rev": commit.rev }))
     }
 
@@ -191,7 +192,7 @@ impl Server {
         for sent in &commit.messages {
             if let Some(src) = sent.src.clone() {
                 let name = sent.message.name.clone();
-                self.fire(&Occasion::Emitted { name, src }).await;
+                self.fire_own(&src.clone(), &Occasion::Emitted { name, src }).await;
             }
         }
         Ok((commit, reached))
@@ -201,7 +202,7 @@ impl Server {
 /// What a step of a batch is answered; `reached` are the messages that are not told yet.
 fn told(answer: Answer, reached: &mut impl Iterator<Item = usize>) -> Value {
     match answer {
-        Answer::Done | Answer::Dropped => Value::Object(Map::new()),
+        Answer::Done | Answer::Dropped | Answer::Gone => Value::Object(Map::new()),
         Answer::Registered(id) => json!({ "gc": id }),
         Answer::Sent => json!({ "delivered": reached.next().unwrap_or(0) }),
     }

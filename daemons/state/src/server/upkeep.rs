@@ -5,7 +5,7 @@ use std::{io::BufWriter, sync::Arc, time::Duration};
 use daemon::{Failure, Guest, Session};
 use journal::{Journal, Keep, SnapshotError, Store};
 use serde_json::{Value, json};
-use state::{State, decide::Sent, operation::Message};
+use state::{State, decide::Sent, operation::Message, payload::Payload};
 use tokio::task::spawn_blocking;
 
 use super::{Server, visitor::Visitor};
@@ -27,7 +27,8 @@ impl Server {
         let work = spawn_blocking(move || write_snapshot(&journal, &state));
         let bytes = work.await.map_err(|error| Failure::internal(error.to_string()))??;
         if let Some(user) = user {
-            let (name, payload) = ("saveStateFinished".to_owned(), json!({ "rev": rev }));
+            let (name, payload) =
+                ("saveStateFinished".to_owned(), Payload::from(json!({ "rev": rev })));
             let message = Message { user, name, payload, path: None };
             self.commits().watchers.send(&Sent { message, src: None });
         }
@@ -35,8 +36,11 @@ impl Server {
     }
 
     pub(super) fn stats(&self, guest: Guest, me: Me) -> Result<Value, Failure> {
-        let commits = self.commits();
+        let mut commits = self.commits();
         self.needs_root(&guest, &me, commits.durable())?;
+        commits.watchers.forget_all_ended();
+        // Each session holds one end of what tells that it is over.
+        let all = self.departed.strong_count().saturating_sub(1);
         let state = commits.durable();
         let totals = state.root().totals();
         Ok(json!({
@@ -45,6 +49,7 @@ impl Server {
             "bytes": totals.bytes,
             "users": state.accounts().count(),
             "sessions": commits.visitors.len(),
+            "anonymous": all.saturating_sub(commits.visitors.len()),
             "subscriptions": commits.watchers.subscriptions().len(),
             "commits": commits.counters.commits,
             "events": commits.watchers.told(),

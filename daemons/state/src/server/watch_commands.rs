@@ -4,13 +4,15 @@ use std::{collections::BTreeSet, sync::Arc};
 
 use daemon::{Failure, Guest, OrNull, Session, Source};
 use serde_json::{Value, json};
-use state::{Event, Filter, Path, Pattern, Subscription, actor::SessionId};
+use state::{Path, Pattern, actor::SessionId};
 
 use super::{
-    Server,
+    Server, bounded,
+    commits::Commits,
     opts::{UnwatchOpts, WatchOpts, Which},
     refused,
     tap::Tap,
+    too_long,
     visitor::Visitor,
 };
 
@@ -24,18 +26,37 @@ impl Server {
         OrNull(pattern): OrNull<Pattern>,
         opts: Option<WatchOpts>,
     ) -> Result<Value, Failure> {
-        let session = self.open_feed(&guest, &me)?;
-        let Some(pattern) = pattern else { return Ok(json!({})) };
-        let WatchOpts { name, src, echo, since } = opts.unwrap_or_default();
-        let filter = Filter { names: name, src, has_echo: echo.unwrap_or(true) };
+        self.counted(self.watch(&guest, &me, pattern, opts.unwrap_or_default()))
+    }
+
+    fn watch(
+        &self,
+        guest: &Guest,
+        me: &Me,
+        pattern: Option<Pattern>,
+        opts: WatchOpts,
+    ) -> Result<Value, Failure> {
         let mut commits = self.commits();
-        let subject = self.subject(&guest, &me, commits.durable())?;
-        commits.durable().may_watch(&subject, &pattern.prefix()).map_err(|it| refused(&it))?;
+        let Some(pattern) = pattern else {
+            if !opts.is_empty() {
+                let message = "nothing can be asked of messages";
+                return Err(Failure::bad_argument(1, "null", message));
+            }
+            self.subject(guest, me, commits.durable())?;
+            self.open_feed(&mut commits, guest, me)?;
+            return Ok(json!({}));
+        };
+        let (subscription, since) = opts.of(pattern);
+        let session = self.enter(guest, me);
+        let most = self.limits.subscriptions;
+        // What is refused leaves no stream behind.
+        self.may_sync(&commits, guest, me, &subscription.pattern.prefix())?;
+        commits.watchers.forget_ended(&session);
+        let watching = commits.watchers.subscriptions();
+        watching.has_room(&session, &subscription, most).map_err(|it| refused(&it))?;
+        self.open_feed(&mut commits, guest, me)?;
         let rev = commits.durable().revision();
-        let subscription = Subscription { pattern, filter };
-        let id = commits
-            .begin(&session, subscription, self.limits.subscriptions, since)
-            .map_err(|it| refused(&it))?;
+        let id = commits.begin(&session, subscription, most, since).map_err(|it| refused(&it))?;
         Ok(json!({ "sub": id, "rev": rev }))
     }
 
@@ -45,14 +66,33 @@ impl Server {
         me: Me,
         path: Path,
     ) -> Result<Value, Failure> {
-        let session = self.open_feed(&guest, &me)?;
+        self.counted(self.watch_once(&guest, &me, path))
+    }
+
+    fn watch_once(&self, guest: &Guest, me: &Me, path: Path) -> Result<Value, Failure> {
         let mut commits = self.commits();
-        let subject = self.subject(&guest, &me, commits.durable())?;
-        commits.durable().may_watch(&subject, &path).map_err(|it| refused(&it))?;
+        self.may_sync(&commits, guest, me, &path)?;
+        let session = self.open_feed(&mut commits, guest, me)?;
         let rev = commits.durable().revision();
-        let value = subject.readable(commits.durable().root(), &path);
-        commits.watchers.push(&session, &Event::sync(vec![], rev, path, value));
+        let owes = commits.watchers.owe(&session, path);
+        owes.map_err(|full| Failure::new("busy", full.to_string()))?;
         Ok(json!({ "rev": rev }))
+    }
+
+    /// Whether the session may be told what is at `prefix`, and can be.
+    fn may_sync(
+        &self,
+        commits: &Commits,
+        guest: &Guest,
+        me: &Me,
+        prefix: &Path,
+    ) -> Result<(), Failure> {
+        let (state, limit) = (commits.durable(), self.result_bytes);
+        let subject = self.subject(guest, me, state)?;
+        state.may_watch(&subject, prefix).map_err(|it| refused(&it))?;
+        let value = subject.readable(state.root(), prefix);
+        let fits = value.is_none_or(|it| bounded::fits(&it, it.totals(), limit));
+        if fits { Ok(()) } else { Err(too_long(limit)) }
     }
 
     pub(super) fn unsubscribe(
@@ -65,6 +105,7 @@ impl Server {
         let session = self.enter(&guest, &me);
         let names: Option<BTreeSet<_>> = opts.unwrap_or_default().name;
         let mut commits = self.commits();
+        commits.watchers.forget_ended(&session);
         let subscriptions = commits.watchers.subscriptions_mut();
         let removed = match which {
             Which::Id(id) => usize::from(subscriptions.unsubscribe(&session, id)),
@@ -76,18 +117,19 @@ impl Server {
     }
 
     /// Opens the session's stream unless it is open; nobody hears anything before that.
-    fn open_feed(&self, guest: &Guest, me: &Me) -> Result<SessionId, Failure> {
+    fn open_feed(
+        &self,
+        commits: &mut Commits,
+        guest: &Guest,
+        me: &Me,
+    ) -> Result<SessionId, Failure> {
         let session = self.enter(guest, me);
-        let login = me.login();
-        if login.is_none() && !self.limits.allows_anonymous {
-            return Err(refused(&state::Refusal::AuthRequired));
-        }
-        let (user, cap) = login.map_or((None, None), |it| (Some(it.user), it.cap));
+        let (user, cap) = me.login().map_or((None, None), |it| (Some(it.user), it.cap));
         let tap = || {
-            let tap = Tap::new(Arc::downgrade(&self.commits), session.clone());
-            Arc::new(tap) as Arc<dyn Source>
+            let commits = Arc::downgrade(&self.commits);
+            Arc::new(Tap::new(commits, session.clone(), self.result_bytes)) as Arc<dyn Source>
         };
-        self.commits().watchers.open(&session, guest, user, cap, tap)?;
+        commits.watchers.open(&session, guest, user, cap, tap)?;
         Ok(session)
     }
 }

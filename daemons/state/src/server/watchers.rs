@@ -7,7 +7,7 @@ use std::{
 
 use daemon::{Guest, Source, Stream};
 use state::{
-    Record, State,
+    Path, Record, State,
     account::Time,
     actor::SessionId,
     decide::Sent,
@@ -15,7 +15,7 @@ use state::{
     event::Event,
     name::UserName,
     permission::Cap,
-    queue::{Item, Notice, Queue, QueueLimits},
+    queue::{Full, Item, Next, Notice, Owed, Queue, QueueLimits},
     subscription::Subscriptions,
 };
 use tokio::sync::Notify;
@@ -40,7 +40,6 @@ pub(crate) struct Watchers {
 #[derive(Debug)]
 struct Feed {
     stream: Stream,
-    user: Option<UserName>,
     queue: Queue,
 }
 
@@ -72,8 +71,8 @@ impl Watchers {
         self.close(session);
         let (stream, queue) = (guest.feed()?, Queue::new(self.limits));
         stream.draw_from(source());
-        self.subscriptions.open(session.clone(), user.clone(), cap);
-        self.feeds.insert(session.clone(), Feed { stream, user, queue });
+        self.subscriptions.open(session.clone(), user, cap);
+        self.feeds.insert(session.clone(), Feed { stream, queue });
         Ok(())
     }
 
@@ -97,6 +96,11 @@ impl Watchers {
         let feed = self.feeds.remove(session)?;
         self.dropped += feed.queue.dropped();
         Some(feed)
+    }
+
+    /// How much may wait for a session.
+    pub(crate) fn limits(&self) -> QueueLimits {
+        self.limits
     }
 
     pub(crate) fn subscriptions(&self) -> &Subscriptions {
@@ -128,55 +132,102 @@ impl Watchers {
             return;
         }
         for delivery in deliver(before, after, record, &self.subscriptions) {
-            self.put(&delivery.session, delivery.events.into_iter().map(Item::Change));
+            self.tell_one(&delivery.session, delivery.events);
             for id in delivery.ended {
                 self.subscriptions.unsubscribe(&delivery.session, id);
             }
         }
     }
 
-    /// Tells one session something.
-    pub(crate) fn push(&mut self, session: &SessionId, event: &Event) {
-        self.put(session, [Item::Change(event.clone())]);
+    /// Tells one session of what happened at once.
+    pub(crate) fn tell_one(&mut self, session: &SessionId, events: Vec<Event>) {
+        self.told += events.len() as u64;
+        self.with(session, |queue, now| queue.push_events(events, now));
     }
 
-    /// Sends a message to all sessions of its user; to how many.
+    /// Owes a `sync` to subscriptions of one session, as many as it has.
+    pub(crate) fn owe_all(&mut self, session: &SessionId, owed: Owed) {
+        self.with(session, |queue, _| queue.owe_subs(owed));
+    }
+
+    /// Owes one session a `sync` that it has asked for by itself.
+    pub(crate) fn owe(&mut self, session: &SessionId, path: Path) -> Result<(), Full> {
+        self.with(session, |queue, _| queue.owe(path)).unwrap_or(Ok(()))
+    }
+
+    /// Sends a message to all sessions of its user; to how many that are told it.
     pub(crate) fn send(&mut self, sent: &Sent) -> usize {
         let message = &sent.message;
-        let meant = self.feeds.iter().filter(|(_, it)| it.user.as_ref() == Some(&message.user));
-        let meant: Vec<_> = meant.map(|(session, _)| session.clone()).collect();
-        let notice = Notice {
+        let meant: Vec<_> = self.subscriptions.sessions_of(&message.user).cloned().collect();
+        let notice = Arc::new(Notice {
             name: message.name.clone(),
             src: sent.src.clone(),
             payload: message.payload.clone(),
             path: message.path.clone(),
+        });
+        self.told += meant.len() as u64;
+        let mut put = |session: &&SessionId| {
+            let item = Item::Message(Arc::clone(&notice));
+            self.with(session, |queue, now| queue.push(item, now)).unwrap_or(false)
         };
-        meant.iter().filter(|it| self.put(it, [Item::Message(notice.clone())])).count()
+        meant.iter().filter(|it| put(it)).count()
     }
 
-    /// Puts something into the queue of a session; false if its stream has ended.
-    fn put(&mut self, session: &SessionId, items: impl IntoIterator<Item = Item>) -> bool {
-        let Some(feed) = self.feeds.get_mut(session) else { return false };
-        if feed.stream.has_ended() {
-            self.close(session);
-            return false;
-        }
-        feed.queue.push(items.into_iter().inspect(|_| self.told += 1), now());
+    /// Changes the queue of a session, unless its stream has ended.
+    fn with<T>(
+        &mut self,
+        session: &SessionId,
+        change: impl FnOnce(&mut Queue, Time) -> T,
+    ) -> Option<T> {
+        self.forget_ended(session);
+        let feed = self.feeds.get_mut(session)?;
+        let result = change(&mut feed.queue, now());
         feed.stream.wake();
-        if feed.queue.deadline().is_some() && self.lagging.insert(session.clone()) {
+        self.note_lag(session);
+        Some(result)
+    }
+
+    /// Closes the session if its stream has ended, as by `cancel`: its subscriptions have, too.
+    pub(crate) fn forget_ended(&mut self, session: &SessionId) {
+        if self.feeds.get(session).is_some_and(|it| it.stream.has_ended()) {
+            self.close(session);
+        }
+    }
+
+    /// The same of all sessions.
+    pub(crate) fn forget_all_ended(&mut self) {
+        let ended = self.feeds.iter().filter(|it| it.1.stream.has_ended());
+        for session in ended.map(|it| it.0.clone()).collect::<Vec<_>>() {
+            self.close(&session);
+        }
+    }
+
+    /// Keeps in mind whose patience runs.
+    fn note_lag(&mut self, session: &SessionId) {
+        let lags = self.feeds.get(session).is_some_and(|it| it.queue.deadline().is_some());
+        if !lags {
+            self.lagging.remove(session);
+        } else if self.lagging.insert(session.clone()) {
             self.timers_changed.notify_one();
         }
-        true
     }
 
     /// The next that waits for a session. If it was left behind, that is how things are now.
     pub(crate) fn next(&mut self, session: &SessionId, durable: &State) -> Option<Item> {
         let (feed, subscriptions) = (self.feeds.get_mut(session)?, &self.subscriptions);
-        let subscriber = subscriptions.subscriber(session);
-        let syncs = || subscriber.map(|it| it.syncs(durable)).unwrap_or_default();
-        let next = feed.queue.pop(syncs);
-        self.lagging.remove(session);
-        next.map(|(_, item)| item)
+        let subscriber = subscriptions.subscriber(session)?;
+        let next = loop {
+            match feed.queue.pop(now(), || subscriber.owed()) {
+                None => break None,
+                Some(Next::Item(item)) => break Some(item),
+                Some(Next::Owed(owed)) => match subscriber.sync(owed, durable) {
+                    Some(event) => break Some(Item::Change(event)),
+                    None => continue,
+                },
+            }
+        };
+        self.note_lag(session);
+        next
     }
 
     /// When the next of those who lag loses its stream.
@@ -191,8 +242,16 @@ impl Watchers {
         let over = self.lagging.iter().filter(|it| self.feeds.get(*it).is_some_and(is_over));
         for session in over.cloned().collect::<Vec<_>>() {
             if let Some(feed) = self.take(&session) {
-                feed.stream.end("lagged");
+                let missed = feed.queue.dropped();
+                feed.stream.lag(missed);
             }
+        }
+    }
+
+    /// Ends the stream of a session to which the next event can't be sent.
+    pub(crate) fn end(&mut self, session: &SessionId, reason: &str) {
+        if let Some(feed) = self.take(session) {
+            feed.stream.end(reason);
         }
     }
 }

@@ -17,7 +17,8 @@ impl Held {
         let journal = Memory::new();
         journal.hold();
         let watchers = Watchers::new(QueueLimits::default(), Arc::new(Notify::new()));
-        Self { journal, commits: Commits::new(State::default(), watchers) }
+        let past = ChangeLog::new(state::log::LogLimits::default());
+        Self { journal, commits: Commits::new(State::default(), past, watchers) }
     }
 
     fn create(&mut self, user: &str) -> Decided {
@@ -59,7 +60,7 @@ async fn told(decided: Decided) -> Option<String> {
         biased;
         answer = decided.settled() => answer,
         // Everybody else has had a turn.
-        () = async { for _ in 0..3 { yield_now().await } } => return None,
+        () = async { for _ in 0..3 { tokio::task::yield_now().await } } => return None,
     };
     Some(answer.map_or_else(|failure| failure.code().to_owned(), |_| "ok".to_owned()))
 }

@@ -1,6 +1,6 @@
 //! What a tree of a million nodes costs: to read, to hold, to change.
 //!
-//! `cargo run --release -p state-daemon --example size`
+//! `cargo bench -p state-daemon --bench size`
 
 #![expect(clippy::print_stdout, reason = "it is for reading")]
 
