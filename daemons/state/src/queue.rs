@@ -5,6 +5,8 @@ use std::{
     sync::Arc,
 };
 
+use serde::Serialize;
+
 use crate::{
     account::Time,
     event::{Event, Happening, SubscriptionId},
@@ -14,7 +16,7 @@ use crate::{
 };
 
 /// A free message on its way to a session.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Notice {
     /// What it is called.
     pub name: String,
@@ -23,7 +25,26 @@ pub struct Notice {
     /// What it says.
     pub payload: Payload,
     /// What it is about.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub path: Option<Path>,
+}
+
+/// A message as it is told: written once, however many hear it.
+#[derive(Debug)]
+pub struct Told(Box<str>);
+
+impl Told {
+    /// The data of a `message` event.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl From<&Notice> for Told {
+    fn from(notice: &Notice) -> Self {
+        let text = serde_json::to_string(notice);
+        Self(text.expect("names, a path and JSON are JSON").into())
+    }
 }
 
 /// Something that is sent unasked.
@@ -32,15 +53,18 @@ pub enum Item {
     /// A change of the tree.
     Change(Event),
     /// A free message, which all who are told it share.
-    Message(Arc<Notice>),
+    Message(Arc<Told>),
 }
+
+/// What stands around a message on the wire, about.
+const AROUND_BYTES: usize = 32;
 
 impl Item {
     /// About how many bytes it has on the wire.
     pub fn bytes(&self) -> usize {
         match self {
             Self::Change(event) => event.bytes(),
-            Self::Message(notice) => notice.payload.len() + notice.name.len() + 128,
+            Self::Message(told) => told.as_str().len() + AROUND_BYTES,
         }
     }
 
@@ -249,7 +273,8 @@ mod tests {
 
     fn message(len: usize) -> Item {
         let (name, payload) = ("m".to_owned(), json!("x".repeat(len)).into());
-        Item::Message(Arc::new(Notice { name, src: None, payload, path: None }))
+        let notice = Notice { name, src: None, payload, path: None };
+        Item::Message(Arc::new(Told::from(&notice)))
     }
 
     /// What comes out: the revision of an event, or the subscriptions of a `sync`.
@@ -259,7 +284,7 @@ mod tests {
             popped.push(match next {
                 Next::Item(Item::Change(it)) if it.has_more => format!("{}…", it.rev),
                 Next::Item(Item::Change(it)) => it.rev.to_string(),
-                Next::Item(Item::Message(it)) => it.name.clone(),
+                Next::Item(Item::Message(it)) => it.as_str().to_owned(),
                 Next::Owed(it) if it.is_lagged => format!("lagged {:?}", it.subs),
                 Next::Owed(it) => format!("sync {:?}", it.subs),
             });

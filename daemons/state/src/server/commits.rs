@@ -77,6 +77,8 @@ pub(crate) type Reached = Vec<usize>;
 pub(crate) struct Decided {
     decision: Result<Commit, Failure>,
     done: Outcome,
+    /// Who asked may be told something by it.
+    tells_himself: bool,
 }
 
 /// Whether what was decided is done.
@@ -92,7 +94,9 @@ impl Decided {
     pub(crate) async fn settled(self) -> Result<(Commit, Reached), Failure> {
         let reached = match self.done {
             Outcome::Done(reached) => {
-                events_first().await;
+                if self.tells_himself {
+                    events_first().await;
+                }
                 reached
             }
             Outcome::Waiting(done) => done.await.unwrap_or_else(|_| Err(ending()))?,
@@ -150,12 +154,12 @@ impl Commits {
             Err(failure) => {
                 self.counters.count_refused(failure.refusal.code());
                 self.audit.refused(actor, request, failure.refusal.code());
-                return Ok(self.hold(Err(failed(&failure)), vec![]));
+                return Ok(self.hold(actor, Err(failed(&failure)), vec![]));
             }
         };
         let Some(record) = &commit.record else {
             let messages = commit.messages.clone();
-            return Ok(self.hold(Ok(commit), messages));
+            return Ok(self.hold(actor, Ok(commit), messages));
         };
         // The journal may take records a moment before it is known that it does.
         if self.is_read_only {
@@ -168,17 +172,25 @@ impl Commits {
         let (record, after) = (Arc::new(record.clone()), commit.after.clone());
         let change = Some(Pending { record, bytes: bytes.len(), after });
         let messages = commit.messages.clone();
-        Ok(Decided { decision: Ok(commit), done: self.line_up(receipt, change, messages) })
+        let done = self.line_up(receipt, change, messages);
+        Ok(Decided { decision: Ok(commit), done, tells_himself: true })
     }
 
     /// Keeps a decision that changes nothing until all that it was made on is durable, so that
     /// nobody is told of what may yet be lost.
-    fn hold(&mut self, decision: Result<Commit, Failure>, messages: Vec<Sent>) -> Decided {
+    fn hold(
+        &mut self,
+        actor: &Actor,
+        decision: Result<Commit, Failure>,
+        messages: Vec<Sent>,
+    ) -> Decided {
+        let hears = |it| self.watchers.is_open(it);
+        let tells_himself = !messages.is_empty() && actor.session.as_ref().is_some_and(hears);
         let done = match self.waiting.back().map(|it| it.receipt) {
             Some(receipt) => self.line_up(receipt, None, messages),
             None => Outcome::Done(self.send(&messages)),
         };
-        Decided { decision, done }
+        Decided { decision, done, tells_himself }
     }
 
     fn line_up(

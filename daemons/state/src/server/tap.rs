@@ -3,12 +3,7 @@
 use std::sync::{Mutex, PoisonError, Weak};
 
 use daemon::{EventWriter, Source};
-use serde::Serialize;
-use state::{
-    actor::SessionId,
-    node::Totals,
-    queue::{Item, Notice},
-};
+use state::{Event, actor::SessionId, node::Totals, queue::Item};
 
 use super::{bounded, commits::Commits};
 
@@ -33,14 +28,9 @@ impl Tap {
     }
 
     /// Whether a payload is as short as it has to be.
-    fn fits(&self, item: &Item) -> bool {
-        match item {
-            Item::Change(event) => {
-                let totals = Totals { bytes: event.bytes(), ..Totals::default() };
-                bounded::fits(event, totals, self.limit)
-            }
-            Item::Message(_) => true,
-        }
+    fn fits(&self, event: &Event) -> bool {
+        let totals = Totals { bytes: event.bytes(), ..Totals::default() };
+        bounded::fits(event, totals, self.limit)
     }
 
     fn with<T>(&self, look: impl FnOnce(&mut Commits) -> T) -> Option<T> {
@@ -55,38 +45,22 @@ impl Source for Tap {
         while !events.is_full() {
             // What is written out is a copy, so that nobody waits for it.
             let Some(item) = self.with(|it| it.next_for(&self.session)).flatten() else { return };
-            if !self.fits(&item) {
-                self.with(|it| it.watchers.end(&self.session, "too-large"));
-                return;
-            }
-            let (topic, payload) = match &item {
-                Item::Change(event) => ("change", serde_json::to_string(event)),
-                Item::Message(it) => ("message", serde_json::to_string(&Message::from(&**it))),
-            };
-            if let Ok(payload) = payload {
-                events.push(topic, &payload);
+            match item {
+                Item::Message(told) => events.push("message", told.as_str()),
+                Item::Change(event) if self.fits(&event) => {
+                    if let Ok(payload) = serde_json::to_string(&event) {
+                        events.push("change", &payload);
+                    }
+                }
+                Item::Change(_) => {
+                    self.with(|it| it.watchers.end(&self.session, "too-large"));
+                    return;
+                }
             }
         }
     }
 
     fn held_bytes(&self) -> usize {
         self.with(|it| it.watchers.held_bytes(&self.session)).unwrap_or_default()
-    }
-}
-
-/// The data of a `message` event.
-#[derive(Serialize)]
-struct Message<'a> {
-    name: &'a str,
-    src: &'a Option<state::name::UserName>,
-    payload: &'a state::payload::Payload,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    path: &'a Option<state::Path>,
-}
-
-impl<'a> From<&'a Notice> for Message<'a> {
-    fn from(notice: &'a Notice) -> Self {
-        let Notice { name, src, payload, path } = notice;
-        Self { name, src, payload, path }
     }
 }

@@ -15,7 +15,7 @@ use state::{
     event::Event,
     name::UserName,
     permission::Cap,
-    queue::{Full, Item, Next, Notice, Owed, Queue, QueueLimits},
+    queue::{Full, Item, Next, Notice, Owed, Queue, QueueLimits, Told},
     subscription::Subscriptions,
 };
 use tokio::sync::Notify;
@@ -41,6 +41,21 @@ pub(crate) struct Watchers {
 struct Feed {
     stream: Stream,
     queue: Queue,
+    /// The connection asks for what waits, and will until it has been told that nothing does.
+    is_awake: bool,
+}
+
+impl Feed {
+    /// Has the connection ask, which costs nothing while it does anyway; false if there is nobody
+    /// to ask any more.
+    fn wake(&mut self) -> bool {
+        if self.is_awake {
+            return true;
+        }
+        self.stream.wake();
+        self.is_awake = true;
+        !self.stream.has_ended()
+    }
 }
 
 impl Watchers {
@@ -72,7 +87,7 @@ impl Watchers {
         let (stream, queue) = (guest.feed()?, Queue::new(self.limits));
         stream.draw_from(source());
         self.subscriptions.open(session.clone(), user, cap);
-        self.feeds.insert(session.clone(), Feed { stream, queue });
+        self.feeds.insert(session.clone(), Feed { stream, queue, is_awake: false });
         Ok(())
     }
 
@@ -158,19 +173,34 @@ impl Watchers {
     /// Sends a message to all sessions of its user; to how many that are told it.
     pub(crate) fn send(&mut self, sent: &Sent) -> usize {
         let message = &sent.message;
-        let meant: Vec<_> = self.subscriptions.sessions_of(&message.user).cloned().collect();
-        let notice = Arc::new(Notice {
+        let notice = Notice {
             name: message.name.clone(),
             src: sent.src.clone(),
             payload: message.payload.clone(),
             path: message.path.clone(),
-        });
-        self.told += meant.len() as u64;
-        let mut put = |session: &&SessionId| {
-            let item = Item::Message(Arc::clone(&notice));
-            self.with(session, |queue, now| queue.push(item, now)).unwrap_or(false)
         };
-        meant.iter().filter(|it| put(it)).count()
+        let (item, now) = (Item::Message(Arc::new(Told::from(&notice))), now());
+        let (mut reached, mut gone, mut lagging) = (0, vec![], vec![]);
+        for session in self.subscriptions.sessions_of(&message.user) {
+            let Some(feed) = self.feeds.get_mut(session) else { continue };
+            self.told += 1;
+            let is_told = feed.queue.push(item.clone(), now);
+            match feed.wake() {
+                true => reached += usize::from(is_told),
+                false => gone.push(session.clone()),
+            }
+            if !is_told {
+                lagging.push(session.clone());
+            }
+        }
+        gone.iter().for_each(|it| self.close(it));
+        lagging.iter().for_each(|it| self.note_lag(it));
+        reached
+    }
+
+    /// Whether a session is told what is sent to its user.
+    pub(crate) fn is_open(&self, session: &SessionId) -> bool {
+        self.feeds.contains_key(session)
     }
 
     /// Changes the queue of a session, unless its stream has ended.
@@ -182,7 +212,7 @@ impl Watchers {
         self.forget_ended(session);
         let feed = self.feeds.get_mut(session)?;
         let result = change(&mut feed.queue, now());
-        feed.stream.wake();
+        feed.wake();
         self.note_lag(session);
         Some(result)
     }
@@ -226,7 +256,10 @@ impl Watchers {
                 },
             }
         };
-        self.note_lag(session);
+        feed.is_awake = next.is_some();
+        if self.lagging.contains(session) || feed.queue.deadline().is_some() {
+            self.note_lag(session);
+        }
         next
     }
 
