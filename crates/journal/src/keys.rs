@@ -13,7 +13,7 @@ pub(crate) struct Keys {
     next: Table,
 }
 
-/// What is durable. A clone costs nothing, so that nobody who appends waits for who reads all of it.
+/// What is durable. A clone costs nothing, so nobody who appends waits for who reads all of it.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Durable {
     /// Changed only while nobody else has it.

@@ -4,7 +4,8 @@ use tokio::sync::watch;
 
 use crate::{Failure, FollowError, Lost, Revision};
 
-/// How many failures are remembered: who asks later for a record of before is told that it is forgotten.
+/// How many failures are remembered: who asks later for a record of before is told that it is
+/// forgotten.
 const REMEMBERED: usize = 1024;
 
 /// A record that is in line: its revision, if it becomes durable.
