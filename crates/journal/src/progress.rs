@@ -101,7 +101,8 @@ impl Progress {
         self.0.borrow().failure.clone()
     }
 
-    /// Both at one moment: while nothing is taken, this is the last revision that was durable before.
+    /// Both at one moment: while nothing is taken, this is the last revision that was durable
+    /// before.
     ///
     /// Who asks one after the other may miss a group that became durable between, just before the
     /// next one failed.

@@ -47,8 +47,8 @@ pub struct Torn {
     pub offset: u64,
 }
 
-/// A journal that nobody uses, as it is. Nothing is changed or made, so it may lie where nothing can
-/// be written.
+/// A journal that nobody uses, as it is. Nothing is changed or made, so it may lie where nothing
+/// can be written.
 #[derive(Debug)]
 pub struct Look {
     disk: Arc<dyn Disk>,
