@@ -57,8 +57,8 @@ impl Stream {
     }
 
     /// Has the guest's connection ask `source` for events when it has room; from then on nothing is
-    /// [emitted](Self::emit). It is asked from the guest's task, where it must not wait; what it holds is held
-    /// until the `end` is on its way.
+    /// [emitted](Self::emit). It is asked from the guest's task, where it must not wait; what it
+    /// holds is held until the `end` is on its way.
     pub fn draw_from(&self, source: Arc<dyn Source>) {
         self.guest.outbox().draw_from(self.id, source);
     }

@@ -2,13 +2,13 @@
 
 use std::{env, error::Error, future::pending, net::SocketAddr};
 
-use websocket::{Answer, Frame, Limits, Message, Origins, Rules, Server, Socket};
+use websocket::{Answer, Limits, Pages, Rules, Server, Socket};
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Box<dyn Error>> {
     let address: SocketAddr = env::args().nth(1).ok_or("expected an address")?.parse()?;
-    let rules = Rules { origins: Origins::Any, ..Rules::default() };
-    let mut server = Server::new(Limits::default(), rules);
+    let rules = Rules { origins: vec![Pages::Any], ..Rules::default() };
+    let mut server = Server::new(Limits::default(), rules)?;
     server.listen(address).await?;
     server.serve(|_| async { Answer::accept(echo) }, pending()).await;
     Ok(())
@@ -17,9 +17,6 @@ async fn main() -> Result<(), Box<dyn Error>> {
 async fn echo(mut socket: Socket) {
     let sender = socket.sender();
     while let Some(message) = socket.read().await {
-        sender.reply(match message {
-            Message::Text(text) => Frame::text(text),
-            Message::Binary(bytes) => Frame::binary(bytes),
-        });
+        sender.reply(message.to_frame());
     }
 }

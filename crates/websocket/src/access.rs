@@ -1,8 +1,6 @@
-use std::{
-    net::IpAddr,
-    str::FromStr,
-    sync::{PoisonError, RwLock},
-};
+use std::sync::{PoisonError, RwLock};
+
+use crate::{HostName, Origin, origin::Host};
 
 /// Which pages and which names may reach a server. May be changed while it runs; what is connected
 /// stays.
@@ -14,40 +12,55 @@ use std::{
 pub struct Access(RwLock<Rules>);
 
 /// The rules of an [`Access`].
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct Rules {
     /// Names of this server, beside `localhost` and every numeric address: no page can make those
     /// mean something else.
-    pub hosts: Vec<String>,
-    /// Whose pages are let in.
-    pub origins: Origins,
+    pub hosts: Hosts,
+    /// Whose pages are let in: those for which one of these holds.
+    pub origins: Vec<Pages>,
     /// Whether whoever says no origin, as programs do that are no browsers, is turned away.
     pub requires_origin: bool,
 }
 
-/// Whose pages are let in.
-#[derive(Clone, Debug, Default)]
-pub enum Origins {
-    /// Pages of this server itself.
-    #[default]
-    Own,
-    /// Pages of these.
-    These(Vec<Origin>),
-    /// All pages.
+/// By which names a server may be reached.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Hosts {
+    /// By these.
+    Named(Vec<HostName>),
+    /// By any. Whoever lets in pages of their own host, lets in every page then.
     Any,
 }
 
-/// A scheme, a host and a port, compared as such.
+/// Some pages.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Origin {
-    scheme: String,
-    host: String,
-    port: u16,
+pub enum Pages {
+    /// Those of this server itself: with the scheme by which it is reached, its host and its port.
+    Own,
+    /// Those of its host, with any scheme and any port. What stands in front of it may speak TLS.
+    SameHost,
+    /// Those of this machine, whatever serves them.
+    Loopback,
+    /// Those without an origin of their own, as of a file.
+    Null,
+    /// Those of this origin.
+    Of(Origin),
+    /// All.
+    Any,
 }
 
-/// What was given as origin is none, such as `null`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct NotAnOrigin;
+impl Default for Rules {
+    /// Pages of the server itself, and programs that are no browsers.
+    fn default() -> Self {
+        Self { hosts: Hosts::default(), origins: vec![Pages::Own], requires_origin: false }
+    }
+}
+
+impl Default for Hosts {
+    fn default() -> Self {
+        Self::Named(Vec::new())
+    }
+}
 
 impl Access {
     /// Access by `rules`.
@@ -61,91 +74,48 @@ impl Access {
         *self.0.write().unwrap_or_else(PoisonError::into_inner) = rules;
     }
 
-    /// Whether a request with this `Host` and this `Origin` may come in.
-    pub(crate) fn admits(&self, host: &str, origin: Option<&str>) -> bool {
-        self.0.read().unwrap_or_else(PoisonError::into_inner).admit(host, origin)
+    /// As [`Rules::admit`].
+    pub(crate) fn admits(&self, host: &str, origin: Option<&str>, is_secure: bool) -> bool {
+        let rules = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        rules.admit(host, origin, is_secure)
     }
 }
 
 impl Rules {
-    /// Whether a request with this `Host` and this `Origin` may come in.
+    /// Whether a request with this `Host` and this `Origin` may come in, which has come over an
+    /// encrypted connection or not.
     #[must_use]
-    pub fn admit(&self, host: &str, origin: Option<&str>) -> bool {
-        let Some((name, port)) = split_port(host) else { return false };
-        if !self.is_own(name) {
-            return false;
-        }
-        let Some(origin) = origin else { return !self.requires_origin };
-        match &self.origins {
-            Origins::Any => true,
-            Origins::These(these) => origin.parse().is_ok_and(|it| these.contains(&it)),
-            Origins::Own => origin.parse().is_ok_and(|it: Origin| it.is_of(name, port)),
+    pub fn admit(&self, host: &str, origin: Option<&str>, is_secure: bool) -> bool {
+        let Some(host) = Host::read(host).filter(|it| self.hosts.has(it)) else { return false };
+        match origin {
+            None => !self.requires_origin,
+            Some(origin) => self.origins.iter().any(|it| it.has(origin, &host, is_secure)),
         }
     }
-
-    fn is_own(&self, name: &str) -> bool {
-        is_address(name)
-            || name.eq_ignore_ascii_case("localhost")
-            || self.hosts.iter().any(|it| it.eq_ignore_ascii_case(name))
-    }
 }
 
-impl Origin {
-    fn is_of(&self, name: &str, port: Option<u16>) -> bool {
-        let port = port.or_else(|| default_port(&self.scheme));
-        self.host.eq_ignore_ascii_case(name) && Some(self.port) == port
-    }
-}
-
-impl FromStr for Origin {
-    type Err = NotAnOrigin;
-
-    /// Reads `https://app.example` or `http://[::1]:3000`.
-    fn from_str(text: &str) -> Result<Self, NotAnOrigin> {
-        let (scheme, rest) = text.split_once("://").ok_or(NotAnOrigin)?;
-        let (host, port) = split_port(rest).ok_or(NotAnOrigin)?;
-        let scheme = scheme.to_ascii_lowercase();
-        let is_scheme = |byte: u8| byte.is_ascii_alphanumeric() || b"+-.".contains(&byte);
-        if scheme.is_empty() || !scheme.bytes().all(is_scheme) {
-            return Err(NotAnOrigin);
+impl Hosts {
+    fn has(&self, host: &Host<'_>) -> bool {
+        match self {
+            Self::Any => true,
+            Self::Named(names) => {
+                host.is_address() || host.is_localhost() || names.iter().any(|name| host.is(name))
+            }
         }
-        let port = port.or_else(|| default_port(&scheme)).ok_or(NotAnOrigin)?;
-        Ok(Self { scheme, host: host.to_ascii_lowercase(), port })
     }
 }
 
-fn default_port(scheme: &str) -> Option<u16> {
-    match scheme {
-        "http" | "ws" => Some(80),
-        "https" | "wss" => Some(443),
-        _ => None,
-    }
-}
-
-/// The host and the port of `host:port`; an IPv6 address keeps its brackets.
-fn split_port(host: &str) -> Option<(&str, Option<u16>)> {
-    let colon = match host.rfind(']') {
-        Some(bracket) => host[bracket..].find(':').map(|at| bracket + at),
-        None => host.find(':'),
-    };
-    let (name, port) = match colon {
-        None => (host, None),
-        Some(at) => (&host[..at], Some(number(&host[at + 1..])?)),
-    };
-    let is_part = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~".contains(&byte);
-    let is_name = !name.is_empty() && name.bytes().all(is_part);
-    (is_name || name.starts_with('[') && is_address(name)).then_some((name, port))
-}
-
-fn number(digits: &str) -> Option<u16> {
-    // `u16` would take a sign.
-    digits.bytes().all(|it| it.is_ascii_digit()).then(|| digits.parse().ok()).flatten()
-}
-
-fn is_address(name: &str) -> bool {
-    match name.strip_prefix('[').and_then(|it| it.strip_suffix(']')) {
-        Some(inner) => inner.parse::<IpAddr>().is_ok_and(|it| it.is_ipv6()),
-        None => name.parse::<IpAddr>().is_ok_and(|it| it.is_ipv4()),
+impl Pages {
+    fn has(&self, origin: &str, host: &Host<'_>, is_secure: bool) -> bool {
+        let is = |holds: &dyn Fn(&Origin) -> bool| origin.parse().is_ok_and(|it| holds(&it));
+        match self {
+            Self::Own => is(&|it| host.is_origin(it, is_secure)),
+            Self::SameHost => is(&|it| host.has_name_of(it)),
+            Self::Loopback => is(&Origin::is_loopback),
+            Self::Null => origin == "null",
+            Self::Of(this) => is(&|it| it == this),
+            Self::Any => true,
+        }
     }
 }
 
@@ -153,8 +123,9 @@ fn is_address(name: &str) -> bool {
 mod tests {
     use super::*;
 
-    fn rules(origins: Origins) -> Rules {
-        Rules { hosts: vec!["dae.example".to_owned()], origins, requires_origin: false }
+    fn rules(origins: &[Pages]) -> Rules {
+        let hosts = Hosts::Named(vec!["dae.example".parse().unwrap()]);
+        Rules { hosts, origins: origins.to_vec(), requires_origin: false }
     }
 
     #[test]
@@ -185,15 +156,14 @@ mod tests {
             ("dae.example.", false),
             ("localhost, evil.example", false),
         ] {
-            assert_eq!(rules(Origins::Own).admit(host, None), is_ours, "{host}");
+            assert_eq!(rules(&[]).admit(host, None, false), is_ours, "{host}");
         }
     }
 
     #[test]
     fn an_origin_is_compared_in_scheme_host_and_port() {
-        let these = Origins::These(
-            ["https://app.example", "http://localhost:5173"].map(|it| it.parse().unwrap()).into(),
-        );
+        let these = ["https://app.example", "http://localhost:5173"]
+            .map(|it| Pages::Of(it.parse().unwrap()));
         for (origin, is_let_in) in [
             ("https://app.example", true),
             ("https://app.example:443", true),
@@ -211,35 +181,61 @@ mod tests {
             ("", false),
             ("file://", false),
         ] {
-            assert_eq!(
-                rules(these.clone()).admit("localhost", Some(origin)),
-                is_let_in,
-                "{origin}"
-            );
-            assert!(rules(Origins::Any).admit("localhost", Some(origin)));
+            let found = rules(&these).admit("localhost", Some(origin), false);
+            assert_eq!(found, is_let_in, "{origin}");
+            assert!(rules(&[Pages::Any]).admit("localhost", Some(origin), false));
         }
     }
 
     #[test]
-    fn one_s_own_origin_is_that_of_the_host() {
-        for (host, origin, is_let_in) in [
-            ("localhost:3000", "http://localhost:3000", true),
-            ("[::1]:3000", "http://[::1]:3000", true),
-            ("dae.example", "https://dae.example", true),
-            ("dae.example", "http://dae.example", true),
-            ("localhost:3000", "http://localhost:3001", false),
-            ("localhost:3000", "http://127.0.0.1:3000", false),
-            ("evil.example", "http://evil.example", false),
+    fn one_s_own_origin_is_that_by_which_one_is_reached() {
+        for (host, origin, is_secure, is_let_in) in [
+            ("localhost:3000", "http://localhost:3000", false, true),
+            ("localhost:3000", "https://localhost:3000", false, false),
+            ("localhost:3000", "https://localhost:3000", true, true),
+            ("localhost:3000", "http://localhost:3000", true, false),
+            ("[::1]:3000", "http://[::1]:3000", false, true),
+            ("dae.example", "https://dae.example", true, true),
+            ("dae.example", "http://dae.example", true, false),
+            ("dae.example", "http://dae.example", false, true),
+            ("dae.example", "https://dae.example", false, false),
+            ("dae.example", "http://dae.example:443", true, false),
+            ("localhost:3000", "http://localhost:3001", false, false),
+            ("localhost:3000", "http://127.0.0.1:3000", false, false),
+            ("evil.example", "http://evil.example", false, false),
         ] {
-            let found = rules(Origins::Own).admit(host, Some(origin));
+            let found = rules(&[Pages::Own]).admit(host, Some(origin), is_secure);
             assert_eq!(found, is_let_in, "{host} {origin}");
         }
     }
 
     #[test]
+    fn each_kind_of_pages_is_told_from_the_others() {
+        for (pages, origin, is_let_in) in [
+            (Pages::SameHost, "https://dae.example:8443", true),
+            (Pages::SameHost, "http://other.example", false),
+            (Pages::SameHost, "null", false),
+            (Pages::Loopback, "http://localhost:5173", true),
+            (Pages::Loopback, "https://127.0.0.9", true),
+            (Pages::Loopback, "http://[::1]:1", true),
+            (Pages::Loopback, "http://192.0.2.1", false),
+            (Pages::Loopback, "http://localhost.evil.example", false),
+            (Pages::Null, "null", true),
+            (Pages::Null, "http://null", false),
+            (Pages::Any, "anything", true),
+        ] {
+            let found =
+                rules(&[Pages::Own, pages.clone()]).admit("dae.example", Some(origin), false);
+            assert_eq!(found, is_let_in, "{pages:?} {origin}");
+        }
+        let any = Rules { hosts: Hosts::Any, ..Rules::default() };
+        assert!(any.admit("whatever.example", None, false) && !any.admit("no host", None, false));
+    }
+
+    #[test]
     fn who_says_no_origin_is_let_in_unless_one_is_required() {
-        let strict = Rules { requires_origin: true, ..rules(Origins::Any) };
-        assert!(!strict.admit("localhost", None));
-        assert!(strict.admit("localhost", Some("https://any.example")));
+        let strict = Rules { requires_origin: true, ..rules(&[Pages::Any]) };
+        assert!(!strict.admit("localhost", None, false));
+        assert!(strict.admit("localhost", Some("https://any.example"), false));
     }
 }

@@ -1,5 +1,5 @@
 use crate::{
-    close,
+    CloseCode, close,
     frame::{BINARY, CLOSE, CONTINUATION, CONTROL_BYTES, FIN, PING, PONG, TEXT},
 };
 
@@ -82,7 +82,7 @@ const KEPT_BYTES: usize = 512;
 impl Fault {
     /// The code to close with.
     #[must_use]
-    pub fn code(self) -> u16 {
+    pub fn code(self) -> CloseCode {
         match self {
             Self::Protocol => close::code::PROTOCOL,
             Self::NotUtf8 => close::code::NOT_UTF8,
@@ -109,8 +109,9 @@ impl Decoder {
         self.limits = limits;
     }
 
-    /// Takes what was read.
+    /// Takes what was read. What was found before is gone with it.
     pub fn feed(&mut self, bytes: &[u8]) {
+        self.let_go();
         if self.at > self.input.len() / 2 {
             self.input.drain(..self.at);
             self.at = 0;
@@ -124,9 +125,7 @@ impl Decoder {
     /// What the peer must not have sent; nothing that follows can be understood.
     #[expect(clippy::should_implement_trait, reason = "a payload borrows from the decoder")]
     pub fn next(&mut self) -> Option<Result<Found, Fault>> {
-        if let Payload::Joined = std::mem::take(&mut self.payload) {
-            self.joined = Vec::new();
-        }
+        self.let_go();
         while let Some(frame) = self.next_frame().transpose() {
             match frame.and_then(|head| self.take(&head)) {
                 Ok(None) => {}
@@ -152,18 +151,15 @@ impl Decoder {
     ///
     /// # Errors
     /// If it may not say that.
-    pub fn close(&self) -> Result<Option<(u16, &str)>, Fault> {
+    pub fn close(&self) -> Result<Option<(CloseCode, &str)>, Fault> {
         match self.payload() {
             [] => Ok(None),
             [_] => Err(Fault::Protocol),
             [high, low, reason @ ..] => {
                 let code = u16::from_be_bytes([*high, *low]);
                 let reason = std::str::from_utf8(reason).map_err(|_| Fault::NotUtf8)?;
-                if close::is_allowed(code) {
-                    Ok(Some((code, reason)))
-                } else {
-                    Err(Fault::Protocol)
-                }
+                let code = CloseCode::try_from(code).map_err(|_| Fault::Protocol)?;
+                Ok(Some((code, reason)))
             }
         }
     }
@@ -172,6 +168,13 @@ impl Decoder {
     #[must_use]
     pub fn held_bytes(&self) -> usize {
         self.input.len() - self.at + self.joined.len()
+    }
+
+    /// Forgets what was found last.
+    fn let_go(&mut self) {
+        if let Payload::Joined = std::mem::take(&mut self.payload) {
+            self.joined = Vec::new();
+        }
     }
 
     /// The next frame, if all of it is here; its head is judged as soon as that is.
@@ -227,12 +230,13 @@ impl Decoder {
         head.is_last.then_some(found)
     }
 
-    /// Gives back what is not needed until more comes.
+    /// Gives back what is not needed until more comes: what a message took that is gone.
     fn tidy(&mut self) {
-        if self.at == self.input.len() {
-            self.input.clear();
+        let left = self.input.len() - self.at;
+        if left == 0 || self.input.capacity() / 4 > left.max(KEPT_BYTES) {
+            self.input.drain(..self.at);
             self.at = 0;
-            self.input.shrink_to(KEPT_BYTES);
+            self.input.shrink_to((2 * left).max(KEPT_BYTES));
         }
     }
 }

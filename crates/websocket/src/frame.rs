@@ -1,10 +1,21 @@
 use bytes::{Buf, Bytes};
 
+use crate::CloseCode;
+
 /// A message, ready to be sent to any number of peers.
 ///
 /// What a server sends is not masked, so the bytes are the same for all: a clone shares them.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Frame(Bytes);
+pub struct Frame {
+    /// The head, and what follows it at once.
+    bytes: Bytes,
+    /// The rest of the payload, which other frames may share.
+    rest: Bytes,
+}
+
+/// A text that many frames may hold without a copy. A clone shares it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Utf8(Bytes);
 
 pub(crate) const CONTINUATION: u8 = 0;
 pub(crate) const TEXT: u8 = 1;
@@ -50,34 +61,66 @@ impl Frame {
         bytes[start..HEAD].copy_from_slice(&head[..size]);
         let mut bytes = Bytes::from(bytes);
         bytes.advance(start);
-        Self(bytes)
+        Self { bytes, rest: Bytes::new() }
+    }
+
+    /// A text message of two parts: what is for one peer, and what many are sent without a copy for
+    /// each of them.
+    #[must_use]
+    pub fn text_sharing(begin: &str, rest: &Utf8) -> Self {
+        Self::sharing(TEXT, begin.as_bytes(), rest.0.clone())
+    }
+
+    /// A binary message of two parts, as [`Frame::text_sharing`].
+    #[must_use]
+    pub fn binary_sharing(begin: &[u8], rest: Bytes) -> Self {
+        Self::sharing(BINARY, begin, rest)
     }
 
     /// How many bytes it takes on the wire.
     #[must_use]
     pub fn wire_bytes(&self) -> usize {
-        self.0.len()
+        self.bytes.len() + self.rest.len()
     }
 
-    pub(crate) fn close(code: Option<u16>, reason: &str) -> Self {
+    pub(crate) fn close(code: Option<CloseCode>, reason: &str) -> Self {
         let mut payload = Vec::new();
         if let Some(code) = code {
-            payload.extend(code.to_be_bytes());
+            payload.extend(code.get().to_be_bytes());
             payload.extend(&reason.as_bytes()[..reason.floor_char_boundary(CONTROL_BYTES - 2)]);
         }
         Self::of(CLOSE, &payload)
     }
 
     pub(crate) fn of(opcode: u8, payload: &[u8]) -> Self {
-        let (head, size) = head(opcode, payload.len());
-        let mut bytes = Vec::with_capacity(size + payload.len());
-        bytes.extend_from_slice(&head[..size]);
-        bytes.extend_from_slice(payload);
-        Self(bytes.into())
+        Self::sharing(opcode, payload, Bytes::new())
     }
 
-    pub(crate) fn bytes(&self) -> &[u8] {
-        &self.0
+    pub(crate) fn parts(&self) -> [&[u8]; 2] {
+        [&self.bytes, &self.rest]
+    }
+
+    fn sharing(opcode: u8, begin: &[u8], rest: Bytes) -> Self {
+        let (head, size) = head(opcode, begin.len() + rest.len());
+        let mut bytes = Vec::with_capacity(size + begin.len());
+        bytes.extend_from_slice(&head[..size]);
+        bytes.extend_from_slice(begin);
+        Self { bytes: bytes.into(), rest }
+    }
+}
+
+impl From<String> for Utf8 {
+    fn from(text: String) -> Self {
+        Self(text.into())
+    }
+}
+
+impl TryFrom<Bytes> for Utf8 {
+    type Error = std::str::Utf8Error;
+
+    fn try_from(bytes: Bytes) -> Result<Self, Self::Error> {
+        std::str::from_utf8(&bytes).map(drop)?;
+        Ok(Self(bytes))
     }
 }
 
@@ -118,18 +161,31 @@ mod tests {
         ] {
             let text = "x".repeat(length);
             let frame = Frame::text(&text);
-            assert_eq!(frame.bytes()[..head.len()], *head);
-            assert_eq!(frame.bytes()[head.len()..], *text.as_bytes());
+            assert_eq!(frame.bytes[..head.len()], *head);
+            assert_eq!(frame.bytes[head.len()..], *text.as_bytes());
             let written = Frame::text_with(|out| out.extend_from_slice(text.as_bytes()));
             assert_eq!(written, frame);
         }
     }
 
     #[test]
+    fn a_frame_that_shares_is_the_same_on_the_wire() {
+        let rest = Utf8::from("z".repeat(70_000));
+        for begin in ["", "x"] {
+            let whole = Frame::text(&format!("{begin}{}", "z".repeat(70_000)));
+            let (one, two) = (Frame::text_sharing(begin, &rest), Frame::text_sharing("y", &rest));
+            assert_eq!(one.parts().concat(), whole.parts().concat());
+            assert_eq!(one.wire_bytes(), whole.wire_bytes());
+            assert_eq!(one.rest.as_ptr(), two.rest.as_ptr());
+        }
+        assert!(Utf8::try_from(Bytes::from_static(b"\xCE")).is_err());
+    }
+
+    #[test]
     fn the_reason_of_a_close_is_cut_between_characters() {
-        let close = Frame::close(Some(1000), &"ä".repeat(100));
-        assert_eq!(close.bytes().len(), 2 + 2 + 122);
-        assert!(std::str::from_utf8(&close.bytes()[4..]).is_ok());
-        assert_eq!(Frame::close(None, "").bytes(), [0x88, 0]);
+        let close = Frame::close(Some(crate::code::NORMAL), &"ä".repeat(100));
+        assert_eq!(close.bytes.len(), 2 + 2 + 122);
+        assert!(std::str::from_utf8(&close.bytes[4..]).is_ok());
+        assert_eq!(*Frame::close(None, "").bytes, [0x88, 0]);
     }
 }

@@ -1,16 +1,17 @@
 use std::{
     convert::Infallible,
     future::poll_fn,
-    net::SocketAddr,
     pin::Pin,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
     task::{Context, Poll},
-    time::Duration,
 };
 
 use bytes::Bytes;
 use hyper::{
-    Response,
+    Response, StatusCode,
     body::{Body, Frame, Incoming, SizeHint},
     header::{self, HeaderName, HeaderValue},
     server::conn::http1::Builder,
@@ -19,13 +20,15 @@ use hyper::{
 use tokio::time::timeout;
 
 use crate::{
-    Answer, Request, Socket,
-    answer::{Accept, Kind, Plain, Serve},
-    house::House,
+    Answer, Limits, Link, Request, Socket,
+    answer::{Accept, Kind, Plain, Serve, Terms},
+    closing::{LINGER, end_stream},
+    guard::guarded,
     hyper_io::{Clock, HyperIo},
+    inbound::Inbound,
     io::Io,
-    parting::end_stream,
     places::Place,
+    shared::Shared,
     upgrade::{NoUpgrade, first_subprotocol, only},
 };
 
@@ -35,98 +38,156 @@ pub(crate) type Handler = dyn Fn(Request) -> Answering + Send + Sync;
 /// An answer that is under way.
 pub(crate) type Answering = Pin<Box<dyn Future<Output = Answer> + Send>>;
 
-/// Somebody who has connected.
-pub(crate) struct Visitor {
-    pub(crate) io: Io,
-    /// What was read already.
-    pub(crate) read: Bytes,
-    pub(crate) peer: Option<SocketAddr>,
-}
-
-/// How long the last bytes are given to arrive before the connection is dropped.
-const LINGER: Duration = Duration::from_secs(1);
-
 /// Serves a connection from its first byte to its last, as HTTP and perhaps as a WebSocket.
-pub(crate) async fn visit(
-    visitor: Visitor,
+pub(crate) async fn run_connection(
+    inbound: Inbound,
     place: Place,
-    house: Arc<House>,
+    shared: Arc<Shared>,
     handler: Arc<Handler>,
 ) {
-    let peer = visitor.peer;
+    let link = inbound.link;
+    // Many may come at once.
+    shared.lane.enter().await;
     // Boxed, so that a WebSocket does not keep the room that HTTP takes.
-    let talk = Box::pin(talk(visitor, Arc::clone(&house), handler));
+    let talk = Box::pin(talk(inbound, Arc::clone(&shared), handler));
     let Some((mut io, read, accepted)) = talk.await else { return };
     match accepted {
-        Some((serve, limits)) => {
-            let socket = Socket::new(io, &read, peer, limits, house, place);
+        Some((serve, terms)) => {
+            let socket = Socket::new(io, &read, link, terms, shared, place);
             // What was read may have been large.
             drop(read);
             serve(socket).await;
         }
-        None => drop(timeout(LINGER, end_stream(&mut io, &house)).await),
+        None => drop(timeout(LINGER, end_stream(&mut io, &shared)).await),
     }
 }
 
-/// Tells a client that there is no room.
-pub(crate) async fn turn_away(mut io: Io, house: Arc<House>, _place: Place) {
-    const BUSY: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\nconnection: close\r\n\
-        content-type: text/plain; charset=utf-8\r\ncontent-length: 20\r\n\r\ntoo many connections";
+/// Tells a client why it can't come in.
+pub(crate) async fn turn_away(inbound: Inbound, why: &str, shared: Arc<Shared>, _place: Place) {
+    let text = format!(
+        "HTTP/1.1 503 Service Unavailable\r\nconnection: close\r\n\
+         content-type: text/plain; charset=utf-8\r\ncontent-length: {}\r\n\r\n{why}",
+        why.len()
+    );
+    let Some(mut io) = inbound.door.open(&shared).await else { return };
     let told = async {
-        poll_fn(|cx| io.poll_write(cx, &[std::io::IoSlice::new(BUSY)])).await?;
-        end_stream(&mut io, &house).await
+        let mut left = text.as_bytes();
+        while !left.is_empty() {
+            let written = poll_fn(|cx| io.poll_write(cx, &[std::io::IoSlice::new(left)])).await?;
+            if written == 0 {
+                return Ok(());
+            }
+            left = &left[written..];
+        }
+        poll_fn(|cx| io.poll_flush(cx)).await?;
+        end_stream(&mut io, &shared).await
     };
     drop(timeout(LINGER, told).await);
 }
 
 /// What is left of a connection once HTTP is over on it: the stream, what of it was read and not
 /// used, and who serves the WebSocket that it may have become.
-type Left = (Io, Bytes, Option<(Serve, crate::SocketLimits)>);
+type Left = (Io, Bytes, Option<(Serve, Terms)>);
 
-async fn talk(visitor: Visitor, house: Arc<House>, handler: Arc<Handler>) -> Option<Left> {
-    let Visitor { io, read, peer } = visitor;
-    let accepted = Arc::<Mutex<Option<Accept>>>::default();
+/// What the requests of one connection share.
+struct Talk {
+    link: Link,
+    shared: Arc<Shared>,
+    handler: Arc<Handler>,
+    has_asked: AtomicBool,
+    accepted: Mutex<Option<Accept>>,
+}
+
+async fn talk(inbound: Inbound, shared: Arc<Shared>, handler: Arc<Handler>) -> Option<Left> {
+    let Inbound { door, read, link } = inbound;
+    let limits = shared.limits();
+    let io = HyperIo::new(door.open(&shared).await?, read, limits.pace);
+    let has_left = io.has_left();
+    let talk = Arc::new(Talk::new(link, shared, handler));
     let service = service_fn(|request| {
-        let (house, handler) = (Arc::clone(&house), Arc::clone(&handler));
-        let accepted = Arc::clone(&accepted);
-        Box::pin(async move {
-            let answer = match is_admitted(&request, &house) {
-                true => decide(Request::new(request, peer), &*handler, &accepted).await,
-                false => refuse(403, "forbidden"),
-            };
-            Ok::<_, Infallible>(answer)
-        })
+        let talk = Arc::clone(&talk);
+        Box::pin(async move { Ok::<_, Infallible>(talk.respond(request).await) })
     });
-    let limits = &house.limits;
-    let mut connection = Builder::new()
-        .timer(Clock)
-        .header_read_timeout(limits.handshake)
-        .max_buf_size(limits.head_bytes.max(8 << 10))
-        .half_close(true)
-        .serve_connection(HyperIo::new(io, read), service);
-    let mut ending = house.ending.subscribe();
-    let is_ending = async {
-        // An error would mean that the server is gone.
-        drop(ending.wait_for(|ending| *ending).await);
-    };
-    // Both may be dropped: what the connection has done stays done.
-    let outcome = tokio::select! {
-        outcome = poll_fn(|cx| connection.poll_without_shutdown(cx)) => outcome,
-        () = is_ending => {
+    let mut connection = builder(&limits).serve_connection(io, service);
+    let poll = |cx: &mut Context<'_>, is_ending: bool| {
+        if is_ending {
             Pin::new(&mut connection).graceful_shutdown();
-            poll_fn(|cx| connection.poll_without_shutdown(cx)).await
+        }
+        match connection.poll_without_shutdown(cx) {
+            // Hyper is done when it has written all; the client may not have taken it yet.
+            Poll::Ready(Ok(())) if !has_left.is_so() => Poll::Pending,
+            polled => polled,
         }
     };
+    let outcome = talk.last(poll).await?;
     let parts = connection.into_parts();
-    let io = parts.io.into_inner()?;
-    let accepted = accepted.lock().unwrap_or_else(PoisonError::into_inner).take();
-    let accepted = accepted.filter(|_| outcome.is_ok());
-    let serve = accepted.map(|it| (it.serve, it.limits.unwrap_or(limits.socket)));
-    Some((io, parts.read_buf, serve))
+    let serve = talk.accepted(&limits).filter(|_| outcome.is_ok());
+    Some((parts.io.into_inner()?, parts.read_buf, serve))
+}
+
+fn builder(limits: &Limits) -> Builder {
+    let mut builder = Builder::new();
+    builder
+        .timer(Clock)
+        .header_read_timeout(limits.handshake)
+        .max_buf_size(limits.head_bytes)
+        .half_close(true);
+    builder
+}
+
+impl Talk {
+    fn new(link: Link, shared: Arc<Shared>, handler: Arc<Handler>) -> Self {
+        let (has_asked, accepted) = (AtomicBool::new(false), Mutex::default());
+        Self { link, shared, handler, has_asked, accepted }
+    }
+
+    async fn respond(&self, request: hyper::Request<Incoming>) -> Response<Text> {
+        self.has_asked.store(true, Relaxed);
+        let response = match is_admitted(&request, &self.shared, self.link.is_secure) {
+            true => {
+                let request = Request::new(request, self.link, &self.shared);
+                decide(request, &*self.handler, &self.accepted).await
+            }
+            false => refuse(403, "forbidden"),
+        };
+        self.shared.traffic.answered(response.status().as_u16());
+        response
+    }
+
+    /// Polls the connection until it is over, and tells it when the server ends; `None` if nobody
+    /// need be waited for then, as nothing was asked.
+    async fn last<T>(&self, mut poll: impl FnMut(&mut Context<'_>, bool) -> Poll<T>) -> Option<T> {
+        let mut ending = self.shared.ending.subscribe();
+        let is_ending = async {
+            // An error would mean that the server is gone.
+            drop(ending.wait_for(|ending| *ending).await);
+        };
+        // Both may be dropped: what the connection has done stays done. What has come is read
+        // first.
+        tokio::select! {
+            biased;
+            outcome = poll_fn(|cx| poll(cx, false)) => return Some(outcome),
+            () = is_ending => {}
+        }
+        if !self.has_asked.load(Relaxed) {
+            return None;
+        }
+        Some(poll_fn(|cx| poll(cx, true)).await)
+    }
+
+    /// Who serves the WebSocket that was accepted, and what holds for it.
+    fn accepted(&self, limits: &Limits) -> Option<(Serve, Terms)> {
+        let accepted = self.accepted.lock().unwrap_or_else(PoisonError::into_inner).take()?;
+        let terms = Terms {
+            limits: accepted.limits.unwrap_or(limits.socket),
+            ping: accepted.ping.unwrap_or(limits.ping),
+        };
+        Some((accepted.serve, terms))
+    }
 }
 
 /// Whether the host that is asked is us, and the page that asks one that may.
-fn is_admitted(request: &hyper::Request<Incoming>, house: &House) -> bool {
+fn is_admitted(request: &hyper::Request<Incoming>, shared: &Shared, is_secure: bool) -> bool {
     let headers = request.headers();
     let Some(host) = only(headers, header::HOST) else { return false };
     let origin = match headers.contains_key(header::ORIGIN) {
@@ -138,7 +199,7 @@ fn is_admitted(request: &hyper::Request<Incoming>, house: &House) -> bool {
     };
     // A request line may name a host as well, and then that is meant (RFC 9112, 3.2.2).
     let is_same = request.uri().authority().is_none_or(|it| it.as_str() == host);
-    is_same && house.access.admits(host, origin)
+    is_same && shared.access.admits(host, origin, is_secure)
 }
 
 async fn decide(
@@ -148,7 +209,10 @@ async fn decide(
 ) -> Response<Text> {
     let upgrade = request.accept();
     let subprotocol = first_subprotocol(&request.head.headers).map(str::to_owned);
-    match (handler(request).await.0, upgrade) {
+    let Ok(answer) = guarded(|| handler(request)).await else {
+        return refuse(500, "internal error");
+    };
+    match (answer.0, upgrade) {
         (Kind::Plain(plain), _) => plainly(plain),
         (Kind::Accept(accept), Ok(key)) => {
             let subprotocol = subprotocol.filter(|_| accept.takes_subprotocol);
@@ -169,7 +233,7 @@ async fn decide(
 
 fn switch(key: &str, subprotocol: Option<String>) -> Response<Text> {
     let mut response = Response::new(Text(None));
-    *response.status_mut() = hyper::StatusCode::SWITCHING_PROTOCOLS;
+    *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
     let headers = response.headers_mut();
     headers.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
     headers.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
@@ -183,7 +247,7 @@ fn switch(key: &str, subprotocol: Option<String>) -> Response<Text> {
 }
 
 fn refuse(status: u16, text: &'static str) -> Response<Text> {
-    match Answer::text(status, text).0 {
+    match Answer::text(status, text).closing().0 {
         Kind::Plain(plain) => plainly(plain),
         Kind::Accept(_) => unreachable!("a text is plain"),
     }
@@ -191,8 +255,7 @@ fn refuse(status: u16, text: &'static str) -> Response<Text> {
 
 fn plainly(plain: Plain) -> Response<Text> {
     let mut response = Response::new(Text(Some(plain.body)));
-    let internal = hyper::StatusCode::INTERNAL_SERVER_ERROR;
-    *response.status_mut() = hyper::StatusCode::from_u16(plain.status).unwrap_or(internal);
+    *response.status_mut() = status_of(plain.status);
     let headers = response.headers_mut();
     for (name, value) in plain.headers {
         if let (Ok(name), Ok(value)) =
@@ -201,10 +264,14 @@ fn plainly(plain: Plain) -> Response<Text> {
             headers.append(name, value);
         }
     }
-    if plain.status >= 400 {
-        headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
-    }
     response
+}
+
+/// Only from 200 on a status ends a request.
+fn status_of(status: u16) -> StatusCode {
+    let status = StatusCode::from_u16(status).ok();
+    let last = status.filter(|status| !status.is_informational());
+    last.unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
 }
 
 /// A body that is there as a whole.

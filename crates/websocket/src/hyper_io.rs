@@ -2,23 +2,40 @@ use std::{
     io,
     io::IoSlice,
     pin::Pin,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
     task::{Context, Poll, ready},
     time::Duration,
 };
 
 use bytes::{Buf, Bytes};
 use hyper::rt::{Read, ReadBufCursor, Timer, Write};
-use tokio::time::{Sleep, sleep, sleep_until};
+use tokio::time::{Instant, Sleep, sleep, sleep_until};
 
-use crate::io::Io;
+use crate::{Pace, io::Io};
 
 /// A stream as hyper wants it.
 pub(crate) struct HyperIo {
     io: Io,
     /// What comes before all that is read.
     read: Bytes,
-    /// Runs while the client takes nothing.
-    stuck: Option<Pin<Box<Sleep>>>,
+    pace: Pace,
+    /// What the client has not taken at once.
+    slow: Option<Slow>,
+    has_left: Arc<HasLeft>,
+}
+
+/// Whether all has left that hyper has written: it may end a connection before that.
+#[derive(Debug)]
+pub(crate) struct HasLeft(AtomicBool);
+
+/// Since when a client takes an answer, and how much it has.
+struct Slow {
+    since: Instant,
+    bytes: usize,
+    deadline: Pin<Box<Sleep>>,
 }
 
 /// Time as hyper wants it.
@@ -27,12 +44,14 @@ pub(crate) struct Clock;
 /// A wait as hyper wants it.
 struct Nap(Pin<Box<Sleep>>);
 
-/// How long a client may leave an answer unread.
-const STUCK: Duration = Duration::from_secs(10);
-
 impl HyperIo {
-    pub(crate) fn new(io: Io, read: Bytes) -> Self {
-        Self { io, read, stuck: None }
+    pub(crate) fn new(io: Io, read: Bytes, pace: Pace) -> Self {
+        let has_left = Arc::new(HasLeft(AtomicBool::new(true)));
+        Self { io, read, pace, slow: None, has_left }
+    }
+
+    pub(crate) fn has_left(&self) -> Arc<HasLeft> {
+        Arc::clone(&self.has_left)
     }
 
     /// The stream; `None` if some of what was read before is left, which is never so once hyper has
@@ -41,18 +60,51 @@ impl HyperIo {
         self.read.is_empty().then_some(self.io)
     }
 
-    fn poll_unless_stuck<T>(
+    /// Writes or flushes; an error if the client takes its time for too long.
+    fn poll_in_time<T>(
         &mut self,
         cx: &mut Context<'_>,
         poll: impl FnOnce(&mut Io, &mut Context<'_>) -> Poll<io::Result<T>>,
     ) -> Poll<io::Result<T>> {
         let polled = poll(&mut self.io, cx);
+        self.has_left.0.store(polled.is_ready(), Relaxed);
         if polled.is_ready() {
-            self.stuck = None;
             return polled;
         }
-        ready!(self.stuck.get_or_insert_with(|| Box::pin(sleep(STUCK))).as_mut().poll(cx));
+        let pace = self.pace;
+        let slow = self.slow.get_or_insert_with(|| Slow::new(pace));
+        let deadline = slow.since + pace.time_for(slow.bytes);
+        if slow.deadline.deadline() != deadline {
+            slow.deadline.as_mut().reset(deadline);
+        }
+        ready!(slow.deadline.as_mut().poll(cx));
+        self.has_left.0.store(true, Relaxed);
         Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
+    }
+
+    fn poll_write_slices(
+        &mut self,
+        cx: &mut Context<'_>,
+        slices: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let written = ready!(self.poll_in_time(cx, |io, cx| io.poll_write(cx, slices)))?;
+        if let Some(slow) = &mut self.slow {
+            slow.bytes += written;
+        }
+        Poll::Ready(Ok(written))
+    }
+}
+
+impl HasLeft {
+    pub(crate) fn is_so(&self) -> bool {
+        self.0.load(Relaxed)
+    }
+}
+
+impl Slow {
+    fn new(pace: Pace) -> Self {
+        let since = Instant::now();
+        Self { since, bytes: 0, deadline: Box::pin(sleep_until(since + pace.patience)) }
     }
 }
 
@@ -80,7 +132,7 @@ impl Write for HyperIo {
         cx: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        self.poll_unless_stuck(cx, |io, cx| io.poll_write(cx, &[IoSlice::new(bytes)]))
+        self.poll_write_slices(cx, &[IoSlice::new(bytes)])
     }
 
     fn poll_write_vectored(
@@ -88,7 +140,7 @@ impl Write for HyperIo {
         cx: &mut Context<'_>,
         slices: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        self.poll_unless_stuck(cx, |io, cx| io.poll_write(cx, slices))
+        self.poll_write_slices(cx, slices)
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -96,7 +148,10 @@ impl Write for HyperIo {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.io.poll_flush(cx)
+        // Hyper flushes when it has written all.
+        ready!(self.poll_in_time(cx, Io::poll_flush))?;
+        self.slow = None;
+        Poll::Ready(Ok(()))
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

@@ -3,6 +3,7 @@ use std::{
     fmt, io,
     io::IoSlice,
     pin::Pin,
+    sync::Arc,
     task::{Context, Poll, ready},
 };
 
@@ -11,13 +12,21 @@ use tokio::{
     net::TcpStream,
 };
 
+use crate::traffic::Traffic;
+
 /// What a connection runs over, TLS for instance.
 pub trait Stream: AsyncRead + AsyncWrite + Send + Unpin + 'static {}
 
 impl<T: AsyncRead + AsyncWrite + Send + Unpin + 'static> Stream for T {}
 
-/// A connected stream.
-pub(crate) enum Io {
+/// A connected stream, and who counts what passes.
+pub(crate) struct Io {
+    kind: Kind,
+    traffic: Arc<Traffic>,
+}
+
+/// What it is: most are TCP, and cost no allocation and no call through a table.
+pub(crate) enum Kind {
     Tcp(TcpStream),
     Other(Box<dyn Stream>),
 }
@@ -30,6 +39,10 @@ thread_local! {
 }
 
 impl Io {
+    pub(crate) fn new(kind: Kind, traffic: Arc<Traffic>) -> Self {
+        Self { kind, traffic }
+    }
+
     /// Reads at most `most` bytes and gives them to `take`; 0 at the end of the stream.
     pub(crate) fn poll_read(
         &mut self,
@@ -40,12 +53,14 @@ impl Io {
         SHARED.with_borrow_mut(|shared| {
             let most = most.min(shared.len());
             let mut buffer = ReadBuf::new(&mut shared[..most]);
-            ready!(match self {
-                Self::Tcp(stream) => Pin::new(stream).poll_read(cx, &mut buffer),
-                Self::Other(stream) => Pin::new(stream).poll_read(cx, &mut buffer),
+            ready!(match &mut self.kind {
+                Kind::Tcp(stream) => Pin::new(stream).poll_read(cx, &mut buffer),
+                Kind::Other(stream) => Pin::new(stream).poll_read(cx, &mut buffer),
             })?;
-            take(buffer.filled());
-            Poll::Ready(Ok(buffer.filled().len()))
+            let read = buffer.filled();
+            self.traffic.read(read.len());
+            take(read);
+            Poll::Ready(Ok(read.len()))
         })
     }
 
@@ -54,34 +69,38 @@ impl Io {
         cx: &mut Context<'_>,
         slices: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        match self {
-            Self::Tcp(stream) => Pin::new(stream).poll_write_vectored(cx, slices),
-            Self::Other(stream) => Pin::new(stream).poll_write_vectored(cx, slices),
+        let written = ready!(match &mut self.kind {
+            Kind::Tcp(stream) => Pin::new(stream).poll_write_vectored(cx, slices),
+            Kind::Other(stream) => Pin::new(stream).poll_write_vectored(cx, slices),
+        });
+        if let Ok(written) = written {
+            self.traffic.written(written);
         }
+        Poll::Ready(written)
     }
 
     /// Passes on what the stream itself has kept.
     pub(crate) fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match self {
-            Self::Tcp(_) => Poll::Ready(Ok(())),
-            Self::Other(stream) => Pin::new(stream).poll_flush(cx),
+        match &mut self.kind {
+            Kind::Tcp(_) => Poll::Ready(Ok(())),
+            Kind::Other(stream) => Pin::new(stream).poll_flush(cx),
         }
     }
 
     /// Ends our direction.
     pub(crate) fn poll_shutdown(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match self {
-            Self::Tcp(stream) => Pin::new(stream).poll_shutdown(cx),
-            Self::Other(stream) => Pin::new(stream).poll_shutdown(cx),
+        match &mut self.kind {
+            Kind::Tcp(stream) => Pin::new(stream).poll_shutdown(cx),
+            Kind::Other(stream) => Pin::new(stream).poll_shutdown(cx),
         }
     }
 }
 
 impl fmt::Debug for Io {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Tcp(stream) => stream.fmt(f),
-            Self::Other(_) => f.write_str("Other"),
+        match &self.kind {
+            Kind::Tcp(stream) => stream.fmt(f),
+            Kind::Other(_) => f.write_str("Other"),
         }
     }
 }

@@ -10,23 +10,20 @@
 //!
 //! | to understand | begin at |
 //! |---|---|
-//! | what a connection does from first byte to last | `http.rs`: `visit` |
-//! | when is read, written and waited | `socket.rs`: `Wire::poll_found` |
+//! | what a connection does from first byte to last | `http.rs`: `run_connection` |
+//! | when is read, written and waited | `wire.rs`: `Wire::poll_found` |
 //! | what a peer may send | `decoder.rs`: `Decoder::next` |
-//! | what happens to a slow peer | [`Overflow`], `outbox.rs` |
-//! | what happens to a silent one | [`Ping`], `pulse.rs` |
-//! | how it all ends | [`End`], `parting.rs`, `server.rs`: `Reception::end` |
+//! | what happens to a slow peer | [`Overflow`], `queue.rs` |
+//! | what happens to a silent one | [`Ping`], `heartbeat.rs` |
+//! | how it all ends | [`End`], `closing.rs`, `acceptor.rs`: `Acceptor::end` |
 //!
 //! ```no_run
-//! use websocket::{Answer, Frame, Limits, Message, Request, Rules, Server, Socket};
+//! use websocket::{Answer, Limits, Request, Rules, Server, Socket};
 //!
 //! async fn echo(mut socket: Socket) {
 //!     let sender = socket.sender();
 //!     while let Some(message) = socket.read().await {
-//!         sender.reply(match message {
-//!             Message::Text(text) => Frame::text(text),
-//!             Message::Binary(bytes) => Frame::binary(bytes),
-//!         });
+//!         sender.reply(message.to_frame());
 //!     }
 //! }
 //!
@@ -38,8 +35,8 @@
 //!     }
 //! }
 //!
-//! # async fn run() -> std::io::Result<()> {
-//! let mut server = Server::new(Limits::default(), Rules::default());
+//! # async fn run() -> Result<(), Box<dyn std::error::Error>> {
+//! let mut server = Server::new(Limits::default(), Rules::default())?;
 //! server.listen(([127, 0, 0, 1], 3000).into()).await?;
 //! server.serve(answer, std::future::pending()).await;
 //! # Ok(())
@@ -57,34 +54,47 @@
 //! with 100 connections and 64 bytes, half of its processor time a message, a tenth with 16 on
 //! their way, and 2 KB for a silent connection, a fifth.
 
+mod acceptor;
 mod access;
 mod answer;
 mod close;
+mod closing;
 mod decoder;
 mod frame;
-mod house;
+mod guard;
+mod heartbeat;
 mod http;
 mod hyper_io;
+mod inbound;
 mod io;
 mod limits;
+mod link;
+mod listeners;
+mod origin;
 mod outbox;
-mod parting;
 mod places;
-mod pulse;
+mod queue;
 mod request;
+mod sender;
 mod server;
+mod shared;
 mod socket;
+mod traffic;
 mod turn;
 mod upgrade;
+mod wire;
 
-pub use access::{Access, NotAnOrigin, Origin, Origins, Rules};
+pub use access::{Access, Hosts, Pages, Rules};
 pub use answer::Answer;
-pub use close::{End, code};
+pub use close::{CloseCode, End, NotACloseCode, code};
 pub use decoder::{Decoder, DecoderLimits, Fault, Found};
-pub use frame::Frame;
+pub use frame::{Frame, Utf8};
 pub use io::Stream;
-pub use limits::{Limits, Overflow, Ping, SocketLimits};
-pub use outbox::{Sender, Sent};
+pub use limits::{Limits, LimitsError, Overflow, Pace, Ping, SocketLimits};
+pub use link::Link;
+pub use origin::{HostName, NotAHostName, NotAnOrigin, Origin};
 pub use request::{BodyError, Request};
-pub use server::{Entrance, Server};
+pub use sender::{Sender, Sent};
+pub use server::{Control, Entrance, Server};
 pub use socket::{Message, Socket};
+pub use traffic::Counters;

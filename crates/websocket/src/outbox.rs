@@ -1,139 +1,103 @@
 use std::{
-    collections::VecDeque,
     io,
     io::IoSlice,
+    pin::pin,
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
+        Mutex, MutexGuard, PoisonError,
         atomic::{
             AtomicBool, AtomicU64, AtomicUsize,
             Ordering::{Acquire, Relaxed, Release},
         },
     },
     task::{Context, Poll, Waker, ready},
+    time::Duration,
 };
+
+use tokio::{sync::Notify, time::Instant};
 
 use crate::{
-    End, Frame, Overflow, SocketLimits,
-    frame::{PING, PONG},
+    End, Frame, Ping, Sent, SocketLimits,
+    heartbeat::Heartbeat,
     io::Io,
+    queue::{Queue, SLICES},
 };
 
-/// Sends to a WebSocket from anywhere. Clones send to the same.
-#[derive(Clone, Debug)]
-pub struct Sender(pub(crate) Arc<Outbox>);
-
-/// What became of a message that was sent.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Sent {
-    /// It waits, or replaces one that waited.
-    Queued,
-    /// The queue is full, and this message is not sent.
-    Dropped,
-    /// The connection is over, or has just been given up because its queue is full.
-    Gone,
-}
-
-/// What waits for one peer.
+/// What waits for one peer, for all who send to it and the one who writes.
 #[derive(Debug)]
 pub(crate) struct Outbox {
-    queue: Mutex<Queue>,
-    /// Whether `Queue::end` is set, and what `Queue::bytes` is, for who looks often.
+    /// By which the server knows it.
+    pub(crate) id: u64,
+    /// When to ask the peer whether it is there.
+    pub(crate) ping: Option<Ping>,
+    state: Mutex<State>,
+    /// Whether `State::ending` is set, and what waits, for who looks often.
     has_ended: AtomicBool,
     queued_bytes: AtomicUsize,
-    /// When the peer was heard last, in milliseconds of the server's clock.
+    /// When the peer was heard last, in microseconds from `begin`.
     heard: AtomicU64,
+    begin: Instant,
+    closing: Duration,
+    /// Nothing waits any more.
+    drained: Notify,
 }
 
 #[derive(Debug, Default)]
-struct Queue {
-    entries: VecDeque<Entry>,
-    /// How much of the first is written.
-    sent: usize,
-    bytes: usize,
-    dropped: u64,
-    /// The answer to the last ping: earlier ones need none (RFC 6455, 5.5.3).
-    pong: Option<Frame>,
-    is_ping_due: bool,
+struct State {
+    queue: Queue,
+    /// How many questions have left since the peer was heard, and how often it was to be asked
+    /// while one had not even left.
     lost_pings: u8,
+    stuck_pings: u8,
+    /// A question has left since the last look.
+    was_asked: bool,
     heard_when_asked: u64,
-    end: Option<(End, String)>,
-    limits: SocketLimits,
+    ending: Option<Ending>,
+    /// Nothing is taken any more, not even replies.
+    is_over: bool,
     waker: Option<Waker>,
     /// Whether the socket's task waits for something to do.
     is_parked: bool,
     /// Whether it would read what comes.
     is_listening: bool,
+    /// The stream has taken what it was given, and may keep some of it.
+    must_flush: bool,
+    /// The stream took nothing when it was asked last; and it has taken something after that.
+    is_blocked: bool,
+    has_made_room: bool,
 }
 
-#[derive(Debug)]
-struct Entry {
-    frame: Frame,
-    kind: Kind,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Kind {
-    Message,
-    Reply,
-    Control,
-}
-
-/// So many frames leave in one write.
-const SLICES: usize = 64;
-
-/// So many places are kept for frames of an idle connection.
-const KEPT_PLACES: usize = 8;
-
-impl Sender {
-    /// Sends what the peer has not asked for, within the bounds of its queue.
-    ///
-    /// It leaves together with whatever else is sent before the socket's task waits again.
-    pub fn send(&self, frame: Frame) -> Sent {
-        self.0.send(frame)
-    }
-
-    /// Sends what the peer has asked for, whatever waits already. As long as much waits the peer is
-    /// not read, so it can't ask for more. False if the connection is over.
-    pub fn reply(&self, frame: Frame) -> bool {
-        self.0.reply(frame)
-    }
-
-    /// Closes, after what waits; nothing more is sent, and the socket gives no more messages.
-    pub fn close(&self, code: u16, reason: &str) {
-        self.0.end(End::ByUs(code), reason);
-    }
-
-    /// Whether nothing can be sent any more.
-    #[must_use]
-    pub fn is_closed(&self) -> bool {
-        self.0.has_ended()
-    }
-
-    /// How many bytes wait.
-    #[must_use]
-    pub fn queued_bytes(&self) -> usize {
-        self.0.queued_bytes()
-    }
-
-    /// How many messages were not sent because the queue was full.
-    #[must_use]
-    pub fn dropped(&self) -> u64 {
-        self.0.lock().dropped
-    }
+/// Why it ends, and how.
+#[derive(Clone, Debug)]
+pub(crate) struct Ending {
+    pub(crate) end: End,
+    /// What the peer is told of it.
+    pub(crate) reason: String,
+    /// Until then what was read may be answered.
+    pub(crate) until: Instant,
 }
 
 impl Outbox {
-    pub(crate) fn new(limits: SocketLimits, now: u64) -> Self {
+    pub(crate) fn new(
+        limits: SocketLimits,
+        ping: Option<Ping>,
+        heartbeat: &Heartbeat,
+        closing: Duration,
+    ) -> Self {
         Self {
-            queue: Mutex::new(Queue { limits, ..Queue::default() }),
+            id: heartbeat.next_id(),
+            ping,
+            state: Mutex::new(State { queue: Queue::new(limits), ..State::default() }),
             has_ended: AtomicBool::new(false),
             queued_bytes: AtomicUsize::new(0),
-            heard: AtomicU64::new(now),
+            heard: AtomicU64::new(heartbeat.now()),
+            begin: heartbeat.begin(),
+            closing,
+            drained: Notify::new(),
         }
     }
 
     pub(crate) fn set_limits(&self, limits: SocketLimits) {
-        self.lock().limits = limits;
+        self.lock().queue.limits = limits;
     }
 
     pub(crate) fn has_ended(&self) -> bool {
@@ -144,63 +108,135 @@ impl Outbox {
         self.queued_bytes.load(Relaxed)
     }
 
-    /// Why it ended, if it did, and what the peer shall be told of that.
-    pub(crate) fn ended(&self) -> Option<(End, String)> {
-        self.lock().end.clone()
+    pub(crate) fn dropped(&self) -> u64 {
+        self.lock().queue.dropped()
+    }
+
+    pub(crate) fn since(&self) -> Option<Instant> {
+        self.lock().queue.since()
+    }
+
+    /// Why it ended, if it did.
+    pub(crate) fn ending(&self) -> Option<Ending> {
+        self.lock().ending.clone()
     }
 
     /// Ends it, unless it has ended before.
     pub(crate) fn end(&self, end: End, reason: &str) {
-        let mut queue = self.lock();
-        if queue.end.is_none() {
-            queue.finish(end, reason);
-            self.publish(queue);
+        let mut state = self.lock();
+        if state.ending.is_none() {
+            state.finish(end, reason, Instant::now() + self.closing);
+            self.publish(state);
         }
+    }
+
+    /// As [`Outbox::end`], and nobody is answered any more either.
+    pub(crate) fn end_for_all(&self, end: End) {
+        self.end(end, "");
+        self.lock().is_over = true;
+    }
+
+    /// The connection is gone: nothing is kept for it, whoever still has a sender.
+    pub(crate) fn clear(&self) {
+        self.end_for_all(End::Lost);
+        let mut state = self.lock();
+        state.waker = None;
+        state.queue.clear();
+        state.must_flush = false;
+        self.publish(state);
+        self.drained.notify_waiters();
+    }
+
+    pub(crate) fn send(&self, frame: Frame, key: Option<u64>) -> Sent {
+        let mut state = self.lock();
+        if state.ending.is_some() {
+            return Sent::Gone;
+        }
+        let sent = state.queue.offer(frame, key);
+        if sent == Sent::Gone {
+            let until = Instant::now() + self.closing;
+            state.finish(End::Slow, "what was sent is not read", until);
+        }
+        self.publish(state);
+        sent
+    }
+
+    pub(crate) fn send_urgent(&self, frame: Frame) -> bool {
+        let mut state = self.lock();
+        let is_open = state.ending.is_none();
+        if is_open {
+            state.queue.urgent(frame);
+            self.publish(state);
+        }
+        is_open
+    }
+
+    pub(crate) fn reply(&self, frame: Frame) -> bool {
+        let mut state = self.lock();
+        let is_taken = state.takes_replies();
+        if is_taken {
+            state.queue.reply(frame);
+            self.publish(state);
+        }
+        is_taken
+    }
+
+    pub(crate) fn drop_pushes(&self) -> usize {
+        let mut state = self.lock();
+        let dropped = state.queue.drop_pushes();
+        self.publish(state);
+        dropped
     }
 
     /// Answers a ping before anything else.
     pub(crate) fn pong(&self, payload: &[u8]) {
-        self.lock().pong = Some(Frame::of(PONG, payload));
+        self.lock().queue.pong(payload);
     }
 
-    pub(crate) fn hear(&self, now: u64) {
-        self.heard.store(now, Relaxed);
+    pub(crate) fn hear(&self) {
+        self.heard.store(self.begin.elapsed().as_micros() as u64, Relaxed);
     }
 
     pub(crate) fn heard(&self) -> u64 {
         self.heard.load(Relaxed)
     }
 
+    pub(crate) fn heard_at(&self) -> Instant {
+        self.begin + Duration::from_micros(self.heard())
+    }
+
+    /// Asks the peer whether it is there.
+    pub(crate) fn ping(&self) {
+        let mut state = self.lock();
+        state.queue.ask();
+        self.publish(state);
+    }
+
     /// Asks the peer whether it is there, or ends if it has not answered `most_lost` times. Not
     /// while the socket's task is at something else: then nobody could have heard an answer.
     pub(crate) fn ask(&self, most_lost: u8) {
-        let mut queue = self.lock();
-        if !queue.is_parked || !queue.is_listening {
-            return;
+        let mut state = self.lock();
+        if state.is_parked && state.is_listening && state.ending.is_none() {
+            let until = Instant::now() + self.closing;
+            if let Some(end) = state.ask(self.heard(), most_lost) {
+                state.finish(end, "", until);
+            }
+            self.publish(state);
         }
-        let heard = self.heard();
-        if std::mem::replace(&mut queue.heard_when_asked, heard) != heard {
-            queue.lost_pings = 0;
-        }
-        if queue.lost_pings >= most_lost {
-            queue.finish(End::Silent, "");
-        } else {
-            queue.lost_pings += 1;
-            queue.is_ping_due = true;
-        }
-        self.publish(queue);
     }
 
-    /// Notes whom to wake; false if there is something to do already.
-    pub(crate) fn park(&self, cx: &Context<'_>, has_written_all: bool, listens: bool) -> bool {
-        let mut queue = self.lock();
-        if queue.end.is_some() || has_written_all && queue.has_something() {
+    /// Notes whom to wake; false if there is something to do already: to write, or an end that the
+    /// socket's task did not know when it looked.
+    pub(crate) fn park(&self, cx: &Context<'_>, listens: bool, knows: Known) -> bool {
+        let mut state = self.lock();
+        let has_ended = state.ending.is_some() && !knows.has_ended;
+        if has_ended || knows.has_written_all && state.queue.has_something() {
             return false;
         }
-        if !queue.waker.as_ref().is_some_and(|it| it.will_wake(cx.waker())) {
-            queue.waker = Some(cx.waker().clone());
+        if !state.waker.as_ref().is_some_and(|it| it.will_wake(cx.waker())) {
+            state.waker = Some(cx.waker().clone());
         }
-        (queue.is_parked, queue.is_listening) = (true, listens);
+        (state.is_parked, state.is_listening) = (true, listens);
         true
     }
 
@@ -209,151 +245,126 @@ impl Outbox {
         self.lock().is_parked = false;
     }
 
-    /// Appends a control frame behind all, for the end of a connection.
-    pub(crate) fn append(&self, frame: Frame) {
-        self.lock().push(Kind::Control, frame);
+    /// Adds the last frame of a connection.
+    pub(crate) fn close(&self, frame: Frame) {
+        self.lock().queue.close(frame);
+    }
+
+    /// The number of the last frame that waits.
+    pub(crate) fn last(&self) -> u64 {
+        self.lock().queue.last()
+    }
+
+    /// Whether nothing is left of what was sent up to `number`.
+    pub(crate) fn is_past(&self, number: u64) -> bool {
+        let state = self.lock();
+        state.queue.is_past(number) && !state.must_flush
+    }
+
+    pub(crate) async fn drained(&self) {
+        loop {
+            let mut drained = pin!(self.drained.notified());
+            drained.as_mut().enable();
+            if !self.lock().has_something() {
+                return;
+            }
+            drained.await;
+        }
     }
 
     /// Writes what waits, as much as possible at once.
     pub(crate) fn poll_write(&self, io: &mut Io, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let mut queue = self.lock();
-        let mut has_written = false;
-        while queue.make_ready() {
-            let mut slices = [IoSlice::new(&[]); SLICES];
-            let count = queue.slices(&mut slices);
-            let written = ready!(io.poll_write(cx, &slices[..count]))?;
-            if written == 0 {
-                return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
-            }
-            queue.forget(written);
-            self.queued_bytes.store(queue.bytes, Relaxed);
-            has_written = true;
+        let mut state = self.lock();
+        let had_something = state.has_something();
+        let written = state.poll_write(io, cx);
+        if std::mem::take(&mut state.has_made_room) {
+            // Somebody must have taken what was sent before.
+            self.hear();
         }
-        drop(queue);
-        if has_written { io.poll_flush(cx) } else { Poll::Ready(Ok(())) }
-    }
-
-    fn send(&self, frame: Frame) -> Sent {
-        let mut queue = self.lock();
-        if queue.end.is_some() {
-            return Sent::Gone;
+        self.queued_bytes.store(state.queue.bytes(), Relaxed);
+        let is_drained = had_something && !state.has_something();
+        drop(state);
+        if is_drained {
+            self.drained.notify_waiters();
         }
-        let sent = match (queue.is_full(), queue.limits.overflow) {
-            (false, _) => Sent::Queued,
-            (true, Overflow::DropNewest) => Sent::Dropped,
-            (true, Overflow::DropOldest) if queue.drop_oldest() => Sent::Queued,
-            (true, Overflow::DropOldest) => Sent::Dropped,
-            (true, Overflow::Close) => Sent::Gone,
-        };
-        match sent {
-            Sent::Queued => queue.push(Kind::Message, frame),
-            Sent::Dropped => queue.dropped += 1,
-            Sent::Gone => queue.finish(End::Slow, "what was sent is not read"),
-        }
-        self.publish(queue);
-        sent
-    }
-
-    fn reply(&self, frame: Frame) -> bool {
-        let mut queue = self.lock();
-        if queue.end.is_some() {
-            return false;
-        }
-        queue.push(Kind::Reply, frame);
-        self.publish(queue);
-        true
+        written
     }
 
     /// Lets the others see what has changed, and wakes the socket's task if it waits.
-    fn publish(&self, mut queue: MutexGuard<'_, Queue>) {
-        self.queued_bytes.store(queue.bytes, Relaxed);
-        self.has_ended.store(queue.end.is_some(), Release);
-        let waker = std::mem::take(&mut queue.is_parked).then(|| queue.waker.take()).flatten();
-        drop(queue);
+    fn publish(&self, mut state: MutexGuard<'_, State>) {
+        self.queued_bytes.store(state.queue.bytes(), Relaxed);
+        self.has_ended.store(state.ending.is_some(), Release);
+        let waker = std::mem::take(&mut state.is_parked).then(|| state.waker.take()).flatten();
+        drop(state);
         if let Some(waker) = waker {
             waker.wake();
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, Queue> {
-        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Queue {
-    fn is_full(&self) -> bool {
-        self.bytes >= self.limits.queue_bytes || self.entries.len() >= self.limits.queue_messages
+/// What the socket's task knew before it parks.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Known {
+    pub(crate) has_written_all: bool,
+    pub(crate) has_ended: bool,
+}
+
+impl State {
+    fn takes_replies(&self) -> bool {
+        let may_answer = |it: &Ending| !it.end.is_sudden() && Instant::now() < it.until;
+        !self.is_over && self.ending.as_ref().is_none_or(may_answer)
     }
 
     fn has_something(&self) -> bool {
-        !self.entries.is_empty() || self.pong.is_some() || self.is_ping_due
-    }
-
-    fn push(&mut self, kind: Kind, frame: Frame) {
-        self.bytes += frame.wire_bytes();
-        self.entries.push_back(Entry { frame, kind });
-    }
-
-    /// Removes the oldest message of which nothing is written; false if there is none.
-    fn drop_oldest(&mut self) -> bool {
-        let begun = usize::from(self.sent > 0);
-        let is_oldest = |entry: &Entry| entry.kind == Kind::Message;
-        let oldest = self.entries.iter().skip(begun).position(is_oldest);
-        let Some(entry) = oldest.and_then(|at| self.entries.remove(begun + at)) else {
-            return false;
-        };
-        self.bytes -= entry.frame.wire_bytes();
-        self.dropped += 1;
-        true
+        self.queue.has_something() || self.must_flush
     }
 
     /// Nothing more is taken; who does not read loses what waits, but for a frame that is begun.
-    fn finish(&mut self, end: End, reason: &str) {
-        if matches!(end, End::Slow | End::Silent | End::Lost) {
-            self.entries.truncate(usize::from(self.sent > 0));
-            self.entries.shrink_to_fit();
-            self.bytes = self.entries.iter().map(|entry| entry.frame.wire_bytes()).sum();
+    fn finish(&mut self, end: End, reason: &str, until: Instant) {
+        if end.is_sudden() {
+            self.queue.drop_all();
         }
-        self.end = Some((end, reason.to_owned()));
+        self.ending = Some(Ending { end, reason: reason.to_owned(), until });
     }
 
-    /// Puts control frames before all messages of which nothing is written; false if nothing waits.
-    fn make_ready(&mut self) -> bool {
-        let begun = usize::from(self.sent > 0);
-        // One pong that waits is enough: a peer that does not read may ask for any number.
-        let is_control = self.entries.get(begun).is_some_and(|it| it.kind == Kind::Control);
-        if !is_control {
-            let ping = std::mem::take(&mut self.is_ping_due).then(|| Frame::of(PING, &[]));
-            for frame in self.pong.take().into_iter().chain(ping) {
-                self.bytes += frame.wire_bytes();
-                self.entries.insert(begun, Entry { frame, kind: Kind::Control });
+    /// Asks the peer, unless it was asked often enough.
+    fn ask(&mut self, heard: u64, most_lost: u8) -> Option<End> {
+        if std::mem::replace(&mut self.heard_when_asked, heard) != heard {
+            (self.lost_pings, self.stuck_pings, self.was_asked) = (0, 0, false);
+        }
+        self.lost_pings += u8::from(std::mem::take(&mut self.was_asked));
+        if self.lost_pings >= most_lost {
+            return Some(End::Silent);
+        }
+        if !self.queue.ask() {
+            // It takes nothing: who does is heard.
+            self.stuck_pings += 1;
+        }
+        (self.stuck_pings >= most_lost).then_some(End::Slow)
+    }
+
+    fn poll_write(&mut self, io: &mut Io, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        while self.queue.make_ready() {
+            let mut slices = [IoSlice::new(&[]); SLICES];
+            let count = self.queue.slices(&mut slices);
+            let polled = io.poll_write(cx, &slices[..count]);
+            self.has_made_room |= self.is_blocked && polled.is_ready();
+            self.is_blocked = polled.is_pending();
+            let written = ready!(polled)?;
+            if written == 0 {
+                return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
             }
+            self.must_flush = true;
+            self.was_asked |= self.queue.forget(written);
         }
-        !self.entries.is_empty()
-    }
-
-    fn slices<'a>(&'a self, slices: &mut [IoSlice<'a>; SLICES]) -> usize {
-        let mut count = 0;
-        for (slice, entry) in slices.iter_mut().zip(&self.entries) {
-            let begin = if count == 0 { self.sent } else { 0 };
-            *slice = IoSlice::new(&entry.frame.bytes()[begin..]);
-            count += 1;
+        if self.must_flush {
+            ready!(io.poll_flush(cx))?;
+            self.must_flush = false;
         }
-        count
-    }
-
-    /// Removes what is written.
-    fn forget(&mut self, written: usize) {
-        self.sent += written;
-        while let Some(first) = self.entries.front().map(|it| it.frame.wire_bytes())
-            && self.sent >= first
-        {
-            self.sent -= first;
-            self.bytes -= first;
-            self.entries.pop_front();
-        }
-        if self.entries.is_empty() {
-            self.entries.shrink_to(KEPT_PLACES);
-        }
+        Poll::Ready(Ok(()))
     }
 }

@@ -9,15 +9,15 @@ use rustix::process::{Resource, getrlimit};
 use crate::Limits;
 
 /// How many connections there is room for: in all, and from one address.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct Places {
-    most: usize,
-    most_per_address: usize,
     taken: Mutex<Taken>,
 }
 
 #[derive(Debug, Default)]
 struct Taken {
+    most: usize,
+    most_per_address: usize,
     all: usize,
     turned_away: usize,
     by_address: HashMap<IpAddr, usize>,
@@ -41,30 +41,44 @@ enum Whose {
 const TURNED_AWAY: usize = 64;
 
 impl Places {
-    /// Places within the limits, and within half of the files that this process may open.
     pub(crate) fn new(limits: &Limits) -> Self {
-        let open_files = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
-        let open_files = usize::try_from(open_files).unwrap_or(usize::MAX);
-        Self {
-            most: limits.connections.min(open_files / 2).max(1),
-            most_per_address: limits.connections_per_address,
-            taken: Mutex::default(),
+        let places = Self::default();
+        places.set_limits(limits);
+        places
+    }
+
+    /// Sets how many places there are, for those who come from now on.
+    pub(crate) fn set_limits(&self, limits: &Limits) {
+        let most = within_files(limits, open_files());
+        if most < limits.connections {
+            let wanted = limits.connections;
+            tracing::warn!(most, wanted, "too few files may be open for so many connections");
         }
+        let mut taken = self.lock();
+        (taken.most, taken.most_per_address) = (most, limits.connections_per_address);
+    }
+
+    pub(crate) fn most(&self) -> usize {
+        self.lock().most
+    }
+
+    pub(crate) fn taken(&self) -> usize {
+        self.lock().all
     }
 
     /// A place for who comes from `peer`, if one is free.
     pub(crate) fn take(self: &Arc<Self>, peer: Option<IpAddr>) -> Option<Place> {
         let whose = peer.and_then(counted).map_or(Whose::Anybodys, Whose::OfAddress);
         let mut taken = self.lock();
-        if taken.all >= self.most {
+        if taken.all >= taken.most {
             return None;
         }
         if let Whose::OfAddress(address) = whose {
-            let of_address = taken.by_address.entry(address).or_default();
-            if *of_address >= self.most_per_address {
+            let of_address = taken.by_address.get(&address).copied().unwrap_or_default();
+            if of_address >= taken.most_per_address {
                 return None;
             }
-            *of_address += 1;
+            taken.by_address.insert(address, of_address + 1);
         }
         taken.all += 1;
         Some(Place { places: Arc::clone(self), whose })
@@ -104,6 +118,17 @@ impl Drop for Place {
     }
 }
 
+/// How many connections may be of those that are wanted, where so many files may be open.
+fn within_files(limits: &Limits, open_files: usize) -> usize {
+    let share = open_files as f64 * f64::from(limits.files_percent) / 100.0;
+    limits.connections.min(share as usize).max(1)
+}
+
+fn open_files() -> usize {
+    let most = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
+    usize::try_from(most).unwrap_or(usize::MAX)
+}
+
 /// What is counted for `address`: nothing on loopback, a network for IPv6, where everybody has as
 /// many addresses as they like.
 fn counted(address: IpAddr) -> Option<IpAddr> {
@@ -139,6 +164,32 @@ mod tests {
         assert!(take("192.0.2.1").is_some());
         drop(more);
         assert!(places.lock().by_address.is_empty());
+    }
+
+    #[test]
+    fn files_are_left_for_other_things() {
+        let of =
+            |connections, files_percent| Limits { connections, files_percent, ..Limits::default() };
+        for (limits, open_files, most) in [
+            (of(10_000, 50), 1_024, 512),
+            (of(10_000, 80), 1_000, 800),
+            (of(100, 50), 1_024, 100),
+            (of(100, 50), 1, 1),
+            (of(usize::MAX, 100), usize::MAX, usize::MAX),
+        ] {
+            assert_eq!(within_files(&limits, open_files), most);
+        }
+    }
+
+    #[test]
+    fn who_is_here_stays_when_there_is_less_room() {
+        let places = places(2, 9);
+        let held = [places.take(None), places.take(None)];
+        places.set_limits(&Limits { connections: 1, ..Limits::default() });
+        assert_eq!((places.taken(), places.most()), (2, 1));
+        drop(held);
+        let one = places.take(None);
+        assert!(one.is_some() && places.take(None).is_none());
     }
 
     #[test]

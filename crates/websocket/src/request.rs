@@ -1,4 +1,4 @@
-use std::{fmt, future::poll_fn, net::SocketAddr, pin::Pin, time::Duration};
+use std::{fmt, future::poll_fn, net::SocketAddr, pin::Pin};
 
 use bytes::Bytes;
 use hyper::{
@@ -7,34 +7,34 @@ use hyper::{
 };
 use tokio::time::{Instant, sleep_until};
 
+use crate::{Link, Pace, shared::Shared};
+
 /// A request, after its `Host` and `Origin` were found to be right.
 pub struct Request {
     pub(crate) head: Parts,
     body: Incoming,
-    peer: Option<SocketAddr>,
+    link: Link,
+    pace: Pace,
 }
 
 /// Why there is no body.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum BodyError {
     /// It is longer than allowed; known before it is read if the client said its length.
+    #[error("the body is longer than allowed")]
     TooLong,
     /// The client takes too long.
+    #[error("the body comes too slowly")]
     TooSlow,
     /// The client has gone, or what it sends is no body.
+    #[error("the body does not come")]
     Lost,
 }
 
-/// After so much time a body must come at least as fast as [`BYTES_PER_SECOND`].
-const BODY_PATIENCE: Duration = Duration::from_secs(10);
-
-/// How fast a body must come, on average.
-const BYTES_PER_SECOND: u64 = 1 << 10;
-
 impl Request {
-    pub(crate) fn new(request: hyper::Request<Incoming>, peer: Option<SocketAddr>) -> Self {
+    pub(crate) fn new(request: hyper::Request<Incoming>, link: Link, shared: &Shared) -> Self {
         let (head, body) = request.into_parts();
-        Self { head, body, peer }
+        Self { head, body, link, pace: shared.limits().pace }
     }
 
     /// `GET`, `POST` or whatever it is.
@@ -75,7 +75,19 @@ impl Request {
     /// Where the client is, if it came over the network.
     #[must_use]
     pub fn peer(&self) -> Option<SocketAddr> {
-        self.peer
+        self.link.peer
+    }
+
+    /// Where it came in.
+    #[must_use]
+    pub fn local_addr(&self) -> Option<SocketAddr> {
+        self.link.local
+    }
+
+    /// Whether it came over an encrypted connection.
+    #[must_use]
+    pub fn is_secure(&self) -> bool {
+        self.link.is_secure
     }
 
     /// Reads the body; what is longer than `most_bytes` is not read.
@@ -90,11 +102,11 @@ impl Request {
         let begun = Instant::now();
         let mut whole = Vec::new();
         loop {
-            let earned = Duration::from_secs(whole.len() as u64 / BYTES_PER_SECOND);
+            let deadline = begun + self.pace.time_for(whole.len());
             // Both are cancel safe.
             let part = tokio::select! {
                 part = self.next_part() => part?,
-                () = sleep_until(begun + BODY_PATIENCE + earned) => return Err(BodyError::TooSlow),
+                () = sleep_until(deadline) => return Err(BodyError::TooSlow),
             };
             match part {
                 None => return Ok(whole),
@@ -132,7 +144,7 @@ impl fmt::Debug for Request {
         f.debug_struct("Request")
             .field("method", &self.method())
             .field("path", &self.path())
-            .field("peer", &self.peer)
+            .field("peer", &self.link.peer)
             .finish_non_exhaustive()
     }
 }

@@ -1,83 +1,60 @@
-use std::{
-    future::poll_fn,
-    io,
-    net::SocketAddr,
-    pin::pin,
-    sync::Arc,
-    task::{Context, Poll},
-    time::Duration,
-};
+use std::{io, net::SocketAddr, sync::Arc};
 
 use bytes::Bytes;
 use tokio::{
     net::{TcpListener, TcpStream},
-    sync::{
-        mpsc::{self, Receiver, UnboundedReceiver},
-        watch,
-    },
-    task::{JoinSet, yield_now},
-    time::{sleep, timeout},
+    sync::mpsc::{self, Receiver, UnboundedReceiver},
+    task::JoinSet,
 };
 
 use crate::{
-    Access, Answer, Limits, Request, Rules,
-    house::House,
-    http::{Answering, Handler, Visitor, turn_away, visit},
-    io::{Io, Stream},
-    parting::part,
-    places::Places,
-    pulse::Pulse,
-    socket::Wire,
-    turn::Lane,
+    Access, Answer, Counters, Limits, LimitsError, Link, Request, Rules,
+    acceptor::Acceptor,
+    http::{Answering, Handler},
+    inbound::{Door, Inbound, Wrap, Wrapping},
+    io::{Kind, Stream},
+    listeners::{Listeners, hurry, link_of},
+    shared::Shared,
+    turn::{Caller, Lane},
+    wire::Wire,
 };
 
 /// HTTP and WebSocket on any number of addresses, with one set of bounds for all.
 #[derive(Debug)]
 pub struct Server {
-    listeners: Vec<TcpListener>,
-    house: Arc<House>,
-    parting: UnboundedReceiver<Box<Wire>>,
+    listeners: Listeners,
+    shared: Arc<Shared>,
+    closing: UnboundedReceiver<Box<Wire>>,
+    caller: Caller,
     entrance: Entrance,
-    entering: Receiver<Entering>,
+    entering: Receiver<Inbound>,
 }
 
 /// Lets in who has connected elsewhere, through TLS for instance, or on a port that serves another
 /// protocol too. Clones lead into the same server.
 #[derive(Clone, Debug)]
-pub struct Entrance(mpsc::Sender<Entering>);
+pub struct Entrance(mpsc::Sender<Inbound>);
 
-/// Somebody on the way in.
-struct Entering(Visitor);
-
-/// How long sockets and answers are given at the end, beside [`Limits::drain`].
-const GRACE: Duration = Duration::from_secs(6);
-
-/// So many are let in before those who are here have their turn.
-const GROUP: u32 = 16;
-
-/// How long nobody is accepted after the kernel had no room for one, usually for want of
-/// descriptors.
-const PAUSE: Duration = Duration::from_millis(100);
+/// What can be seen and changed while a server runs. Clones are for the same.
+#[derive(Clone, Debug)]
+pub struct Control(Arc<Shared>);
 
 /// So many may stand in the entrance.
 const ENTERING: usize = 64;
 
 impl Server {
     /// A server that does not listen anywhere yet.
-    #[must_use]
-    pub fn new(limits: Limits, rules: Rules) -> Self {
-        let (parting_in, parting) = mpsc::unbounded_channel();
+    ///
+    /// # Errors
+    /// If a limit makes no sense.
+    pub fn new(limits: Limits, rules: Rules) -> Result<Self, LimitsError> {
+        limits.check()?;
+        let (closing_in, closing) = mpsc::unbounded_channel();
         let (entrance, entering) = mpsc::channel(ENTERING);
-        let house = Arc::new(House {
-            access: Arc::new(Access::new(rules)),
-            places: Arc::new(Places::new(&limits)),
-            pulse: Pulse::new(limits.ping),
-            lane: Lane::default(),
-            ending: watch::Sender::new(false),
-            parting: parting_in,
-            limits,
-        });
-        Self { listeners: Vec::new(), house, parting, entrance: Entrance(entrance), entering }
+        let (lane, caller) = Lane::new();
+        let shared = Arc::new(Shared::new(limits, rules, lane, closing_in));
+        let entrance = Entrance(entrance);
+        Ok(Self { listeners: Listeners::default(), shared, closing, caller, entrance, entering })
     }
 
     /// Listens on `address`, or on a free port of it if that is 0; where it listens then.
@@ -85,7 +62,7 @@ impl Server {
     /// # Errors
     /// What the kernel says.
     pub async fn listen(&mut self, address: SocketAddr) -> io::Result<SocketAddr> {
-        self.add(TcpListener::bind(address).await?)
+        self.listeners.add(TcpListener::bind(address).await?, None)
     }
 
     /// Listens on a socket that somebody else has opened; where that is.
@@ -93,14 +70,34 @@ impl Server {
     /// # Errors
     /// What the kernel says, for instance that it is none.
     pub fn inherit(&mut self, listener: std::net::TcpListener) -> io::Result<SocketAddr> {
-        listener.set_nonblocking(true)?;
-        self.add(TcpListener::from_std(listener)?)
+        self.listeners.add(opened(listener)?, None)
+    }
+
+    /// As [`Server::inherit`], with `secure` between the connection and HTTP: the handshake of TLS.
+    /// It has a place of the server and the time of [`Limits::handshake`]; what comes out of it
+    /// counts as encrypted.
+    ///
+    /// # Errors
+    /// What the kernel says, for instance that it is none.
+    pub fn listen_with<S: Stream, F>(
+        &mut self,
+        listener: std::net::TcpListener,
+        secure: impl Fn(TcpStream) -> F + Send + Sync + 'static,
+    ) -> io::Result<SocketAddr>
+    where
+        F: Future<Output = io::Result<S>> + Send + 'static,
+    {
+        let wrap: Arc<Wrap> = Arc::new(move |stream| {
+            let securing = secure(stream);
+            Box::pin(async { Ok(Box::new(securing.await?) as Box<dyn Stream>) }) as Wrapping
+        });
+        self.listeners.add(opened(listener)?, Some(wrap))
     }
 
     /// Who may come in; may be changed while the server runs.
     #[must_use]
     pub fn access(&self) -> Arc<Access> {
-        Arc::clone(&self.house.access)
+        Arc::clone(&self.shared.access)
     }
 
     /// The way in for who has connected elsewhere.
@@ -109,9 +106,15 @@ impl Server {
         self.entrance.clone()
     }
 
+    /// What can be seen and changed while the server runs.
+    #[must_use]
+    pub fn control(&self) -> Control {
+        Control(Arc::clone(&self.shared))
+    }
+
     /// Serves until `requested` is done; then accepts nobody, closes every WebSocket after what it
     /// was sent, each at a moment of its own within [`Limits::drain`], and returns when the last is
-    /// gone, six seconds after that time at most.
+    /// gone, twice [`Limits::closing`] and a second after that time at most.
     pub async fn serve<F>(
         self,
         handler: impl Fn(Request) -> F + Send + Sync + 'static,
@@ -121,148 +124,60 @@ impl Server {
     {
         let handler: Arc<Handler> =
             Arc::new(move |request| Box::pin(handler(request)) as Answering);
-        let Self { listeners, house, parting, entrance, entering } = self;
+        let Self { listeners, shared, closing, caller, entrance, entering } = self;
         drop(entrance);
-        let reception = Reception { house, handler, parting, tasks: JoinSet::new() };
-        reception.run(listeners, entering, requested).await;
-    }
-
-    fn add(&mut self, listener: TcpListener) -> io::Result<SocketAddr> {
-        let address = listener.local_addr()?;
-        self.listeners.push(listener);
-        Ok(address)
+        // A task of its own: it goes on while somebody is let in, and ends with this call.
+        let mut calling = JoinSet::new();
+        calling.spawn(caller.run());
+        Acceptor::new(shared, handler, closing, entering).run(listeners, requested).await;
     }
 }
 
 impl Entrance {
     /// Lets in a connection of which `read` was read already; false if the server has ended.
-    pub async fn admit(&self, stream: impl Stream, read: &[u8], peer: Option<SocketAddr>) -> bool {
-        self.enter(Io::Other(Box::new(stream)), read, peer).await
+    pub async fn admit(&self, stream: impl Stream, read: &[u8], link: Link) -> bool {
+        self.enter(Kind::Other(Box::new(stream)), read, link).await
     }
 
     /// As [`Entrance::admit`], for TCP.
     pub async fn admit_tcp(&self, stream: TcpStream, read: &[u8]) -> bool {
-        let peer = stream.peer_addr().ok();
-        // It fails if the peer is gone, which will show.
-        drop(stream.set_nodelay(true));
-        self.enter(Io::Tcp(stream), read, peer).await
+        let link = link_of(&stream);
+        hurry(&stream);
+        self.enter(Kind::Tcp(stream), read, link).await
     }
 
-    async fn enter(&self, io: Io, read: &[u8], peer: Option<SocketAddr>) -> bool {
-        let visitor = Visitor { io, read: Bytes::copy_from_slice(read), peer };
-        self.0.send(Entering(visitor)).await.is_ok()
-    }
-}
-
-/// Lets people in, and sees to it that everything comes to an end.
-struct Reception {
-    house: Arc<House>,
-    handler: Arc<Handler>,
-    parting: UnboundedReceiver<Box<Wire>>,
-    tasks: JoinSet<()>,
-}
-
-impl Reception {
-    async fn run(
-        mut self,
-        listeners: Vec<TcpListener>,
-        mut entering: Receiver<Entering>,
-        requested: impl Future<Output = ()>,
-    ) {
-        let house = Arc::clone(&self.house);
-        let (mut pulse, mut requested) = (pin!(house.pulse.run()), pin!(requested));
-        let (mut come, mut next) = (0_u32, 0);
-        loop {
-            // What is kept is polled again; all else is cancel safe.
-            tokio::select! {
-                accepted = poll_fn(|cx| poll_accept(&listeners, &mut next, cx)) => {
-                    match accepted {
-                        Ok(visitor) => self.receive(visitor),
-                        Err(error) => reject(&error).await,
-                    }
-                    come = come.wrapping_add(1);
-                    if come.is_multiple_of(GROUP) {
-                        yield_now().await;
-                    }
-                }
-                Some(Entering(visitor)) = entering.recv() => self.receive(visitor),
-                Some(wire) = self.parting.recv() => self.part(wire),
-                Some(_) = self.tasks.join_next() => {}
-                () = &mut pulse => {}
-                () = &mut requested => break,
-            }
-        }
-        drop((listeners, entering));
-        self.end().await;
-    }
-
-    fn receive(&mut self, visitor: Visitor) {
-        let house = Arc::clone(&self.house);
-        match house.places.take(visitor.peer.map(|it| it.ip())) {
-            Some(place) => {
-                self.tasks.spawn(visit(visitor, place, house, Arc::clone(&self.handler)));
-            }
-            None => {
-                if let Some(place) = house.places.take_for_turning_away() {
-                    self.tasks.spawn(turn_away(visitor.io, house, place));
-                }
-            }
-        }
-    }
-
-    fn part(&mut self, wire: Box<Wire>) {
-        self.tasks.spawn(part(wire));
-    }
-
-    async fn end(mut self) {
-        let house = Arc::clone(&self.house);
-        house.ending.send_replace(true);
-        let limits = &house.limits;
-        let mut closing = pin!(house.pulse.close_all(limits.end_code, limits.drain));
-        let mut has_closed = false;
-        let gone = async {
-            while !has_closed || !self.tasks.is_empty() || !self.parting.is_empty() {
-                // What is kept is polled again; all else is cancel safe.
-                tokio::select! {
-                    () = &mut closing, if !has_closed => has_closed = true,
-                    Some(wire) = self.parting.recv() => self.part(wire),
-                    Some(_) = self.tasks.join_next() => {}
-                }
-            }
-        };
-        if timeout(limits.drain + GRACE, gone).await.is_err() {
-            tracing::warn!("some connections were still busy at the end");
-            self.tasks.shutdown().await;
-        }
+    async fn enter(&self, kind: Kind, read: &[u8], link: Link) -> bool {
+        let (door, read) = (Door::Open(kind), Bytes::copy_from_slice(read));
+        self.0.send(Inbound { door, read, link }).await.is_ok()
     }
 }
 
-/// Accepts from any of `listeners`, in turns.
-fn poll_accept(
-    listeners: &[TcpListener],
-    next: &mut usize,
-    cx: &mut Context<'_>,
-) -> Poll<io::Result<Visitor>> {
-    for _ in 0..listeners.len() {
-        *next = (*next + 1) % listeners.len();
-        if let Poll::Ready(accepted) = listeners[*next].poll_accept(cx) {
-            return Poll::Ready(accepted.map(|(stream, peer)| {
-                // It fails if the peer is gone, which will show.
-                drop(stream.set_nodelay(true));
-                Visitor { io: Io::Tcp(stream), read: Bytes::new(), peer: Some(peer) }
-            }));
-        }
+impl Control {
+    /// Sets other limits: how many may connect, at once; all others for those who come from now on.
+    ///
+    /// # Errors
+    /// If a limit makes no sense; then nothing has changed.
+    pub fn set_limits(&self, limits: Limits) -> Result<(), LimitsError> {
+        limits.check()?;
+        self.0.set_limits(limits);
+        Ok(())
     }
-    Poll::Pending
+
+    /// How many connections there is room for: [`Limits::connections`], or fewer if this process
+    /// may not open as many files.
+    #[must_use]
+    pub fn most_connections(&self) -> usize {
+        self.0.places.most()
+    }
+
+    /// What the server has done so far.
+    #[must_use]
+    pub fn counters(&self) -> Counters {
+        self.0.traffic.counters(self.0.places.taken())
+    }
 }
 
-async fn reject(error: &io::Error) {
-    tracing::warn!(%error, "cannot accept a connection");
-    sleep(PAUSE).await;
-}
-
-impl std::fmt::Debug for Entering {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_tuple("Entering").field(&self.0.peer).finish()
-    }
+fn opened(listener: std::net::TcpListener) -> io::Result<TcpListener> {
+    listener.set_nonblocking(true)?;
+    TcpListener::from_std(listener)
 }

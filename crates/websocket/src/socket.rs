@@ -1,15 +1,14 @@
 use std::{
     fmt,
     future::poll_fn,
-    net::SocketAddr,
-    pin::{Pin, pin},
+    pin::pin,
     sync::Arc,
-    task::{Context, Poll, ready},
+    task::{Context, Poll},
 };
 
 use crate::{
-    End, Fault, Found, Sender, SocketLimits, code::INTERNAL, decoder::Decoder, house::House,
-    io::Io, outbox::Outbox, places::Place, turn::Turn,
+    End, Frame, Link, Sender, SocketLimits, answer::Terms, code, io::Io, places::Place,
+    shared::Shared, wire::Wire,
 };
 
 /// A WebSocket, for the one task that reads it; others send through its [`Sender`].
@@ -28,59 +27,16 @@ pub enum Message<'a> {
     Binary(&'a [u8]),
 }
 
-/// All that a WebSocket consists of.
-pub(crate) struct Wire {
-    pub(crate) io: Io,
-    pub(crate) decoder: Decoder,
-    pub(crate) outbox: Arc<Outbox>,
-    pub(crate) house: Arc<House>,
-    pub(crate) end: Option<End>,
-    peer: Option<SocketAddr>,
-    pause_bytes: usize,
-    turn: Turn,
-    /// The wait for another turn.
-    waiting: Option<Pin<Box<dyn Future<Output = ()> + Send + Sync>>>,
-    is_parked: bool,
-    _place: Place,
-}
-
-/// What was taken out of what has been read.
-enum Step {
-    Found(Found),
-    /// Nothing that a handler sees, but perhaps the end.
-    Control,
-}
-
 impl Socket {
     pub(crate) fn new(
         io: Io,
         read: &[u8],
-        peer: Option<SocketAddr>,
-        limits: SocketLimits,
-        house: Arc<House>,
+        link: Link,
+        terms: Terms,
+        shared: Arc<Shared>,
         place: Place,
     ) -> Self {
-        let outbox = Arc::new(Outbox::new(limits, house.pulse.now()));
-        house.pulse.enter(&outbox);
-        if *house.ending.borrow() {
-            // The others have been closed already.
-            outbox.end(End::ByUs(house.limits.end_code), "");
-        }
-        let mut decoder = Decoder::new(limits.incoming);
-        decoder.feed(read);
-        Self(Some(Box::new(Wire {
-            io,
-            decoder,
-            outbox,
-            house,
-            end: None,
-            peer,
-            pause_bytes: limits.pause_bytes.max(1),
-            turn: Turn::default(),
-            waiting: None,
-            is_parked: false,
-            _place: place,
-        })))
+        Self(Some(Box::new(Wire::new(io, read, link, terms, shared, place))))
     }
 
     /// The next message; `None` when the connection is over, and [`Socket::end`] says why. Cancel
@@ -95,9 +51,9 @@ impl Socket {
     /// As [`Socket::read`].
     pub fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<Option<Message<'_>>> {
         let wire = self.wire();
-        match ready!(wire.poll_found(cx)) {
-            Some(found) => Poll::Ready(wire.message(found)),
-            None => Poll::Ready(None),
+        match wire.poll_found(cx) {
+            Poll::Pending => Poll::Pending,
+            Poll::Ready(found) => Poll::Ready(found.and_then(|found| wire.message(found))),
         }
     }
 
@@ -114,16 +70,11 @@ impl Socket {
         .await
     }
 
-    /// Waits until all is written that was sent, or the connection is over.
+    /// Waits until all is written that was sent before, or the connection is over; that it is if
+    /// the peer takes nothing for as long as [`Pace::patience`](crate::Pace::patience).
     pub async fn flush(&mut self) {
-        poll_fn(|cx| {
-            let wire = self.wire();
-            if ready!(wire.outbox.poll_write(&mut wire.io, cx)).is_err() {
-                wire.lose();
-            }
-            Poll::Ready(())
-        })
-        .await;
+        let mut flushing = self.wire().flushing();
+        poll_fn(|cx| self.wire().poll_flushed(&mut flushing, cx)).await;
     }
 
     /// Sends to this peer, from anywhere.
@@ -138,18 +89,15 @@ impl Socket {
         self.here().end.as_ref()
     }
 
-    /// Where the peer is, if it came over the network.
+    /// How the peer came in.
     #[must_use]
-    pub fn peer(&self) -> Option<SocketAddr> {
-        self.here().peer
+    pub fn link(&self) -> Link {
+        self.here().link
     }
 
     /// Sets other bounds from now on, for instance once the peer has logged in.
     pub fn set_limits(&mut self, limits: SocketLimits) {
-        let wire = self.wire();
-        wire.decoder.set_limits(limits.incoming);
-        wire.pause_bytes = limits.pause_bytes.max(1);
-        wire.outbox.set_limits(limits);
+        self.wire().set_limits(limits);
     }
 
     fn wire(&mut self) -> &mut Wire {
@@ -161,165 +109,27 @@ impl Socket {
     }
 }
 
-impl Wire {
-    /// Reads, answers pings and writes until there is a message or nothing to do.
-    fn poll_found(&mut self, cx: &mut Context<'_>) -> Poll<Option<Found>> {
-        if std::mem::take(&mut self.is_parked) {
-            self.outbox.unpark();
+impl Message<'_> {
+    /// The same, to be sent.
+    #[must_use]
+    pub fn to_frame(self) -> Frame {
+        match self {
+            Self::Text(text) => Frame::text(text),
+            Self::Binary(bytes) => Frame::binary(bytes),
         }
-        loop {
-            if self.end.is_some() || self.outbox.has_ended() && self.must_stop() {
-                return Poll::Ready(None);
-            }
-            if self.turn.is_over() || self.waiting.is_some() {
-                ready!(self.poll_turn(cx));
-                continue;
-            }
-            let may_take = self.outbox.queued_bytes() < self.pause_bytes;
-            if may_take && let Some(step) = self.take_step() {
-                match step {
-                    Step::Found(found) => return Poll::Ready(Some(found)),
-                    Step::Control => continue,
-                }
-            }
-            let before = self.outbox.queued_bytes();
-            let has_written_all = self.write(cx);
-            if self.end.is_some() {
-                continue;
-            }
-            if !may_take && self.outbox.queued_bytes() < before {
-                // Who takes what it is sent is there, though nothing is read from it now.
-                self.outbox.hear(self.house.pulse.now());
-                continue;
-            }
-            if self.outbox.has_ended() {
-                self.stop();
-                continue;
-            }
-            if may_take && self.read(cx) {
-                continue;
-            }
-            if self.outbox.park(cx, has_written_all, true) {
-                self.is_parked = true;
-                return Poll::Pending;
-            }
-        }
-    }
-
-    /// Takes the next of what has been read already.
-    fn take_step(&mut self) -> Option<Step> {
-        let next = self.decoder.next()?;
-        self.turn.found_one();
-        match next {
-            Ok(found @ (Found::Text | Found::Binary)) => return Some(Step::Found(found)),
-            Ok(Found::Ping) => self.outbox.pong(self.decoder.payload()),
-            Ok(Found::Pong) => {}
-            Ok(Found::Close) => {
-                self.end = Some(match self.decoder.close() {
-                    Ok(close) => End::ByPeer(close.map(|(code, why)| (code, why.to_owned()))),
-                    Err(fault) => End::Broken(fault),
-                });
-            }
-            Err(fault) => self.end = Some(End::Broken(fault)),
-        }
-        Some(Step::Control)
-    }
-
-    /// The message that was found; a text that is none is the end.
-    fn message(&mut self, found: Found) -> Option<Message<'_>> {
-        let payload = self.decoder.payload();
-        if found == Found::Binary {
-            return Some(Message::Binary(payload));
-        }
-        match std::str::from_utf8(payload) {
-            Ok(text) => Some(Message::Text(text)),
-            Err(_) => {
-                self.end = Some(End::Broken(Fault::NotUtf8));
-                None
-            }
-        }
-    }
-
-    /// Reads once; false if there is nothing yet.
-    fn read(&mut self, cx: &mut Context<'_>) -> bool {
-        let Self { io, decoder, .. } = self;
-        match io.poll_read(cx, usize::MAX, |bytes| decoder.feed(bytes)) {
-            Poll::Pending => {
-                self.turn = Turn::default();
-                return false;
-            }
-            Poll::Ready(Ok(read @ 1..)) => {
-                self.turn.read(read);
-                self.outbox.hear(self.house.pulse.now());
-            }
-            Poll::Ready(Ok(0) | Err(_)) => self.lose(),
-        }
-        true
-    }
-
-    /// Writes what the kernel takes; whether that was all.
-    fn write(&mut self, cx: &mut Context<'_>) -> bool {
-        match self.outbox.poll_write(&mut self.io, cx) {
-            Poll::Ready(Ok(())) => return true,
-            Poll::Ready(Err(_)) => self.lose(),
-            Poll::Pending => {}
-        }
-        false
-    }
-
-    /// Writes, and is woken when there is more.
-    fn only_write(&mut self, cx: &mut Context<'_>) {
-        self.is_parked = true;
-        while self.end.is_none() {
-            let has_written_all = self.write(cx);
-            if self.outbox.has_ended() || self.outbox.park(cx, has_written_all, false) {
-                break;
-            }
-        }
-    }
-
-    /// Lets others have their turn; what was answered so far leaves before.
-    fn poll_turn(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        if self.waiting.is_none() {
-            self.write(cx);
-            let house = Arc::clone(&self.house);
-            self.waiting = Some(Box::pin(async move { house.lane.wait().await }));
-        }
-        if let Some(waiting) = &mut self.waiting {
-            ready!(waiting.as_mut().poll(cx));
-        }
-        self.waiting = None;
-        self.turn = Turn::default();
-        Poll::Ready(())
-    }
-
-    /// Whether the end that somebody else declared is one at once: who is closed by us has asked
-    /// before, and is answered first.
-    fn must_stop(&mut self) -> bool {
-        let is_urgent = matches!(self.outbox.ended(), Some((End::Slow | End::Silent, _)));
-        if is_urgent {
-            self.stop();
-        }
-        is_urgent
-    }
-
-    fn stop(&mut self) {
-        self.end = self.outbox.ended().map(|(end, _)| end);
-    }
-
-    fn lose(&mut self) {
-        self.end.get_or_insert(End::Lost);
     }
 }
 
 impl Drop for Socket {
     fn drop(&mut self) {
         let Some(mut wire) = self.0.take() else { return };
-        let by_us = if std::thread::panicking() { INTERNAL } else { crate::code::NORMAL };
+        let by_us = if std::thread::panicking() { code::INTERNAL } else { code::NORMAL };
         let end = wire.end.get_or_insert(End::ByUs(by_us)).clone();
         // Whoever still has a sender must know; what was said before stands.
-        wire.outbox.end(end, "");
-        Arc::clone(&wire.house).part(wire);
+        wire.outbox.end_for_all(end);
+        let shared = Arc::clone(&wire.shared);
+        shared.heartbeat.leave(&wire.outbox);
+        shared.close(wire);
     }
 }
 

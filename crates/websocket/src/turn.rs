@@ -1,12 +1,26 @@
-use tokio::{sync::Semaphore, task::yield_now};
+use std::{
+    pin::Pin,
+    task::{Context, Poll},
+    time::Duration,
+};
 
-/// What has been done for a peer since it last had nothing to do for us.
+use tokio::{
+    sync::{
+        mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel},
+        oneshot,
+    },
+    task::yield_now,
+    time::Instant,
+};
+
+/// Until when one peer is served before others are.
 ///
-/// It is measured in bytes, as the work that can be told before it is done; what costs without
-/// bytes counts as some.
-#[derive(Debug, Default)]
+/// It is time and not a count of bytes or messages, as others wait for nothing else: one message
+/// can cost a hundred times what another of the same length does.
+#[derive(Clone, Copy, Debug)]
 pub(crate) struct Turn {
-    bytes: usize,
+    end: Instant,
+    most_read: usize,
 }
 
 /// Where peers stand that have had their turn and want more: one behind the other.
@@ -14,45 +28,89 @@ pub(crate) struct Turn {
 /// Whoever sends as fast as it can is always ready. Many of them, each ready again at once, would
 /// let all others wait for as many turns as there are of them; from here only one at a time goes
 /// on, after everybody else who is ready.
+///
+/// There is one for all threads of a runtime. Where there are several, those who stand here share
+/// what one of them has time for; that costs nothing while the others have enough to do.
 #[derive(Debug)]
-pub(crate) struct Lane(Semaphore);
+pub(crate) struct Lane(UnboundedSender<oneshot::Sender<()>>);
 
-/// So much is done for one peer before others have their turn: some tenths of a millisecond.
-const TURN_BYTES: usize = 32 << 10;
+/// Calls those in a [`Lane`], and never waits for who was called: that one may have gone, or its
+/// task may be at something else for a long time.
+#[derive(Debug)]
+pub(crate) struct Caller(UnboundedReceiver<oneshot::Sender<()>>);
 
-/// What a read costs beside its bytes.
-const READ_BYTES: usize = 2 << 10;
+/// A place in a [`Lane`]; done when it is called, or when nobody calls any more.
+#[derive(Debug)]
+pub(crate) struct Wait(oneshot::Receiver<()>);
 
-/// What a message costs beside its bytes: it will have to be answered.
-const MESSAGE_BYTES: usize = 128;
+/// So long is everybody served who becomes ready: most want no more, and many may become ready at
+/// once.
+const SPRINT: Duration = Duration::from_micros(20);
+
+/// So much is read of them at once: a few microseconds.
+const SPRINT_READ: usize = 8 << 10;
+
+/// So long is everybody served who has stood in line.
+const TURN: Duration = Duration::from_micros(100);
 
 impl Turn {
-    pub(crate) fn is_over(&self) -> bool {
-        self.bytes >= TURN_BYTES
+    /// Begins now, for who has just become ready.
+    pub(crate) fn sprint() -> Self {
+        Self { end: Instant::now() + SPRINT, most_read: SPRINT_READ }
     }
 
-    pub(crate) fn read(&mut self, bytes: usize) {
-        self.bytes += READ_BYTES + bytes;
+    /// Begins now, for who has stood in line.
+    pub(crate) fn full() -> Self {
+        Self { end: Instant::now() + TURN, most_read: usize::MAX }
     }
 
-    pub(crate) fn found_one(&mut self) {
-        self.bytes += MESSAGE_BYTES;
+    /// How many bytes may be read at once: what is read is gone through before the clock is looked
+    /// at.
+    pub(crate) fn most_read(self) -> usize {
+        self.most_read
+    }
+
+    pub(crate) fn is_over(self) -> bool {
+        Instant::now() >= self.end
     }
 }
 
 impl Lane {
-    /// Waits for the next turn.
-    pub(crate) async fn wait(&self) {
-        let place = self.0.acquire().await.expect("nobody closes the lane");
-        // Those who are ready now, and those whom the kernel can make ready, come first.
-        yield_now().await;
-        drop(place);
+    /// A lane, and who calls those in it.
+    pub(crate) fn new() -> (Self, Caller) {
+        let (line, next) = unbounded_channel();
+        (Self(line), Caller(next))
+    }
+
+    /// Takes the last place. Each connection takes one at a time, so there are no more than those.
+    pub(crate) fn enter(&self) -> Wait {
+        let (call, called) = oneshot::channel();
+        // Where nobody calls, what is dropped here ends the wait.
+        drop(self.0.send(call));
+        Wait(called)
     }
 }
 
-impl Default for Lane {
-    fn default() -> Self {
-        Self(Semaphore::new(1))
+impl Caller {
+    /// Calls one after the other for as long as it is polled.
+    pub(crate) async fn run(mut self) {
+        while let Some(next) = self.0.recv().await {
+            if next.is_closed() {
+                continue;
+            }
+            // Those who are ready now, and those whom the kernel can make ready, come first.
+            yield_now().await;
+            // It may have gone just now.
+            let _ = next.send(());
+        }
+    }
+}
+
+impl Future for Wait {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        Pin::new(&mut self.0).poll(cx).map(drop)
     }
 }
 
@@ -69,13 +127,15 @@ mod tests {
 
     #[tokio::test]
     async fn who_becomes_ready_waits_for_one_turn_however_many_want_more() {
+        let (lane, caller) = Lane::new();
         let (lane, turns, bell) =
-            (Arc::<Lane>::default(), Arc::<AtomicU32>::default(), Arc::<Notify>::default());
+            (Arc::new(lane), Arc::<AtomicU32>::default(), Arc::<Notify>::default());
+        tokio::spawn(caller.run());
         for _ in 0..100 {
             let (lane, turns, bell) = (Arc::clone(&lane), Arc::clone(&turns), Arc::clone(&bell));
             tokio::spawn(async move {
                 loop {
-                    lane.wait().await;
+                    lane.enter().await;
                     turns.fetch_add(1, SeqCst);
                     bell.notify_one();
                 }
@@ -88,5 +148,24 @@ mod tests {
             let passed = turns.load(SeqCst) - before;
             assert!(passed <= 1, "{passed} had their turn");
         }
+    }
+
+    #[tokio::test]
+    async fn who_is_called_and_does_not_come_stops_nobody() {
+        let (lane, caller) = Lane::new();
+        let (away, gone, here) = (lane.enter(), lane.enter(), lane.enter());
+        drop(gone);
+        tokio::spawn(caller.run());
+        here.await;
+        away.await;
+    }
+
+    #[tokio::test]
+    async fn without_a_caller_nobody_waits() {
+        let (lane, caller) = Lane::new();
+        let before = lane.enter();
+        drop(caller);
+        before.await;
+        lane.enter().await;
     }
 }

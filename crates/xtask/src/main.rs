@@ -9,6 +9,7 @@
 //! $ cargo xtask bench all    # the manager beside other supervisors
 //! $ cargo xtask fuzz 60      # every fuzz target, a minute each
 //! $ cargo xtask soak hostile # every port under attack
+//! $ cargo xtask soak power   # the power fails while State writes
 //! $ cargo xtask soak churn   # an hour of crashes; nothing may grow
 //! ```
 

@@ -3,6 +3,7 @@
 mod churn;
 mod hostile;
 mod matrix;
+mod power;
 mod witness;
 
 use std::error::Error;
@@ -24,6 +25,9 @@ pub(crate) enum Soak {
     /// Attacks every port and socket of a manager, its keeper and Sample; other guests must hardly
     /// notice
     Hostile(hostile::Hostile),
+    /// The power fails at any moment of a disk on which State writes; nothing that was acknowledged
+    /// may be gone
+    Power(power::Power),
     /// The attacker that `hostile` runs; ends with its standard input
     #[command(hide = true)]
     Attack(hostile::Attack),
@@ -33,6 +37,7 @@ pub(crate) fn run(soak: Soak) -> Result<(), Box<dyn Error>> {
     match soak {
         Soak::Churn { minutes } => churn::churn(minutes)?,
         Soak::Matrix => matrix::matrix()?,
+        Soak::Power(arguments) => power::power(&arguments)?,
         Soak::Hostile(arguments) => hostile::hostile(&arguments)?,
         Soak::Attack(arguments) => hostile::attack(&arguments),
     }

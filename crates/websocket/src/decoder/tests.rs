@@ -158,7 +158,7 @@ fn a_close_says_what_it_may_or_is_a_fault() {
     assert_eq!(says(b""), Ok(None));
     assert_eq!(says(b"\x03"), Err(Fault::Protocol));
     for code in [1000, 1001, 1002, 1003, 1007, 1008, 1011, 1012, 1013, 1014, 3000, 4999] {
-        assert_eq!(says(&of(code, b"why")), Ok(Some((code, "why".to_owned()))));
+        assert_eq!(says(&of(code, b"why")), Ok(Some((code.try_into().unwrap(), "why".to_owned()))));
     }
     for code in [0, 999, 1004, 1005, 1006, 1015, 1016, 2999, 5000, 65_535] {
         assert_eq!(says(&of(code, b"")), Err(Fault::Protocol), "{code}");
@@ -181,6 +181,30 @@ fn between_messages_next_to_nothing_is_held() {
         assert_eq!(decoder.joined.capacity(), 0);
     }
     assert_eq!(decoder.held_bytes(), 0);
+}
+
+#[test]
+fn what_a_large_message_took_is_not_kept_for_the_start_of_the_next() {
+    let mut decoder = Decoder::new(DecoderLimits { message_bytes: 1 << 20, fragments: 10 });
+    decoder.feed(&[frame(0x82, &[1; 500_000]), frame(0x82, b"next")[..3].to_vec()].concat());
+    assert_eq!(decoder.next(), Some(Ok(Found::Binary)));
+    assert_eq!(decoder.next(), None);
+    assert!(decoder.input.capacity() <= KEPT_BYTES, "{}", decoder.input.capacity());
+    decoder.feed(&frame(0x82, b"next")[3..]);
+    assert_eq!(decoder.next(), Some(Ok(Found::Binary)));
+    assert_eq!(decoder.payload(), b"next");
+}
+
+#[test]
+fn what_was_found_is_gone_once_more_is_fed() {
+    for first in [frame(0x81, &[b'x'; 100]), [frame(0x01, b"x"), frame(0x80, b"y")].concat()] {
+        let mut decoder = Decoder::new(limits());
+        decoder.feed(&first);
+        assert_eq!(decoder.next(), Some(Ok(Found::Text)));
+        decoder.feed(b"");
+        assert_eq!(decoder.payload(), b"");
+        assert_eq!(decoder.close(), Ok(None));
+    }
 }
 
 proptest! {

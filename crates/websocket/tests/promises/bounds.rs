@@ -47,7 +47,7 @@ fn number(payload: &[u8]) -> usize {
 async fn fill(sender: &Sender, is_enough: impl Fn(Sent) -> bool) -> usize {
     for count in 0.. {
         let sent = sender.send(numbered(count));
-        assert!(sender.queued_bytes() < QUEUE + 10_100);
+        assert!(sender.queued_bytes() < QUEUE + 10_500);
         if is_enough(sent) {
             return count;
         }
@@ -65,7 +65,7 @@ async fn who_does_not_read_is_closed_with_1013_and_keeps_nothing() {
     let count = fill(&sender, |sent| sent == Sent::Gone).await;
     assert_eq!(end().await, End::Slow);
     assert!(sender.is_closed());
-    assert!(sender.queued_bytes() < 10_100, "{}", sender.queued_bytes());
+    assert!(sender.queued_bytes() < 10_500, "{}", sender.queued_bytes());
     assert_eq!(sender.send(numbered(0)), Sent::Gone);
     // What comes is whole and without a gap, and then it is told.
     let mut next = 0;
@@ -176,5 +176,5 @@ async fn who_does_not_read_its_replies_is_not_read_either() {
         assert_eq!(reply[4..], [9; REPLY]);
     }
     drop(writer.await.unwrap());
-    assert!(most.load(SeqCst) <= pause_bytes + REPLY + 4, "{most:?}");
+    assert!(most.load(SeqCst) <= pause_bytes + REPLY + 500, "{most:?}");
 }

@@ -2,7 +2,7 @@
 
 use websocket::{End, Fault, Limits};
 
-use crate::lab::{Lab, frame, messages_of, patiently};
+use crate::lab::{Lab, eventually, frame, messages_of, patiently};
 
 #[tokio::test]
 async fn a_ping_between_fragments_is_answered_before_the_message() {
@@ -44,7 +44,10 @@ async fn each_fault_has_its_code_however_it_is_cut() {
     ] {
         for cut in 0..wrong.len() {
             let mut raw = lab.open().await;
+            let before = lab.control.counters().bytes_in;
             raw.send(&wrong[..cut]).await;
+            // What is sent at once would be read at once.
+            eventually(|| lab.control.counters().bytes_in == before + cut as u64).await;
             raw.send(&wrong[cut..]).await;
             raw.is_closed_with(fault.code()).await;
             assert_eq!(raw.frame().await, None);
@@ -62,7 +65,7 @@ async fn a_message_at_the_limit_passes() {
     raw.send(&[frame(0x02, &[7; 99_999]), frame(0x80, &[7])].concat()).await;
     assert_eq!(raw.frame().await, Some((0x82, vec![7; 100_000])));
     raw.send(&frame(0x82, &[7; 100_001])).await;
-    raw.is_closed_with(1009).await;
+    raw.is_closed_with(websocket::code::TOO_BIG).await;
 }
 
 #[tokio::test]
@@ -81,8 +84,8 @@ async fn a_text_may_be_cut_within_its_characters() {
 async fn a_close_is_answered_with_its_code_and_ends_the_connection() {
     let (lab, mut ends) = Lab::echo(Limits::default()).await;
     for (said, answered, end) in [
-        (&b"\x0F\xA0bye"[..], &b"\x0F\xA0"[..], Some((4000, "bye".to_owned()))),
-        (b"\x03\xE8", b"\x03\xE8", Some((1000, String::new()))),
+        (&b"\x0F\xA0bye"[..], &b"\x0F\xA0"[..], Some((4000, "bye"))),
+        (b"\x03\xE8", b"\x03\xE8", Some((1000, ""))),
         (b"", b"", None),
     ] {
         let mut raw = lab.open().await;
@@ -91,6 +94,7 @@ async fn a_close_is_answered_with_its_code_and_ends_the_connection() {
         assert_eq!(raw.frame().await, Some((0x81, b"last".to_vec())));
         assert_eq!(raw.frame().await, Some((0x88, answered.to_vec())));
         assert_eq!(raw.frame().await, None);
+        let end = end.map(|(code, why)| (code.try_into().unwrap(), why.to_owned()));
         assert_eq!(patiently(ends.recv()).await, Some(End::ByPeer(end)));
     }
 }

@@ -2,20 +2,31 @@
 
 use std::time::Duration;
 
-use tokio::{io::AsyncWriteExt, time::sleep};
-use websocket::{Answer, BodyError, Limits, Origins, Request, Rules, Socket};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt, BufWriter, duplex},
+    net::TcpStream,
+    time::sleep,
+};
+use websocket::{Answer, BodyError, Limits, Link, Pace, Pages, Request, Rules, Server, Socket};
 
-use crate::lab::{Lab, echo, frame, handshake, patiently};
+use crate::lab::{Lab, Raw, echo, eventually, frame, handshake, patiently};
+
+/// More than a kernel takes at once.
+const LARGE: usize = 20 << 20;
 
 /// `/socket` is one, `/query` says what was asked, `/send` how long a body is.
 async fn answer(mut request: Request) -> Answer {
     match request.path() {
         "/socket" => Answer::accept(|mut socket: Socket| async move { echo(&mut socket).await }),
         "/chosen" => Answer::accept(|_| async {}).with_first_subprotocol(),
-        "/refused" => Answer::text(409, "taken"),
+        "/large" => Answer::bytes(200, "x/y", vec![b'x'; LARGE]).closing(),
+        "/informs" => Answer::text(101, "no"),
+        "/panics" => panic!("on purpose"),
+        "/missing" => Answer::text(404, "missing"),
+        "/refused" => Answer::text(409, "taken").closing(),
         "/send" => match request.body(1000).await {
             Ok(body) => Answer::text(200, format!("{} bytes", body.len())),
-            Err(BodyError::TooLong) => Answer::text(413, "too long"),
+            Err(BodyError::TooLong) => Answer::text(413, "too long").closing(),
             Err(_) => Answer::text(400, "no body"),
         },
         _ => {
@@ -73,6 +84,7 @@ async fn host_and_origin_are_judged_before_anything_else() {
         ("Host: localhost\r\nHost: localhost", "", "403"),
         ("X: no host", "", "403"),
         ("Host: localhost:80", "Origin: http://localhost\r\n", "409"),
+        ("Host: localhost:80", "Origin: https://localhost:80\r\n", "403"),
         ("Host: localhost", "Origin: http://evil.example\r\n", "403"),
         ("Host: localhost", "Origin: null\r\n", "403"),
         ("Host: localhost", "Origin: http://localhost\r\nOrigin: http://evil\r\n", "403"),
@@ -83,7 +95,7 @@ async fn host_and_origin_are_judged_before_anything_else() {
     assert_eq!(&lab.ask(absolute).await[9..12], "403");
     // The rules may change while the server runs.
     let theirs = "https://app.example".parse().unwrap();
-    lab.access.set(Rules { origins: Origins::These(vec![theirs]), ..Rules::default() });
+    lab.access.set(Rules { origins: vec![Pages::Of(theirs)], ..Rules::default() });
     assert_eq!(ask("Host: localhost", "Origin: https://app.example\r\n").await, "409");
     assert_eq!(ask("Host: localhost", "Origin: http://localhost\r\n").await, "403");
 }
@@ -172,4 +184,129 @@ async fn where_there_is_no_room_one_is_told_so_until_there_is() {
         }
     })
     .await;
+}
+
+#[tokio::test]
+async fn a_large_answer_comes_whole_though_not_all_of_the_request_is_read() {
+    let lab = lab().await;
+    for more in ["\r\n", "connection: close\r\n\r\n", "content-length: 1000000\r\n\r\nbegun"] {
+        let request = format!("POST /large HTTP/1.1\r\nhost: localhost\r\n{more}");
+        let reply = lab.ask(&request).await;
+        let (_, body) = reply.split_once("\r\n\r\n").unwrap();
+        assert_eq!(body.len(), LARGE, "{more}");
+    }
+}
+
+fn hasty() -> Limits {
+    let pace = Pace { patience: Duration::from_millis(100), bytes_per_second: 1 << 20 };
+    Limits { pace, ..Limits::default() }
+}
+
+#[tokio::test]
+async fn who_takes_an_answer_in_drops_is_let_go() {
+    let lab = Lab::start(hasty(), Rules::default(), answer).await;
+    let mut raw = lab.admit(Link::default()).await;
+    raw.send(get("/large", "").as_bytes()).await;
+    patiently(async {
+        while raw.stream.read(&mut [0; 10]).await.unwrap() > 0 {
+            sleep(Duration::from_millis(5)).await;
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn who_takes_nothing_of_what_a_stream_keeps_is_let_go() {
+    let lab = Lab::start(hasty(), Rules::default(), answer).await;
+    let (server, mut client) = duplex(1 << 10);
+    let server = BufWriter::with_capacity(LARGE + 1000, server);
+    assert!(lab.entrance.admit(server, b"", Link::default()).await);
+    client.write_all(get("/large", "").as_bytes()).await.unwrap();
+    eventually(|| lab.control.counters().connections == 1).await;
+    eventually(|| lab.control.counters().connections == 0).await;
+}
+
+#[tokio::test]
+async fn a_handler_that_panics_costs_one_answer() {
+    let lab = lab().await;
+    for _ in 0..2 {
+        assert!(lab.ask(get("/panics", "")).await.starts_with("HTTP/1.1 500 "));
+    }
+    assert!(lab.ask(get("/informs", "connection: close\r\n")).await.starts_with("HTTP/1.1 500 "));
+}
+
+#[tokio::test]
+async fn a_connection_outlives_an_error_and_all_is_counted() {
+    let lab = lab().await;
+    let requests = [get("/missing", ""), get("/missing", ""), get("/refused", "")].concat();
+    let reply = lab.ask(&requests).await;
+    assert_eq!(reply.matches("HTTP/1.1 404 ").count(), 2, "{reply}");
+    assert!(reply.contains("HTTP/1.1 409 "), "{reply}");
+    let counters = lab.control.counters();
+    assert_eq!(counters.refused, [(404, 2), (409, 1)].into());
+    assert_eq!(counters.bytes_in, requests.len() as u64);
+    assert_eq!(counters.bytes_out, reply.len() as u64);
+}
+
+#[tokio::test]
+async fn from_one_address_come_only_so_many() {
+    let limits = Limits { connections_per_address: 2, ..Limits::default() };
+    let lab = Lab::start(limits.clone(), Rules::default(), answer).await;
+    let link = Link { peer: Some(([192, 0, 2, 1], 80).into()), ..Link::default() };
+    let (_one, _two) = (lab.admit(link).await, lab.admit(link).await);
+    let mut three = lab.admit(link).await;
+    assert!(three.read_to_end().await.starts_with("HTTP/1.1 503 "));
+    let mut other = lab.admit(Link::default()).await;
+    other.send(get("/large", "").as_bytes()).await;
+    assert!(other.read_head().await.starts_with("HTTP/1.1 200 "));
+    // More may come once more are allowed.
+    let more = Limits { connections_per_address: 3, ..limits };
+    lab.control.set_limits(more).unwrap();
+    let mut four = lab.admit(link).await;
+    four.send(get("/missing", "").as_bytes()).await;
+    assert!(four.read_head().await.starts_with("HTTP/1.1 404 "));
+}
+
+/// A server whose guests say `!` before anything else.
+async fn with_handshake(handshake: Duration) -> (Lab, impl AsyncFn() -> Raw) {
+    let limits = Limits { handshake, ..Limits::default() };
+    let mut server = Server::new(limits, Rules::default()).unwrap();
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = server
+        .listen_with(listener, async |mut stream: TcpStream| {
+            assert_eq!(stream.read_u8().await?, b'!');
+            Ok(BufWriter::new(stream))
+        })
+        .unwrap();
+    let lab = Lab::of(server, async |request: Request| {
+        assert!(request.local_addr().is_some() && request.peer().is_some());
+        Answer::text(200, request.is_secure().to_string()).closing()
+    })
+    .await;
+    (lab, async move || Raw { stream: TcpStream::connect(address).await.unwrap() })
+}
+
+#[tokio::test]
+async fn a_listener_may_have_its_own_handshake_before_http() {
+    let (_lab, connect) = with_handshake(Duration::from_secs(60)).await;
+    for (headers, expected) in [
+        ("", "200"),
+        ("origin: https://localhost\r\n", "200"),
+        ("origin: http://localhost\r\n", "403"),
+    ] {
+        let mut raw = connect().await;
+        raw.send(format!("!{}", get("/", headers)).as_bytes()).await;
+        let reply = raw.read_to_end().await;
+        assert_eq!(&reply[9..12], expected, "{reply}");
+        assert_eq!(reply.ends_with("true"), expected == "200");
+    }
+}
+
+#[tokio::test]
+async fn who_does_not_go_through_with_a_handshake_has_a_place_for_some_time() {
+    let (lab, connect) = with_handshake(Duration::from_millis(300)).await;
+    let mut raw = connect().await;
+    eventually(|| lab.control.counters().connections == 1).await;
+    assert_eq!(raw.read_to_end().await, "");
+    eventually(|| lab.control.counters().connections == 0).await;
 }

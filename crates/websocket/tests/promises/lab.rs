@@ -3,7 +3,7 @@
 use std::{future::Future, net::SocketAddr, sync::Arc, time::Duration};
 
 use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
+    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, DuplexStream, duplex},
     net::TcpStream,
     sync::{
         mpsc::{UnboundedReceiver, unbounded_channel},
@@ -13,8 +13,8 @@ use tokio::{
     time::timeout,
 };
 use websocket::{
-    Access, Answer, DecoderLimits, End, Frame, Limits, Message, Request, Rules, Server, Socket,
-    SocketLimits,
+    Access, Answer, CloseCode, Control, DecoderLimits, End, Entrance, Limits, Link, Request, Rules,
+    Sender, Server, Socket, SocketLimits, Stream,
 };
 
 /// How long anything may take that must happen.
@@ -26,13 +26,15 @@ pub(crate) const MASK: [u8; 4] = [1, 2, 3, 4];
 pub(crate) struct Lab {
     pub(crate) address: SocketAddr,
     pub(crate) access: Arc<Access>,
+    pub(crate) entrance: Entrance,
+    pub(crate) control: Control,
     end: oneshot::Sender<()>,
     task: JoinHandle<()>,
 }
 
 /// A client that sends what it likes.
-pub(crate) struct Raw {
-    pub(crate) stream: TcpStream,
+pub(crate) struct Raw<S = TcpStream> {
+    pub(crate) stream: S,
 }
 
 impl Lab {
@@ -44,12 +46,22 @@ impl Lab {
     where
         F: Future<Output = Answer> + Send + 'static,
     {
-        let mut server = Server::new(limits, rules);
+        Self::of(Server::new(limits, rules).unwrap(), handler).await
+    }
+
+    /// The same with what `server` is besides.
+    pub(crate) async fn of<F>(
+        mut server: Server,
+        handler: impl Fn(Request) -> F + Send + Sync + 'static,
+    ) -> Self
+    where
+        F: Future<Output = Answer> + Send + 'static,
+    {
         let address = server.listen(([127, 0, 0, 1], 0).into()).await.unwrap();
-        let access = server.access();
+        let (access, entrance, control) = (server.access(), server.entrance(), server.control());
         let (end, requested) = oneshot::channel();
         let task = tokio::spawn(server.serve(handler, async move { drop(requested.await) }));
-        Self { address, access, end, task }
+        Self { address, access, entrance, control, end, task }
     }
 
     /// A server that says back what it hears, and whoever wants to know why each socket ended.
@@ -82,6 +94,21 @@ impl Lab {
         Self::start(limits, Rules::default(), handler).await
     }
 
+    /// A server that hands out the senders of its sockets, reads, and asks nobody by itself.
+    pub(crate) async fn senders() -> (Self, UnboundedReceiver<Sender>) {
+        let (senders, sender) = unbounded_channel();
+        let lab =
+            Self::serving(Limits { ping: None, ..Limits::default() }, move |mut socket: Socket| {
+                let senders = senders.clone();
+                async move {
+                    senders.send(socket.sender()).unwrap();
+                    while socket.read().await.is_some() {}
+                }
+            })
+            .await;
+        (lab, sender)
+    }
+
     pub(crate) async fn connect(&self) -> Raw {
         let stream = TcpStream::connect(self.address).await.unwrap();
         stream.set_nodelay(true).unwrap();
@@ -91,10 +118,27 @@ impl Lab {
     /// A client that is past the handshake.
     pub(crate) async fn open(&self) -> Raw {
         let mut raw = self.connect().await;
-        raw.send(handshake("/", "").as_bytes()).await;
-        let head = raw.read_head().await;
-        assert!(head.starts_with("HTTP/1.1 101 "), "{head}");
+        raw.shake_hands().await;
         raw
+    }
+
+    /// The same over `server_side` and what leads to it.
+    pub(crate) async fn open_over(
+        &self,
+        server_side: impl Stream,
+        stream: DuplexStream,
+    ) -> Raw<DuplexStream> {
+        assert!(self.entrance.admit(server_side, b"", Link::default()).await);
+        let mut raw = Raw { stream };
+        raw.shake_hands().await;
+        raw
+    }
+
+    /// Lets in a client over memory, who is said to come in by `link`.
+    pub(crate) async fn admit(&self, link: Link) -> Raw<DuplexStream> {
+        let (server, stream) = duplex(1 << 10);
+        assert!(self.entrance.admit(server, b"", link).await);
+        Raw { stream }
     }
 
     /// Sends `bytes` and reads until the server ends the connection.
@@ -111,9 +155,15 @@ impl Lab {
     }
 }
 
-impl Raw {
+impl<S: AsyncRead + AsyncWrite + Unpin> Raw<S> {
     pub(crate) async fn send(&mut self, bytes: &[u8]) {
         patiently(self.stream.write_all(bytes)).await.unwrap();
+    }
+
+    pub(crate) async fn shake_hands(&mut self) {
+        self.send(handshake("/", "").as_bytes()).await;
+        let head = self.read_head().await;
+        assert!(head.starts_with("HTTP/1.1 101 "), "{head}");
     }
 
     pub(crate) async fn read_head(&mut self) -> String {
@@ -144,19 +194,16 @@ impl Raw {
     }
 
     /// Whether the server closes with `code` next, and then ends the connection.
-    pub(crate) async fn is_closed_with(&mut self, code: u16) {
+    pub(crate) async fn is_closed_with(&mut self, code: CloseCode) {
         let (first, payload) = self.frame().await.expect("a close before the end");
-        assert_eq!((first, &payload[..2]), (0x88, &code.to_be_bytes()[..]));
+        assert_eq!((first, &payload[..2]), (0x88, &code.get().to_be_bytes()[..]));
     }
 }
 
 pub(crate) async fn echo(socket: &mut Socket) {
     let sender = socket.sender();
     while let Some(message) = socket.read().await {
-        sender.reply(match message {
-            Message::Text(text) => Frame::text(text),
-            Message::Binary(bytes) => Frame::binary(bytes),
-        });
+        sender.reply(message.to_frame());
     }
 }
 
@@ -191,6 +238,16 @@ pub(crate) fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
 pub(crate) fn messages_of(message_bytes: usize) -> Limits {
     let incoming = DecoderLimits { message_bytes, fragments: 8 };
     Limits { socket: SocketLimits { incoming, ..SocketLimits::default() }, ..Limits::default() }
+}
+
+/// Waits until `holds`.
+pub(crate) async fn eventually(holds: impl Fn() -> bool) {
+    patiently(async {
+        while !holds() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    })
+    .await;
 }
 
 pub(crate) async fn patiently<F: Future>(future: F) -> F::Output {

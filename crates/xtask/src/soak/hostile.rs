@@ -7,7 +7,7 @@
 //! machine that gets busier meanwhile would be taken for the attack's doing.
 
 mod attack;
-mod blows;
+pub(crate) mod blows;
 mod honest;
 mod house;
 mod line;

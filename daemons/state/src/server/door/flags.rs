@@ -1,7 +1,7 @@
 use std::net::SocketAddr;
 
 use clap::Args;
-use websocket::{Origin, Origins, Rules};
+use websocket::{HostName, Hosts, Origin, Pages, Rules};
 
 /// Where WebSocket is spoken, and whose pages may.
 #[derive(Args, Clone, Debug)]
@@ -17,7 +17,7 @@ pub(crate) struct DoorFlags {
         value_delimiter = ',',
         help_heading = "WebSocket"
     )]
-    hosts: Vec<String>,
+    hosts: Vec<HostName>,
 
     /// Whose pages may connect, such as `https://app.example`; without it none but our own. Who
     /// names no origin is no browser, and may
@@ -25,7 +25,6 @@ pub(crate) struct DoorFlags {
         long = "listen-origin",
         value_name = "ORIGIN",
         value_delimiter = ',',
-        value_parser = parse_origin,
         help_heading = "WebSocket"
     )]
     origins: Vec<Origin>,
@@ -38,13 +37,9 @@ pub(crate) struct DoorFlags {
 impl DoorFlags {
     pub(super) fn rules(&self) -> Rules {
         let origins = match &self.origins[..] {
-            [] => Origins::Own,
-            these => Origins::These(these.to_vec()),
+            [] => vec![Pages::Own],
+            these => these.iter().cloned().map(Pages::Of).collect(),
         };
-        Rules { hosts: self.hosts.clone(), origins, ..Rules::default() }
+        Rules { hosts: Hosts::Named(self.hosts.clone()), origins, ..Rules::default() }
     }
-}
-
-fn parse_origin(text: &str) -> Result<Origin, String> {
-    text.parse().map_err(|_| format!("`{text}` is no origin, as `https://app.example` is one"))
 }

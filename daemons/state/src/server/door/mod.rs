@@ -13,7 +13,7 @@ use std::{io, net::SocketAddr};
 
 use daemon::{Bound, Entrance, Limits, Shutdown};
 use tokio::sync::oneshot;
-use websocket::{Answer, DecoderLimits, Request, Server, Socket, SocketLimits, code};
+use websocket::{Answer, DecoderLimits, LimitsError, Request, Server, Socket, SocketLimits, code};
 
 pub(crate) use self::flags::DoorFlags;
 use self::relay::Relay;
@@ -28,6 +28,9 @@ pub(crate) enum DoorError {
     #[error("cannot listen on {address}")]
     Listen { address: SocketAddr, source: io::Error },
 
+    #[error("WebSocket cannot have these limits")]
+    Limits(#[from] LimitsError),
+
     #[error("{0} is open to other machines, and without TLS everybody between hears passwords")]
     Open(SocketAddr),
 }
@@ -41,7 +44,7 @@ pub(crate) async fn open(flags: &DoorFlags, limits: &Limits) -> Result<Option<Do
     if !address.ip().is_loopback() && !flags.insecure {
         return Err(DoorError::Open(address));
     }
-    let mut server = Server::new(bounds(limits), flags.rules());
+    let mut server = Server::new(bounds(limits), flags.rules())?;
     let listened = server.listen(address).await;
     let address = listened.map_err(|source| DoorError::Listen { address, source })?;
     tracing::info!(%address, "WebSocket listening");

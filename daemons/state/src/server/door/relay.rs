@@ -9,7 +9,7 @@ use std::{
 
 use daemon::{Connection, Entrance, Packet};
 use serde_json::value::RawValue;
-use websocket::{Frame, Message, Sender, Socket, code};
+use websocket::{CloseCode, Frame, Message, Sender, Socket, code};
 
 use super::wire::{self, END, ERR, EVENT, Request};
 
@@ -29,7 +29,7 @@ pub(super) struct Relay {
     /// The daemon has let go of the guest: what it said before is all that there is.
     is_let_go: bool,
     /// The code of an error that may have been the daemon's last word.
-    last_error: Option<u16>,
+    last_error: Option<CloseCode>,
 }
 
 /// What is to be answered next.
@@ -47,7 +47,7 @@ enum Stage {
     /// Requests are taken.
     Open,
     /// Nothing more is taken; what was asked is answered, and then it is closed with this.
-    Closing(u16),
+    Closing(CloseCode),
     /// The peer has gone; what it asked for is done all the same.
     Gone,
 }
@@ -73,11 +73,6 @@ const UNREAD_BYTES: usize = 64 << 10;
 
 /// Messages in a row that are no requests; then the peer is sent away, as with Common TCP.
 const UNREADABLE: u32 = 16;
-
-/// A kind of message that is not taken, and a peer that does not keep to what it was told
-/// (RFC 6455, 7.4.1).
-const UNSUPPORTED: u16 = 1003;
-const POLICY: u16 = 1008;
 
 impl Relay {
     pub(super) fn new(socket: Socket, inside: Connection, entrance: Entrance) -> Self {
@@ -128,13 +123,15 @@ impl Relay {
             match self.socket.poll_read(cx) {
                 Poll::Pending => return has_taken,
                 Poll::Ready(None) => self.stage = Stage::Gone,
-                Poll::Ready(Some(Message::Binary(_))) => self.stage = Stage::Closing(UNSUPPORTED),
+                Poll::Ready(Some(Message::Binary(_))) => {
+                    self.stage = Stage::Closing(code::UNSUPPORTED)
+                }
                 Poll::Ready(Some(Message::Text(text))) => {
                     let out = self.inside.halves().1;
                     let waiting = ask(text, out, &mut self.unreadable);
                     self.waiting.push_back(waiting);
                     if self.unreadable >= UNREADABLE {
-                        self.stage = Stage::Closing(POLICY);
+                        self.stage = Stage::Closing(code::POLICY);
                     }
                 }
             }
@@ -234,7 +231,7 @@ impl Relay {
         has_refused
     }
 
-    fn close_code(&self) -> u16 {
+    fn close_code(&self) -> CloseCode {
         match self.stage {
             Stage::Closing(code) => code,
             _ if self.entrance.is_closed() => code::GOING_AWAY,
@@ -259,7 +256,7 @@ fn ask(text: &str, out: &mut Vec<u8>, unreadable: &mut u32) -> Waiting {
 }
 
 /// How a connection is closed after which the daemon said nothing more but this.
-fn close_code_of(packet: &Packet<'_>) -> Option<u16> {
+fn close_code_of(packet: &Packet<'_>) -> Option<CloseCode> {
     if packet.name != ERR {
         return None;
     }
@@ -271,7 +268,7 @@ fn close_code_of(packet: &Packet<'_>) -> Option<u16> {
     match code.as_str() {
         "too-large" => Some(code::TOO_BIG),
         "busy" => Some(code::TRY_AGAIN),
-        "timeout" | "denied" => Some(POLICY),
+        "timeout" | "denied" => Some(code::POLICY),
         _ => None,
     }
 }

@@ -1,0 +1,57 @@
+use std::sync::{Arc, PoisonError, RwLock};
+
+use tokio::sync::{mpsc::UnboundedSender, watch};
+
+use crate::{
+    Access, Limits, Rules, heartbeat::Heartbeat, places::Places, traffic::Traffic, turn::Lane,
+    wire::Wire,
+};
+
+/// What all connections of a server share.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    limits: RwLock<Arc<Limits>>,
+    pub(crate) access: Arc<Access>,
+    pub(crate) places: Arc<Places>,
+    pub(crate) traffic: Arc<Traffic>,
+    pub(crate) heartbeat: Heartbeat,
+    pub(crate) lane: Lane,
+    /// True once the server ends.
+    pub(crate) ending: watch::Sender<bool>,
+    /// Connections that are to be closed. Each has a place, so there are never more than those.
+    closing: UnboundedSender<Box<Wire>>,
+}
+
+impl Shared {
+    pub(crate) fn new(
+        limits: Limits,
+        rules: Rules,
+        lane: Lane,
+        closing: UnboundedSender<Box<Wire>>,
+    ) -> Self {
+        Self {
+            access: Arc::new(Access::new(rules)),
+            places: Arc::new(Places::new(&limits)),
+            traffic: Arc::default(),
+            heartbeat: Heartbeat::new(),
+            lane,
+            ending: watch::Sender::new(false),
+            closing,
+            limits: RwLock::new(Arc::new(limits)),
+        }
+    }
+
+    pub(crate) fn limits(&self) -> Arc<Limits> {
+        Arc::clone(&self.limits.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    pub(crate) fn set_limits(&self, limits: Limits) {
+        self.places.set_limits(&limits);
+        *self.limits.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(limits);
+    }
+
+    /// Has a connection closed; it just ends where there is no server any more.
+    pub(crate) fn close(&self, wire: Box<Wire>) {
+        drop(self.closing.send(wire));
+    }
+}
