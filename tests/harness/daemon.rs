@@ -3,12 +3,15 @@
 use std::{
     fs::{self, File},
     path::Path,
-    process::{Child, Command, Stdio},
+    process::{Child, Command, ExitStatus, Stdio},
 };
 
 use tempfile::TempDir;
 
 use super::{binary, dae::without_ours, eventually, kernel::listening_ports, netcat::Netcat};
+
+/// Where in its home it is written what a daemon says.
+const LOG: &str = "stderr";
 
 /// A running daemon on a free port, with a home of its own. Ends with its owner.
 #[derive(Debug)]
@@ -22,7 +25,7 @@ impl Daemon {
     /// Starts `program --port 0 args…` with `environment` added, and waits until it listens.
     pub(crate) fn start(program: &Path, args: &[&str], environment: &[(&str, &str)]) -> Self {
         let home = TempDir::with_prefix_in("dae-", "/tmp").unwrap();
-        let log = home.path().join("stderr");
+        let log = home.path().join(LOG);
         let child = without_ours(Command::new(program))
             .args(["--port", "0"])
             .args(args)
@@ -60,6 +63,12 @@ impl Daemon {
 
     pub(crate) fn port(&self) -> u16 {
         self.port
+    }
+
+    /// How it has ended by itself, and what it said before.
+    pub(crate) fn ended(&mut self) -> (ExitStatus, String) {
+        let status = eventually("a daemon ends", || self.child.try_wait().unwrap());
+        (status, fs::read_to_string(self.home.path().join(LOG)).unwrap())
     }
 
     /// A new connection.

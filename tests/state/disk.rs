@@ -1,6 +1,6 @@
 //! What it does with a directory that is full, damaged or somebody else's.
 
-use std::fs;
+use std::{fs, os::unix::fs::FileExt};
 
 use serde_json::json;
 use tempfile::TempDir;
@@ -41,6 +41,32 @@ fn a_full_disk_is_read_only_and_heals_without_a_restart() {
     server.resume();
     assert_eq!(server.by_token(&token).ask("get", &json!([["a"]])), large);
     server.kill();
+    drop(disk);
+}
+
+#[test]
+fn damage_under_a_journal_that_is_mended_ends_the_daemon() {
+    let home = TempDir::with_prefix_in("state-", "/tmp").unwrap();
+    let data = home.path().join("data");
+    fs::create_dir(&data).unwrap();
+    let Some(disk) = SmallDisk::on(&data, "1m") else { return };
+    let mut server = StateServer::at(home, data, &["--segment-bytes", "65536"]);
+    let mut root = server.root();
+    root.ask("update", &json!([["a"], "before"]));
+    let journal = server.data.join("journal");
+    let files = fs::read_dir(&journal).unwrap().map(|it| it.unwrap().path());
+    let segment = files.filter(|it| it.extension().is_some_and(|it| it == "log")).max().unwrap();
+    let bytes = fs::read(&segment).unwrap();
+    let at = bytes.windows(6).position(|it| it == b"before").unwrap();
+    let file = fs::OpenOptions::new().write(true).open(&segment).unwrap();
+    file.write_all_at(b"B", at as u64).unwrap();
+
+    disk.fill();
+    root.refuse("read-only", "update", &json!([["a"], "x".repeat(300_000)]));
+    let (status, said) = server.ended();
+    assert_eq!(status.code(), Some(1), "{said}");
+    assert!(said.contains("the journal can be used no more"), "{said}");
+    assert!(said.contains("is damaged at offset"), "{said}");
     drop(disk);
 }
 

@@ -1,12 +1,17 @@
 //! What the keeper of the server does: backups, checks, restoring, counters; and the snapshots that
 //! nobody asks for.
 
-use std::{fs, path::Path, process::Command};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+};
 
 use serde_json::json;
+use tempfile::TempDir;
 
-use super::{StateServer, run};
-use crate::harness::eventually;
+use super::{StateServer, refused, run};
+use crate::harness::{SmallDisk, eventually};
 
 /// Runs `state COMMAND… --data DIR`; whether it went well, and all that it said.
 fn offline(data: &Path, command: &[&str]) -> (bool, String) {
@@ -69,6 +74,87 @@ fn what_is_damaged_is_told_by_a_check_and_never_restored() {
     let (went_well, said) = offline(&server.data, &["restore", file.to_str().unwrap()]);
     assert!(!went_well && said.contains("does not match its checksum"), "{said}");
     assert!(server.data.join("journal").is_dir(), "what was there is left alone");
+}
+
+/// A server with something in it that has ended, and its backup.
+fn backed_up() -> (StateServer, PathBuf) {
+    let mut server = StateServer::start(&[]);
+    let mut root = server.root();
+    root.ask("update", &json!([["a"], "saved"]));
+    let made = root.ask("backup", &json!(["one"]));
+    server.kill();
+    (server, made["file"].as_str().unwrap().into())
+}
+
+#[test]
+fn what_is_no_whole_backup_is_not_restored() {
+    let (mut server, file) = backed_up();
+    let empty = server.data.join("empty");
+    fs::create_dir(&empty).unwrap();
+    for wrong in [&*empty, &server.data.join("absent"), file.parent().unwrap()] {
+        let (went_well, said) = offline(&server.data, &["restore", wrong.to_str().unwrap()]);
+        assert!(!went_well, "{said}");
+        let is_told = said.contains("there is no journal in") || said.contains("is not all");
+        assert!(is_told, "{said}");
+    }
+    // Copied by half.
+    fs::remove_file(file.join("backup.end")).unwrap();
+    let (went_well, said) = offline(&server.data, &["restore", file.to_str().unwrap()]);
+    assert!(!went_well && said.contains("is not all that was copied"), "{said}");
+    server.resume();
+    assert_eq!(server.root().ask("get", &json!([["a"]])), "saved");
+}
+
+#[test]
+fn a_restore_that_was_stopped_between_its_steps_leaves_nothing_to_begin_with() {
+    let (mut server, file) = backed_up();
+    let [journal, before] = ["journal", "journal.before-1"].map(|it| server.data.join(it));
+    fs::rename(&journal, &before).unwrap();
+    for said in [refused(&server.data), offline(&server.data, &["check"]).1] {
+        assert!(said.contains("restore again"), "{said}");
+    }
+    assert!(!journal.exists());
+    let (went_well, said) = offline(&server.data, &["restore", file.to_str().unwrap()]);
+    assert!(went_well, "{said}");
+    server.resume();
+    assert_eq!(server.root().ask("get", &json!([["a"]])), "saved");
+}
+
+#[test]
+fn a_journal_that_is_gone_is_not_made_anew() {
+    let (server, _) = backed_up();
+    let journal = server.data.join("journal");
+    for file in fs::read_dir(&journal).unwrap().map(|it| it.unwrap().path()) {
+        if file.extension().is_some_and(|it| it == "log") {
+            fs::remove_file(file).unwrap();
+        }
+    }
+    let (went_well, said) = offline(&server.data, &["check"]);
+    assert!(!went_well && said.contains("there is no journal in"), "{said}");
+    let said = refused(&server.data);
+    assert!(said.contains("are gone") && said.contains("state restore"), "{said}");
+}
+
+#[test]
+fn a_check_makes_nothing_and_needs_to_write_nothing() {
+    let home = TempDir::with_prefix_in("state-", "/tmp").unwrap();
+    let mistyped = home.path().join("mistyped");
+    let (went_well, said) = offline(&mistyped, &["check"]);
+    assert!(!went_well && said.contains("there is no journal in"), "{said}");
+    assert!(!mistyped.exists());
+
+    let (server, file) = backed_up();
+    let mounted = home.path().join("mounted");
+    fs::create_dir(&mounted).unwrap();
+    let Some(disk) = SmallDisk::on(&mounted, "16m") else { return };
+    let copied = Command::new("cp").arg("-r").arg(&file).arg(mounted.join("journal")).status();
+    assert!(copied.unwrap().success());
+    disk.make_read_only();
+    let (went_well, said) = offline(&mounted, &["check"]);
+    assert!(went_well && said.contains("all is well"), "{said}");
+    let backup = mounted.join("journal");
+    let (went_well, said) = offline(&server.data, &["restore", backup.to_str().unwrap()]);
+    assert!(went_well, "{said}");
 }
 
 #[test]

@@ -14,7 +14,7 @@ mod websocket;
 use std::{
     fs,
     path::{Path, PathBuf},
-    process::{Command, Output},
+    process::{Command, ExitStatus, Output},
 };
 
 use serde_json::{Value, json};
@@ -56,6 +56,11 @@ impl StateServer {
     /// Ends it by SIGKILL.
     fn kill(&mut self) {
         self.daemon = None;
+    }
+
+    /// How it has ended by itself, and what it said.
+    fn ended(&mut self) -> (ExitStatus, String) {
+        self.daemon.as_mut().unwrap().ended()
     }
 
     fn daemon(&self) -> &Daemon {

@@ -38,7 +38,7 @@ impl Data {
     /// [`DataError::Held`] when another process has it, and what the kernel says.
     pub fn open(path: &Path) -> Result<Self, DataError> {
         let unusable = |source| DataError::Unusable { path: path.to_owned(), source };
-        DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(unusable)?;
+        make(path).map_err(unusable)?;
         let lock = OpenOptions::new()
             .create(true)
             .truncate(false)
@@ -58,6 +58,19 @@ impl Data {
     pub fn path(&self) -> &Path {
         &self.path
     }
+}
+
+/// Makes the directory, and those above it, unless they are there. What is made is durable: nothing
+/// that is kept in it may go with it.
+fn make(path: &Path) -> io::Result<()> {
+    let is_missing = |it: &&Path| !it.as_os_str().is_empty() && !it.exists();
+    let missing: Vec<&Path> = path.ancestors().take_while(is_missing).collect();
+    DirBuilder::new().recursive(true).mode(0o700).create(path)?;
+    for made in missing {
+        let above = made.parent().filter(|it| !it.as_os_str().is_empty());
+        File::open(above.unwrap_or(Path::new(".")))?.sync_all()?;
+    }
+    Ok(())
 }
 
 #[cfg(test)]

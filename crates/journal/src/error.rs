@@ -67,6 +67,8 @@ pub enum Check {
     Part,
     /// A snapshot has its end.
     End,
+    /// A backup has all that was copied, and the file that was written last tells so.
+    Copy,
 }
 
 impl fmt::Display for Check {
@@ -86,6 +88,7 @@ impl fmt::Display for Check {
             Self::Whole { first } => write!(f, "records are missing from {first} on"),
             Self::Part => write!(f, "a part of the snapshot does not match its checksum"),
             Self::End => write!(f, "the snapshot has no end"),
+            Self::Copy => write!(f, "the backup is not all that was copied"),
         }
     }
 }
@@ -96,6 +99,12 @@ pub enum OpenError {
     /// Another process works on it.
     #[error("another process holds the journal `{}`; two on one would spoil it", path.display())]
     Held {
+        /// The directory.
+        path: PathBuf,
+    },
+    /// There was one, and nothing is left of it.
+    #[error("the files of the journal `{}` are gone; no empty one takes its place", path.display())]
+    Gone {
         /// The directory.
         path: PathBuf,
     },
@@ -158,14 +167,20 @@ pub enum AppendError {
     ReadOnly(#[source] Failure),
 }
 
-/// A record was not made durable, and will not be.
+/// Why nobody may be told that a record is durable.
 #[derive(Debug, thiserror::Error)]
-#[error("the record was not made durable; {durable} is the last that was")]
-pub struct Lost {
-    /// The last durable revision when it was lost.
-    pub durable: Revision,
-    /// Why.
-    pub source: Failure,
+pub enum Lost {
+    /// It was not made durable, and will not be.
+    #[error("the record was not made durable; {durable} is the last that was")]
+    Failed {
+        /// The last durable revision when it was lost.
+        durable: Revision,
+        /// Why.
+        source: Failure,
+    },
+    /// There were so many failures since that nobody knows any more.
+    #[error("whether the record was made durable is no longer known")]
+    Forgotten,
 }
 
 /// Why records can't be followed.
@@ -210,5 +225,32 @@ pub enum SnapshotError {
     Damaged(#[from] Damage),
     /// The disk refused.
     #[error("cannot store or read a snapshot")]
+    Disk(#[from] DiskError),
+}
+
+/// Why records are still kept.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum TrimError {
+    /// The disk refused.
+    #[error("cannot remove what a snapshot tells")]
+    Disk(#[from] DiskError),
+}
+
+/// Why there is no backup.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum BackupError {
+    /// Something has its name.
+    #[error("`{}` is there already", path.display())]
+    Exists {
+        /// Where it was to be.
+        path: PathBuf,
+    },
+    /// What was to be copied is not what was written.
+    #[error("the journal is damaged")]
+    Damaged(#[from] Damage),
+    /// The disk refused.
+    #[error("cannot copy the journal")]
     Disk(#[from] DiskError),
 }

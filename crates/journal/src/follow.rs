@@ -1,6 +1,6 @@
-use std::{fmt::Debug, ops::Range, sync::Arc};
+use std::{fmt::Debug, ops::Range, panic::resume_unwind, sync::Arc};
 
-use tokio::task::spawn_blocking;
+use tokio::task::{JoinError, JoinHandle, spawn_blocking};
 
 use crate::{FollowError, Progress, Revision};
 
@@ -10,7 +10,11 @@ pub struct Follow {
     next: Revision,
     progress: Progress,
     source: Arc<dyn Source>,
+    /// What is being read; the next call takes it when this one is dropped.
+    reading: Option<Reading>,
 }
+
+type Reading = JoinHandle<Result<Batch, FollowError>>;
 
 /// Where records are read from.
 pub(crate) trait Source: Debug + Send + Sync {
@@ -23,12 +27,12 @@ pub(crate) trait Source: Debug + Send + Sync {
 #[derive(Debug, Default)]
 pub struct Batch {
     bytes: Vec<u8>,
-    entries: Vec<Place>,
+    entries: Vec<Span>,
 }
 
-/// A record of a batch.
+/// Where a record of a batch lies in its bytes.
 #[derive(Debug)]
-struct Place {
+struct Span {
     revision: Revision,
     key: Range<usize>,
     bytes: Range<usize>,
@@ -47,7 +51,7 @@ pub struct Entry<'a> {
 
 impl Follow {
     pub(crate) fn new(next: Revision, progress: Progress, source: Arc<dyn Source>) -> Self {
-        Self { next: next.max(1), progress, source }
+        Self { next: next.max(1), progress, source, reading: None }
     }
 
     /// The revision of the next record.
@@ -64,12 +68,25 @@ impl Follow {
     /// See [`FollowError`]. [`FollowError::Trimmed`] also when the reader was so slow that what
     /// comes next was trimmed meanwhile.
     pub async fn next(&mut self) -> Result<Batch, FollowError> {
-        let durable = self.progress.passed(self.next).await?;
-        let (source, next) = (self.source.clone(), self.next);
-        let read = spawn_blocking(move || source.read(next, durable));
-        let batch = read.await.unwrap_or(Err(FollowError::Closed))?;
+        if self.reading.is_none() {
+            let durable = self.progress.passed(self.next).await?;
+            let (source, next) = (self.source.clone(), self.next);
+            self.reading = Some(spawn_blocking(move || source.read(next, durable)));
+        }
+        let Some(reading) = &mut self.reading else { return Err(FollowError::Closed) };
+        let read = reading.await;
+        self.reading = None;
+        let batch = read.unwrap_or_else(ended)?;
         self.next += batch.entries.len() as u64;
         Ok(batch)
+    }
+}
+
+/// A bug in reading is one of who follows; else there is no runtime any more.
+fn ended(error: JoinError) -> Result<Batch, FollowError> {
+    match error.try_into_panic() {
+        Ok(panic) => resume_unwind(panic),
+        Err(_) => Err(FollowError::Closed),
     }
 }
 
@@ -77,7 +94,7 @@ impl Batch {
     /// Adds a record that lies in `bytes`, to which those of all records are given by
     /// [`Self::fill`].
     pub(crate) fn push(&mut self, revision: Revision, key: Range<usize>, bytes: Range<usize>) {
-        self.entries.push(Place { revision, key, bytes });
+        self.entries.push(Span { revision, key, bytes });
     }
 
     /// What the ranges of all records refer to. Keys must be UTF-8.
@@ -96,5 +113,65 @@ impl Batch {
             key: str::from_utf8(&self.bytes[it.key.clone()]).unwrap_or_default(),
             bytes: &self.bytes[it.bytes.clone()],
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{
+        Mutex,
+        atomic::{AtomicUsize, Ordering::SeqCst},
+        mpsc::{Receiver, channel},
+    };
+
+    use super::*;
+
+    /// Tells each record when a test lets it.
+    #[derive(Debug)]
+    struct Slow {
+        reads: AtomicUsize,
+        may_read: Mutex<Receiver<()>>,
+    }
+
+    impl Source for Slow {
+        fn read(&self, from: Revision, _: Revision) -> Result<Batch, FollowError> {
+            self.reads.fetch_add(1, SeqCst);
+            self.may_read.lock().unwrap().recv().unwrap();
+            let mut batch = Batch::default();
+            batch.push(from, 0..0, 0..0);
+            Ok(batch)
+        }
+    }
+
+    #[tokio::test]
+    async fn what_was_being_read_for_a_call_that_was_dropped_is_not_read_again() {
+        let (let_read, may_read) = channel();
+        let slow = Arc::new(Slow { reads: AtomicUsize::new(0), may_read: may_read.into() });
+        let mut follow = Follow::new(1, Progress::ended(2), slow.clone());
+        tokio::select! {
+            biased;
+            _ = follow.next() => panic!("nothing was read"),
+            () = std::future::ready(()) => {}
+        }
+        for revision in [1, 2] {
+            let_read.send(()).unwrap();
+            let batch = follow.next().await.unwrap();
+            assert_eq!(batch.iter().map(|it| it.revision).collect::<Vec<_>>(), [revision]);
+        }
+        assert_eq!(slow.reads.load(SeqCst), 2);
+        assert!(matches!(follow.next().await, Err(FollowError::Closed)));
+    }
+
+    #[tokio::test]
+    #[should_panic(expected = "a bug")]
+    async fn a_bug_in_reading_is_not_taken_for_an_end() {
+        #[derive(Debug)]
+        struct Broken;
+        impl Source for Broken {
+            fn read(&self, _: Revision, _: Revision) -> Result<Batch, FollowError> {
+                panic!("a bug")
+            }
+        }
+        drop(Follow::new(1, Progress::ended(1), Arc::new(Broken)).next().await);
     }
 }

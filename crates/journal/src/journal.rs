@@ -2,7 +2,7 @@ use std::{fmt::Debug, future::Future, pin::Pin, time::Duration};
 
 use crate::{
     AppendError, Failure, Follow, FollowError, Progress, Receipt, Snapshot, SnapshotError,
-    SnapshotWriter,
+    SnapshotWriter, TrimError,
 };
 
 /// The number of a record: each has one more than the one before, the first has 1. 0 is before all.
@@ -98,7 +98,7 @@ pub trait Journal: Debug + Send + Sync {
     ///
     /// # Errors
     /// [`FollowError::Trimmed`] when the record `from` is no longer kept.
-    fn follow(&self, from: crate::Revision) -> Result<Follow, FollowError>;
+    fn follow(&self, from: Revision) -> Result<Follow, FollowError>;
 
     /// The newest snapshot, if there is one. What came after it is followed from the revision
     /// behind its own.
@@ -111,18 +111,18 @@ pub trait Journal: Debug + Send + Sync {
     ///
     /// # Errors
     /// See [`SnapshotError`].
-    fn write_snapshot(&self, revision: crate::Revision) -> Result<SnapshotWriter, SnapshotError>;
+    fn write_snapshot(&self, revision: Revision) -> Result<SnapshotWriter, SnapshotError>;
 
     /// Forgets records that the newest snapshot tells, except for `keep`; tells the first one that
     /// is kept. Blocks for as long as files take to be deleted.
     ///
     /// # Errors
-    /// See [`SnapshotError`].
-    fn trim(&self, keep: Keep) -> Result<crate::Revision, SnapshotError>;
+    /// See [`TrimError`]; then some of it may be gone.
+    fn trim(&self, keep: Keep) -> Result<Revision, TrimError>;
 
     /// Makes a journal that has failed take records again, from the last durable revision on.
     ///
     /// # Errors
     /// Why it can't be yet. It may be tried again.
-    fn mend(&self) -> Later<'_, Result<crate::Revision, Failure>>;
+    fn mend(&self) -> Later<'_, Result<Revision, Failure>>;
 }

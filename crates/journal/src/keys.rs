@@ -1,4 +1,4 @@
-use std::{collections::HashMap, mem};
+use std::{collections::HashMap, iter, mem, sync::Arc};
 
 use crate::{AppendError, Expected, Revision};
 
@@ -8,16 +8,44 @@ type Table = HashMap<Box<str>, Revision>;
 /// next.
 #[derive(Debug, Default)]
 pub(crate) struct Keys {
-    durable: Table,
+    durable: Durable,
     group: Table,
     next: Table,
+}
+
+/// What is durable. A clone costs nothing, so that nobody who appends waits for who reads all of it.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Durable {
+    /// Changed only while nobody else has it.
+    base: Arc<Table>,
+    /// What came while somebody had.
+    recent: Table,
+}
+
+impl Durable {
+    fn last(&self, key: &str) -> Option<Revision> {
+        self.recent.get(key).or_else(|| self.base.get(key)).copied()
+    }
+
+    fn extend(&mut self, news: impl Iterator<Item = (Box<str>, Revision)>) {
+        match Arc::get_mut(&mut self.base) {
+            None => self.recent.extend(news),
+            Some(base) => base.extend(self.recent.drain().chain(news)),
+        }
+    }
+
+    /// Each key once, with its last revision.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (&str, Revision)> {
+        let old = self.base.iter().filter(|(key, _)| !self.recent.contains_key(*key));
+        old.chain(&self.recent).map(|(key, revision)| (&**key, *revision))
+    }
 }
 
 impl Keys {
     /// The last revision of `key`; 0 when it has none.
     pub(crate) fn last(&self, key: &str) -> Revision {
-        let tables = [&self.next, &self.group, &self.durable];
-        tables.into_iter().find_map(|it| it.get(key)).copied().unwrap_or(0)
+        let waiting = [&self.next, &self.group].into_iter().find_map(|it| it.get(key).copied());
+        waiting.or_else(|| self.durable.last(key)).unwrap_or(0)
     }
 
     /// Whether a record of `key` may be appended, when the last revision of the log is `last`.
@@ -42,8 +70,8 @@ impl Keys {
 
     /// A record of `key` was found durable.
     pub(crate) fn found(&mut self, key: &str, revision: Revision) {
-        if self.durable.get(key).is_none_or(|it| *it < revision) {
-            put(&mut self.durable, key, revision);
+        if !key.is_empty() && self.durable.last(key).is_none_or(|it| it < revision) {
+            self.durable.extend(iter::once((key.into(), revision)));
         }
     }
 
@@ -64,8 +92,8 @@ impl Keys {
     }
 
     /// What is durable.
-    pub(crate) fn durable(&self) -> impl Iterator<Item = (&str, Revision)> {
-        self.durable.iter().map(|(key, revision)| (&**key, *revision))
+    pub(crate) fn durable(&self) -> Durable {
+        self.durable.clone()
     }
 }
 
@@ -98,5 +126,34 @@ mod tests {
         keys.lose();
         assert_eq!(keys.last("a"), 3);
         assert_eq!(keys.last("b"), 0);
+    }
+
+    #[test]
+    fn who_reads_all_keys_sees_none_that_come_later() {
+        let mut keys = Keys::default();
+        keys.found("a", 1);
+        keys.found("b", 2);
+        let before = keys.durable();
+        for (key, revision) in [("b", 3), ("c", 4)] {
+            keys.append(key, revision);
+            keys.take();
+            keys.settle();
+        }
+        let all = |durable: &Durable| {
+            let mut all: Vec<_> = durable.iter().map(|(key, at)| (key.to_owned(), at)).collect();
+            all.sort();
+            all
+        };
+        let pairs = |of: &[(&str, Revision)]| -> Vec<_> {
+            of.iter().map(|(key, at)| ((*key).to_owned(), *at)).collect()
+        };
+        assert_eq!(all(&before), pairs(&[("a", 1), ("b", 2)]));
+        assert_eq!(all(&keys.durable()), pairs(&[("a", 1), ("b", 3), ("c", 4)]));
+        drop(before);
+        keys.append("a", 5);
+        keys.take();
+        keys.settle();
+        assert!(keys.durable.recent.is_empty(), "it is one table again");
+        assert_eq!(all(&keys.durable()), pairs(&[("a", 5), ("b", 3), ("c", 4)]));
     }
 }

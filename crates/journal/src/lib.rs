@@ -65,11 +65,12 @@ mod snapshot;
 mod store;
 
 pub use error::{
-    AppendError, Check, Damage, DiskError, Failure, FollowError, Lost, OpenError, SnapshotError,
+    AppendError, BackupError, Check, Damage, DiskError, Failure, FollowError, Lost, OpenError,
+    SnapshotError, TrimError,
 };
 pub use follow::{Batch, Entry, Follow};
 pub use journal::{Expected, Journal, KEY_BYTES, Keep, Later, Record, Revision};
 pub use memory::Memory;
 pub use progress::{Groups, Progress, Receipt};
 pub use snapshot::{Snapshot, SnapshotWriter};
-pub use store::{Backup, Options, Report, Store, Torn, check};
+pub use store::{Backup, Look, Options, Report, Store, Torn, check};

@@ -10,6 +10,7 @@ use tokio::sync::watch;
 use crate::{
     AppendError, DiskError, Expected, Failure, Follow, FollowError, Groups, Journal, KEY_BYTES,
     Keep, Later, Progress, Receipt, Record, Revision, Snapshot, SnapshotError, SnapshotWriter,
+    TrimError,
     follow::{Batch, Source},
     keys::Keys,
     progress::State,
@@ -114,7 +115,7 @@ impl Kept {
     }
 
     /// What the snapshot stands for.
-    fn told(&self) -> Revision {
+    fn covered(&self) -> Revision {
         self.snapshot.as_ref().map_or(0, |(revision, _)| *revision)
     }
 }
@@ -162,7 +163,7 @@ impl Journal for Memory {
 
     fn write_snapshot(&self, revision: Revision) -> Result<SnapshotWriter, SnapshotError> {
         let kept = self.kept();
-        let allowed = kept.told()..=kept.durable;
+        let allowed = kept.covered()..=kept.durable;
         if !allowed.contains(&revision) {
             return Err(SnapshotError::Revision { allowed });
         }
@@ -170,10 +171,10 @@ impl Journal for Memory {
     }
 
     /// Keeps by bytes alone: it knows no time.
-    fn trim(&self, keep: Keep) -> Result<Revision, SnapshotError> {
+    fn trim(&self, keep: Keep) -> Result<Revision, TrimError> {
         let mut kept = self.kept();
         let mut newer: u64 = kept.records.iter().map(|(_, bytes)| bytes.len() as u64).sum();
-        while kept.trimmed < kept.told() {
+        while kept.trimmed < kept.covered() {
             newer -= kept.records.front().map_or(0, |(_, bytes)| bytes.len() as u64);
             if newer < keep.bytes {
                 break;

@@ -39,27 +39,37 @@ pub(crate) type Handler = dyn Fn(Request) -> Answering + Send + Sync;
 pub(crate) type Answering = Pin<Box<dyn Future<Output = Answer> + Send>>;
 
 /// Serves a connection from its first byte to its last, as HTTP and perhaps as a WebSocket.
-pub(crate) async fn run_connection(
+pub(crate) fn run_connection(
     inbound: Inbound,
     place: Place,
     shared: Arc<Shared>,
     handler: Arc<Handler>,
-) {
+) -> impl Future<Output = ()> + Send {
+    // Boxed, so that a WebSocket does not keep the room that HTTP takes.
+    let http = Box::pin(run_http(inbound, place, shared, handler));
+    async move {
+        if let Some((serve, socket)) = http.await {
+            serve(socket).await;
+        }
+    }
+}
+
+/// Serves a connection while it is HTTP; the WebSocket that it may have become.
+async fn run_http(
+    inbound: Inbound,
+    place: Place,
+    shared: Arc<Shared>,
+    handler: Arc<Handler>,
+) -> Option<(Serve, Socket)> {
     let link = inbound.link;
     // Many may come at once.
     shared.lane.enter().await;
-    // Boxed, so that a WebSocket does not keep the room that HTTP takes.
-    let talk = Box::pin(talk(inbound, Arc::clone(&shared), handler));
-    let Some((mut io, read, accepted)) = talk.await else { return };
-    match accepted {
-        Some((serve, terms)) => {
-            let socket = Socket::new(io, &read, link, terms, shared, place);
-            // What was read may have been large.
-            drop(read);
-            serve(socket).await;
-        }
-        None => drop(timeout(LINGER, end_stream(&mut io, &shared)).await),
+    let (mut io, read, accepted) = talk(inbound, Arc::clone(&shared), handler).await?;
+    if let Some((serve, terms)) = accepted {
+        return Some((serve, Socket::new(io, &read, link, terms, shared, place)));
     }
+    drop(timeout(LINGER, end_stream(&mut io, &shared)).await);
+    None
 }
 
 /// Tells a client why it can't come in.

@@ -21,14 +21,21 @@ async fn main() -> daemon::Outcome {
             .into();
     }
     let result = async {
-        let server = Server::start(&flags, &own).await?;
+        let (server, broken) = Server::start(&flags, &own).await?;
         let settings = server::settings(&flags, &own);
         let limits = settings.limits;
         let bound = server::daemon(server).settings(settings).bind().await?;
         tracing::info!(port = bound.port(), "listening");
         let door = door::open(&own.door, &limits).await?;
-        door::serve(bound, door).await;
-        Ok::<_, StartError>(())
+        let mut result = Ok::<_, StartError>(());
+        let end = async {
+            tokio::select! {
+                () = daemon::Shutdown::signal() => {}
+                Ok(why) = broken => result = Err(why.into()),
+            }
+        };
+        door::serve(bound, door, end).await;
+        result
     };
     result.await.into()
 }

@@ -1,18 +1,22 @@
 //! Looks at a journal that nobody uses, and changes nothing.
 
 use std::{
-    fs,
     path::{Path, PathBuf},
     sync::Arc,
 };
 
 use super::{
+    backup,
     disk::{Directory, Disk},
-    parts::{self, SnapshotFile},
-    scan::scan,
-    segment::{EXTENSION, name, revisions},
+    name::{name, revisions},
+    reader::Reader,
+    scan::{Scan, scan},
+    segment::EXTENSION,
+    snapshot_file::{self, SnapshotFile},
 };
-use crate::{Damage, DiskError, OpenError, Revision, SnapshotError};
+use crate::{
+    Check, Damage, DiskError, Follow, OpenError, Progress, Revision, Snapshot, SnapshotError,
+};
 
 /// What a journal has, and what is wrong with it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -43,18 +47,75 @@ pub struct Torn {
     pub offset: u64,
 }
 
+/// A journal that nobody uses, as it is. Nothing is changed or made, so it may lie where nothing can
+/// be written.
+#[derive(Debug)]
+pub struct Look {
+    disk: Arc<dyn Disk>,
+    id: u64,
+    report: Report,
+}
+
 /// Reads and checks all of the journal in `directory`. Blocks.
 ///
 /// # Errors
 /// It is in use, or can't be read.
 pub fn check(directory: &Path) -> Result<Report, OpenError> {
-    let failed = |source| DiskError { act: "open", file: directory.to_owned(), source };
-    fs::metadata(directory).map_err(failed)?;
-    Ok(report(&(Arc::new(Directory::hold(directory)?) as Arc<dyn Disk>))?)
+    Ok(Look::at(directory)?.report)
 }
 
-pub(crate) fn report(disk: &Arc<dyn Disk>) -> Result<Report, DiskError> {
-    let scan = scan(disk)?;
+impl Look {
+    /// Reads and checks all of it. Blocks.
+    ///
+    /// # Errors
+    /// It is in use, or can't be read.
+    pub fn at(directory: &Path) -> Result<Self, OpenError> {
+        let disk: Arc<dyn Disk> = Arc::new(Directory::look(directory)?);
+        let scan = scan(&disk)?;
+        let id = scan.id.unwrap_or_default();
+        let report = report(&disk, scan)?;
+        Ok(Self { disk, id, report })
+    }
+
+    /// The same of a [`Backup`](crate::Backup): it is damaged also when it is not all that was
+    /// copied, and nothing of it may be torn.
+    ///
+    /// # Errors
+    /// It is in use, or can't be read.
+    pub fn at_backup(directory: &Path) -> Result<Self, OpenError> {
+        let mut look = Self::at(directory)?;
+        look.report.damage.extend(backup::incomplete(&*look.disk, look.report.last)?);
+        let torn = look.report.torn.take();
+        let damage = torn.map(|Torn { file, offset }| Damage { file, offset, check: Check::Copy });
+        look.report.damage.extend(damage);
+        Ok(look)
+    }
+
+    /// What was found.
+    #[must_use]
+    pub fn report(&self) -> &Report {
+        &self.report
+    }
+
+    /// The newest snapshot, if there is one.
+    ///
+    /// # Errors
+    /// It can't be opened.
+    pub fn snapshot(&self) -> Result<Option<Snapshot>, SnapshotError> {
+        let open = |revision| SnapshotFile::open(&self.disk, revision);
+        let Some(file) = self.report.snapshot.map(open).transpose()? else { return Ok(None) };
+        Ok(Some(Snapshot { revision: file.revision, bytes: Box::new(file.bytes()) }))
+    }
+
+    /// All records from `from` on; there will be no more.
+    #[must_use]
+    pub fn follow(&self, from: Revision) -> Follow {
+        let progress = Progress::ended(self.report.last);
+        Follow::new(from, progress, Arc::new(Reader::new(self.disk.clone(), self.id)))
+    }
+}
+
+fn report(disk: &Arc<dyn Disk>, scan: Scan) -> Result<Report, DiskError> {
     let mut report = Report {
         snapshot: scan.snapshot,
         first: scan.segments.first().map_or(1, |it| it.first),
@@ -67,7 +128,7 @@ pub(crate) fn report(disk: &Arc<dyn Disk>) -> Result<Report, DiskError> {
         }),
         damage: scan.damage,
     };
-    for revision in revisions(&disk.list()?, parts::EXTENSION) {
+    for revision in revisions(&disk.list()?, snapshot_file::EXTENSION) {
         match SnapshotFile::open(disk, revision).and_then(|it| it.check()) {
             Ok(bytes) => report.bytes += bytes,
             Err(SnapshotError::Damaged(it)) if report.damage.contains(&it) => {}

@@ -11,7 +11,10 @@ use std::{
     time::SystemTime,
 };
 
-use rustix::fs::{Advice, FallocateFlags, fadvise, fallocate, fdatasync};
+use rustix::{
+    fs::{Advice, FallocateFlags, fadvise, fallocate, fdatasync},
+    io::{Errno, retry_on_intr},
+};
 
 use crate::{DiskError, OpenError};
 
@@ -44,15 +47,23 @@ pub(crate) trait Stored: Debug + Send + Sync {
     fn sync(&self) -> Result<(), DiskError>;
     /// What is read from now on comes from the disk, not from memory, as far as the kernel obliges.
     fn forget(&self);
+    /// What is said when something else failed with this file.
+    fn failed(&self, act: &'static str, source: io::Error) -> DiskError;
 }
+
+/// The file that is locked as long as a journal is in use. It has something in it once there was a
+/// journal.
+pub(crate) const LOCK: &str = "lock";
 
 /// A directory of the file system, held by a lock.
 #[derive(Debug)]
 pub(crate) struct Directory {
     path: PathBuf,
     handle: File,
-    /// `None` for one that was just made and has no second process yet.
+    /// `None` for one that was just made and has no second process yet, and for one to be read that
+    /// has none.
     lock: Option<File>,
+    is_read_only: bool,
 }
 
 #[derive(Debug)]
@@ -65,27 +76,29 @@ impl Directory {
     /// Makes the directory unless it is there, and takes its lock.
     pub(crate) fn hold(path: &Path) -> Result<Self, OpenError> {
         make(path, true)?;
-        let lock = path.join("lock");
         let mut options = OpenOptions::new();
         options.create(true).truncate(false).write(true).mode(0o600);
-        let file = options.open(&lock).map_err(failed("open", &lock))?;
-        match file.try_lock() {
-            Ok(()) => Self::at(path, Some(file)).map_err(OpenError::from),
-            Err(TryLockError::WouldBlock) => Err(OpenError::Held { path: path.to_owned() }),
-            Err(TryLockError::Error(error)) => Err(failed("lock", &lock)(error).into()),
-        }
+        let lock = options.open(path.join(LOCK)).map_err(failed("open", &path.join(LOCK)))?;
+        let lock = Some(taken(path, lock)?);
+        Self::sync_parent(path)?;
+        Ok(Self { path: path.to_owned(), handle: opened(path)?, lock, is_read_only: false })
+    }
+
+    /// Takes the lock, if there is one, and changes nothing: also where nothing can be written.
+    pub(crate) fn look(path: &Path) -> Result<Self, OpenError> {
+        let handle = opened(path)?;
+        let lock = match File::open(path.join(LOCK)) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+            file => Some(taken(path, file.map_err(failed("open", &path.join(LOCK)))?)?),
+        };
+        Ok(Self { path: path.to_owned(), handle, lock, is_read_only: true })
     }
 
     /// Makes a directory that must not be there yet.
     pub(crate) fn fresh(path: &Path) -> Result<Self, DiskError> {
         make(path, false)?;
-        Self::at(path, None)
-    }
-
-    fn at(path: &Path, lock: Option<File>) -> Result<Self, DiskError> {
-        let handle = File::open(path).map_err(failed("open", path))?;
-        Self::sync_parent(path)?;
-        Ok(Self { path: path.to_owned(), handle, lock })
+        let handle = opened(path)?;
+        Ok(Self { path: path.to_owned(), handle, lock: None, is_read_only: false })
     }
 
     /// Makes durable that `path` is there.
@@ -126,7 +139,7 @@ impl Disk for Directory {
     }
 
     fn open(&self, name: &str) -> Result<Arc<dyn Stored>, DiskError> {
-        let file = self.with(name, OpenOptions::new().read(true).write(true));
+        let file = self.with(name, OpenOptions::new().read(true).write(!self.is_read_only));
         file.map_err(failed("open", &self.path.join(name)))
     }
 
@@ -177,8 +190,9 @@ impl Stored for Real {
     }
 
     fn allocate(&self, offset: u64, length: u64) -> Result<(), DiskError> {
-        match fallocate(&self.file, FallocateFlags::empty(), offset, length) {
-            Ok(()) | Err(rustix::io::Errno::OPNOTSUPP) => Ok(()),
+        let allocate = || fallocate(&self.file, FallocateFlags::empty(), offset, length);
+        match retry_on_intr(allocate) {
+            Ok(()) | Err(Errno::OPNOTSUPP) => Ok(()),
             Err(error) => Err(failed("allocate", &self.path)(error.into())),
         }
     }
@@ -188,20 +202,41 @@ impl Stored for Real {
     }
 
     fn sync(&self) -> Result<(), DiskError> {
-        fdatasync(&self.file).map_err(|error| failed("sync", &self.path)(error.into()))
+        retry_on_intr(|| fdatasync(&self.file))
+            .map_err(|error| failed("sync", &self.path)(error.into()))
     }
 
     fn forget(&self) {
         fadvise(&self.file, 0, None, Advice::DontNeed).ok();
     }
+
+    fn failed(&self, act: &'static str, source: io::Error) -> DiskError {
+        failed(act, &self.path)(source)
+    }
 }
 
-/// A directory for nobody else.
+/// A directory for nobody else. That it is there is durable, and so are those above it.
 fn make(path: &Path, may_exist: bool) -> Result<(), DiskError> {
+    let is_missing = |it: &&Path| !it.as_os_str().is_empty() && !it.exists();
+    let missing: Vec<&Path> = path.ancestors().take_while(is_missing).collect();
     let made = DirBuilder::new().recursive(may_exist).mode(0o700).create(path);
-    made.map_err(failed("make", path))
+    made.map_err(failed("make", path))?;
+    missing.into_iter().try_for_each(Directory::sync_parent)
 }
 
-fn failed(act: &'static str, file: &Path) -> impl FnOnce(io::Error) -> DiskError {
+fn opened(path: &Path) -> Result<File, DiskError> {
+    File::open(path).map_err(failed("open", path))
+}
+
+/// The lock of the directory `path`, unless another process has it.
+fn taken(path: &Path, lock: File) -> Result<File, OpenError> {
+    match lock.try_lock() {
+        Ok(()) => Ok(lock),
+        Err(TryLockError::WouldBlock) => Err(OpenError::Held { path: path.to_owned() }),
+        Err(TryLockError::Error(error)) => Err(failed("lock", &path.join(LOCK))(error).into()),
+    }
+}
+
+pub(crate) fn failed(act: &'static str, file: &Path) -> impl FnOnce(io::Error) -> DiskError {
     move |source| DiskError { act, file: file.to_owned(), source }
 }

@@ -3,6 +3,8 @@
 mod backup;
 mod check;
 mod disk;
+mod head;
+mod name;
 mod parts;
 mod queue;
 mod reader;
@@ -10,6 +12,7 @@ mod record;
 mod scan;
 mod segment;
 mod shelf;
+mod snapshot_file;
 mod tail;
 #[cfg(test)]
 mod tests;
@@ -27,20 +30,22 @@ use tokio::sync::oneshot;
 
 pub use self::{
     backup::Backup,
-    check::{Report, Torn, check},
+    check::{Look, Report, Torn, check},
 };
 use self::{
-    disk::{Directory, Disk},
+    disk::{Directory, Disk, LOCK, failed},
+    name::{name, revisions},
     queue::Queue,
     scan::scan,
+    segment::EXTENSION,
     shelf::Shelf,
     tail::Tail,
     writer::Writer,
 };
 use crate::{
-    AppendError, DiskError, Expected, Failure, Follow, FollowError, Journal, Keep, Later,
-    OpenError, Progress, Receipt, Record, Revision, Snapshot, SnapshotError, SnapshotWriter,
-    keys::Keys,
+    AppendError, BackupError, DiskError, Expected, Failure, Follow, FollowError, Journal, Keep,
+    Later, OpenError, Progress, Receipt, Record, Revision, Snapshot, SnapshotError, SnapshotWriter,
+    TrimError, keys::Keys,
 };
 
 /// Bounds of a [`Store`].
@@ -55,7 +60,7 @@ pub struct Options {
     pub queue_bytes: usize,
     /// How long a group may wait to get as many records as the one before it had. It never waits
     /// longer than for those, so a lone writer does not wait at all, and many that wait for each
-    /// record share their syncs.
+    /// record share their syncs. None is the default: a few writers lose more by it than they gain.
     pub commit_delay: Duration,
 }
 
@@ -93,13 +98,19 @@ impl Store {
     }
 
     fn on(disk: Arc<dyn Disk>, options: Options) -> Result<Self, OpenError> {
+        forget_unwritten(&*disk)?;
         let mut scan = scan(&disk)?;
         if !scan.damage.is_empty() {
             return Err(scan.damage.swap_remove(0).into());
         }
-        for unfinished in [tail::UNNAMED, shelf::UNFINISHED] {
-            if disk.list()?.iter().any(|it| it == unfinished) {
-                disk.remove(unfinished)?;
+        let is_known = is_known(&*disk)?;
+        if scan.id.is_none() && is_known {
+            return Err(OpenError::Gone { path: disk.path("") });
+        }
+        // A backup that is written to is none any more.
+        for superfluous in [tail::UNNAMED, shelf::UNFINISHED, backup::END] {
+            if disk.list()?.iter().any(|it| it == superfluous) {
+                disk.remove(superfluous)?;
             }
         }
         // What was only renamed may have been seen by us and not yet be durable.
@@ -111,6 +122,9 @@ impl Store {
             }
             _ => Tail::create(disk.clone(), new_id(&*disk)?, next, options)?,
         };
+        if !is_known {
+            make_known(&*disk)?;
+        }
         Self::start(disk, tail, next, scan.keys, options)
     }
 
@@ -126,17 +140,17 @@ impl Store {
         let writer = Writer { queue: queue.clone(), tail };
         let path = disk.path("");
         let thread = thread::Builder::new().name("journal".into()).spawn(move || writer.run());
-        let failed = |source| DiskError { act: "start a thread for", file: path, source };
-        let writer = Mutex::new(Some(thread.map_err(failed)?));
+        let writer = Mutex::new(Some(thread.map_err(failed("start a thread for", &path))?));
         Ok(Self { shelf: Shelf::new(disk, id, queue.clone()), queue, writer })
     }
 
     /// Copies everything durable to `directory`, which must not be there, while the journal is in
-    /// use. The copy is a journal of its own; it has its name only when it is complete. Blocks.
+    /// use. The copy is a journal of its own; it has its name only when it is complete, and until
+    /// then that with a dot before and `.partial` behind, which nothing else may have. Blocks.
     ///
     /// # Errors
-    /// See [`SnapshotError`].
-    pub fn backup(&self, directory: &Path) -> Result<Backup, SnapshotError> {
+    /// See [`BackupError`]; nothing is left of it.
+    pub fn backup(&self, directory: &Path) -> Result<Backup, BackupError> {
         self.shelf.backup(directory)
     }
 
@@ -185,7 +199,7 @@ impl Journal for Store {
         self.shelf.write_snapshot(revision)
     }
 
-    fn trim(&self, keep: Keep) -> Result<Revision, SnapshotError> {
+    fn trim(&self, keep: Keep) -> Result<Revision, TrimError> {
         self.shelf.trim(keep)
     }
 
@@ -196,12 +210,38 @@ impl Journal for Store {
     }
 }
 
+/// Reads the end of the log from the disk alone.
+///
+/// After a sync that failed the kernel may still have what it could not write, and say of a later
+/// sync that all is well; a process that then ends leaves that to the next one. Two segments, since
+/// the seal of the one before may have failed.
+fn forget_unwritten(disk: &dyn Disk) -> Result<(), DiskError> {
+    for first in revisions(&disk.list()?, EXTENSION).iter().rev().take(2) {
+        let file = disk.open(&name(*first, EXTENSION))?;
+        file.sync()?;
+        file.forget();
+    }
+    Ok(())
+}
+
+/// Whether there was a journal once.
+fn is_known(disk: &dyn Disk) -> Result<bool, DiskError> {
+    let is_there = disk.list()?.iter().any(|it| it == LOCK);
+    Ok(is_there && disk.open(LOCK)?.length()? > 0)
+}
+
+/// Says that there is one, once its first segment is durable: if all of them are gone later, that
+/// is no new journal.
+fn make_known(disk: &dyn Disk) -> Result<(), DiskError> {
+    let file = disk.create(LOCK)?;
+    file.write(b"journal\n", 0)?;
+    file.sync()?;
+    disk.sync()
+}
+
 /// What tells this journal from all others, and nobody outside can know.
 fn new_id(disk: &dyn Disk) -> Result<u64, DiskError> {
-    let failed = |error| DiskError {
-        act: "find a random number for",
-        file: disk.path(""),
-        source: io::Error::other(error),
-    };
-    getrandom::u64().map_err(failed)
+    let path = disk.path("");
+    getrandom::u64()
+        .map_err(|error| failed("find a random number for", &path)(io::Error::other(error)))
 }

@@ -1,30 +1,19 @@
-//! The file of a snapshot: opaque bytes in checked parts.
-//!
-//! A head like that of a segment, parts of the bytes, parts of the table of keys, and an end which
-//! tells where the table begins. A part is its length, a checksum over its place and its bytes, the
-//! bytes.
+//! Bytes in checked parts: each is its length, a checksum over its place and its bytes, the bytes.
 
 use std::{
     io::{self, Read},
+    mem,
     path::PathBuf,
     sync::Arc,
 };
 
 use super::{
-    disk::{Disk, Stored},
+    disk::Stored,
+    head::{HEAD, head},
     record::checksum,
-    segment::{HEAD, head, name, parse_head},
+    snapshot_file::{END, SNAPSHOT},
 };
-use crate::{Check, Damage, Revision, SnapshotError};
-
-/// The first bytes of a snapshot; the last one is the version of the format.
-const SNAPSHOT: &[u8; 8] = b"daesnap\x01";
-
-/// The first bytes of its end, which has the form of a head.
-const END: &[u8; 8] = b"daesend\x01";
-
-/// The end of the names of snapshots.
-pub(crate) const EXTENSION: &str = ".snapshot";
+use crate::{Check, Damage, Revision, SnapshotError, keys::Durable};
 
 /// The longest part: what is checked before any of it is handed out.
 const PART: usize = 256 << 10;
@@ -66,10 +55,10 @@ impl Parts {
     }
 
     /// Adds the table of keys and the end, and makes all of it durable.
-    pub(crate) fn end(mut self, keys: &[(String, Revision)]) -> Result<(), SnapshotError> {
+    pub(crate) fn end(mut self, keys: &Durable) -> Result<(), SnapshotError> {
         self.flush()?;
         let keys_at = self.end;
-        for (key, revision) in keys {
+        for (key, revision) in keys.iter() {
             self.add(&revision.to_le_bytes())?;
             self.add(&[key.len() as u8])?;
             self.add(key.as_bytes())?;
@@ -97,83 +86,6 @@ impl Parts {
     }
 }
 
-/// A snapshot in its file, seen to have a head and an end.
-#[derive(Debug)]
-pub(crate) struct SnapshotFile {
-    disk: Arc<dyn Disk>,
-    file: Arc<dyn Stored>,
-    pub(crate) id: u64,
-    pub(crate) revision: Revision,
-    keys_at: u64,
-    end: u64,
-}
-
-impl SnapshotFile {
-    /// Opens the snapshot that stands for `revision`.
-    pub(crate) fn open(disk: &Arc<dyn Disk>, revision: Revision) -> Result<Self, SnapshotError> {
-        let file = disk.open(&name(revision, EXTENSION))?;
-        let length = file.length()?;
-        let end = length.saturating_sub(HEAD as u64);
-        let read = |at| {
-            let mut bytes = [0; HEAD];
-            file.read(&mut bytes, at).map(|_| bytes)
-        };
-        let damage =
-            |offset, check| Damage { file: disk.path(&name(revision, EXTENSION)), offset, check };
-        let (id, _) = parse_head(SNAPSHOT, &read(0)?)
-            .filter(|(_, found)| *found == revision)
-            .ok_or_else(|| damage(0, Check::Head))?;
-        let (_, keys_at) = parse_head(END, &read(end)?)
-            .filter(|(owner, keys_at)| *owner == id && *keys_at <= end)
-            .ok_or_else(|| damage(end, Check::End))?;
-        Ok(Self { disk: disk.clone(), file, id, revision, keys_at, end })
-    }
-
-    /// Checks all of it, and tells how many bytes it has.
-    pub(crate) fn check(&self) -> Result<u64, SnapshotError> {
-        let (mut bytes, mut length) = (self.bytes(), 0);
-        while bytes.fill()? {
-            length += bytes.part.len() as u64;
-            bytes.part.clear();
-        }
-        self.keys().map(|_| length)
-    }
-
-    /// Its bytes.
-    pub(crate) fn bytes(&self) -> PartReader {
-        self.parts(HEAD as u64, self.keys_at)
-    }
-
-    /// The table of keys.
-    pub(crate) fn keys(&self) -> Result<Vec<(String, Revision)>, SnapshotError> {
-        let (mut parts, mut table) = (self.parts(self.keys_at, self.end), Vec::new());
-        while parts.fill()? {
-            table.extend_from_slice(&parts.part);
-            parts.part.clear();
-        }
-        let (mut rest, mut keys) = (&table[..], Vec::new());
-        while !rest.is_empty() {
-            let (key, revision, behind) = key(rest).ok_or_else(|| parts.damage())?;
-            keys.push((key.to_owned(), revision));
-            rest = behind;
-        }
-        Ok(keys)
-    }
-
-    fn parts(&self, at: u64, end: u64) -> PartReader {
-        let path = self.disk.path(&name(self.revision, EXTENSION));
-        PartReader {
-            file: self.file.clone(),
-            path,
-            id: self.id,
-            part: Vec::new(),
-            read: 0,
-            at,
-            end,
-        }
-    }
-}
-
 /// Reads parts from a file.
 #[derive(Debug)]
 pub(crate) struct PartReader {
@@ -188,6 +100,17 @@ pub(crate) struct PartReader {
 }
 
 impl PartReader {
+    /// What lies from `at` to `end` in a file of the journal `id`.
+    pub(crate) fn new(file: Arc<dyn Stored>, path: PathBuf, id: u64, at: u64, end: u64) -> Self {
+        Self { file, path, id, part: Vec::new(), read: 0, at, end }
+    }
+
+    /// The next part; empty when there is no more.
+    pub(crate) fn take(&mut self) -> Result<Vec<u8>, SnapshotError> {
+        self.fill()?;
+        Ok(mem::take(&mut self.part))
+    }
+
     /// Whether there is something to hand out.
     fn fill(&mut self) -> Result<bool, SnapshotError> {
         if self.read < self.part.len() {
@@ -205,15 +128,19 @@ impl PartReader {
             return Err(self.damage().into());
         }
         self.part.resize(length as usize, 0);
-        self.file.read(&mut self.part, self.at + start.len() as u64)?;
-        if sum != part_sum(self.id, self.at, &self.part) {
+        self.read = 0;
+        let read = self.file.read(&mut self.part, self.at + start.len() as u64);
+        if read.is_err() || sum != part_sum(self.id, self.at, &self.part) {
+            // Who reads on gets none of it.
+            self.part.clear();
+            read?;
             return Err(self.damage().into());
         }
-        (self.at, self.read) = (next, 0);
+        self.at = next;
         Ok(true)
     }
 
-    fn damage(&self) -> Damage {
+    pub(crate) fn damage(&self) -> Damage {
         Damage { file: self.path.clone(), offset: self.at, check: Check::Part }
     }
 
@@ -231,14 +158,6 @@ impl Read for PartReader {
         let is_more = self.fill().map_err(io::Error::other)?;
         Ok(if is_more { self.hand_out(buffer) } else { 0 })
     }
-}
-
-/// The first key of a table, its last revision, and the rest of the table.
-fn key(table: &[u8]) -> Option<(&str, Revision, &[u8])> {
-    let (revision, rest) = table.split_first_chunk()?;
-    let (length, rest) = rest.split_first()?;
-    let (key, rest) = rest.split_at_checked(usize::from(*length))?;
-    Some((str::from_utf8(key).ok()?, u64::from_le_bytes(*revision), rest))
 }
 
 /// So that parts can't change places.

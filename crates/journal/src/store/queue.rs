@@ -14,7 +14,8 @@ use super::{
 };
 use crate::{
     AppendError, Expected, Failure, Groups, KEY_BYTES, Progress, Receipt, Record, Revision,
-    keys::Keys, progress::State,
+    keys::{Durable, Keys},
+    progress::State,
 };
 
 /// The longest record, whatever is allowed: a length has four bytes.
@@ -36,7 +37,8 @@ pub(crate) type Answer = oneshot::Sender<Result<Revision, Failure>>;
 #[derive(Debug)]
 pub(crate) enum Job {
     Write(Group),
-    Mend(Answer),
+    /// For all who have asked.
+    Mend(Vec<Answer>),
     End,
 }
 
@@ -58,7 +60,8 @@ struct Line {
     keys: Keys,
     term: u64,
     failure: Option<Failure>,
-    mend: Option<Answer>,
+    /// Who waits for the journal to be mended.
+    mend: Vec<Answer>,
     /// How many records the writer waits for, if it waits. Waking it costs a system call, so it is
     /// woken only then.
     wanted: Option<u64>,
@@ -74,7 +77,7 @@ impl Queue {
             keys,
             term: 0,
             failure: None,
-            mend: None,
+            mend: Vec::new(),
             wanted: None,
             before: 0,
             is_ending: false,
@@ -135,16 +138,15 @@ impl Queue {
     }
 
     /// The last revision of each key that is durable.
-    pub(crate) fn durable_keys(&self) -> Vec<(String, Revision)> {
-        self.lock().keys.durable().map(|(key, revision)| (key.to_owned(), revision)).collect()
+    pub(crate) fn durable_keys(&self) -> Durable {
+        self.lock().keys.durable()
     }
 
-    /// Asks the writer to make the journal writable again. One who asked before and still waits is
-    /// told no.
+    /// Asks the writer to make the journal writable again.
     pub(crate) fn mend(&self, answer: Answer) {
         let mut line = self.lock();
         if !line.is_ending {
-            line.mend = Some(answer);
+            line.mend.push(answer);
             self.work.notify_one();
         }
     }
@@ -163,14 +165,14 @@ impl Queue {
             line = self.work.wait(line).unwrap_or_else(PoisonError::into_inner);
         }
         line.wanted = None;
-        if let Some(answer) = line.mend.take() {
-            return Job::Mend(answer);
+        if !line.mend.is_empty() {
+            return Job::Mend(mem::take(&mut line.mend));
         }
         if line.group.bytes.is_empty() {
             return Job::End;
         }
         let line = self.gather(line);
-        Job::Write(self.cut(line, spare))
+        Job::Write(self.send_off(line, spare))
     }
 
     /// Waits for as many records as the last group had, if that was asked for: who was just told
@@ -186,7 +188,7 @@ impl Queue {
         waited.unwrap_or_else(PoisonError::into_inner).0
     }
 
-    fn cut(&self, mut line: MutexGuard<'_, Line>, spare: Vec<u8>) -> Group {
+    fn send_off(&self, mut line: MutexGuard<'_, Line>, spare: Vec<u8>) -> Group {
         line.keys.take();
         line.wanted = None;
         line.before = line.count();
@@ -220,7 +222,7 @@ impl Queue {
     pub(crate) fn ended(&self) {
         let mut line = self.lock();
         line.is_ending = true;
-        line.mend = None;
+        line.mend.clear();
         drop(line);
         self.fail(Failure::Closed);
     }
@@ -247,7 +249,7 @@ impl Line {
     }
 
     fn has_work(&self) -> bool {
-        self.is_ending || self.mend.is_some() || !self.group.bytes.is_empty()
+        self.is_ending || !self.mend.is_empty() || !self.group.bytes.is_empty()
     }
 }
 

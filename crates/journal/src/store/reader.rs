@@ -4,8 +4,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use super::{
     disk::{Disk, Stored},
+    head::HEAD,
+    name::{name, revisions},
     record::{Flaw, Frame, HEADER, Kind},
-    segment::{EXTENSION, HEAD, name, revisions},
+    segment::EXTENSION,
 };
 use crate::{
     Check, Damage, DiskError, FollowError, Revision,
@@ -43,8 +45,8 @@ enum Stop {
     Enough,
     /// A record is longer than what was looked at.
     Longer,
-    /// The segment has no more.
-    End,
+    /// The segment has no more: there is no such record at the place where the next one belongs.
+    End(Check),
 }
 
 impl Source for Reader {
@@ -101,9 +103,7 @@ impl Reader {
             match stop {
                 Stop::Enough => length = CHUNK.max(length),
                 Stop::Longer => length *= 2,
-                // Only what was durable is looked for, so what is not here is in the next one.
-                Stop::End if place.next > place.first => *place = self.open(place.next, from)?,
-                Stop::End => return Err(self.missing(place).into()),
+                Stop::End(check) => *place = self.follower(place, from, check)?,
             }
         }
     }
@@ -137,7 +137,14 @@ impl Reader {
                 Err(flaw) if there == length && (flaw == Flaw::Short || there - at < HEADER) => {
                     stop = if at == 0 { Stop::Longer } else { Stop::Enough };
                 }
-                _ => stop = Stop::End,
+                Ok(frame) => {
+                    let (expected, found) = (place.next, frame.revision);
+                    stop = Stop::End(Check::Order { expected, found });
+                }
+                Err(Flaw::Header | Flaw::Checksum) => {
+                    stop = Stop::End(Check::Intact { revision: place.next });
+                }
+                Err(_) => stop = Stop::End(Check::Whole { first: place.next }),
             }
             break;
         }
@@ -145,11 +152,21 @@ impl Reader {
         Ok((batch.fill(bytes), stop))
     }
 
-    fn missing(&self, place: &Place) -> Damage {
-        Damage {
-            file: self.disk.path(&name(place.first, EXTENSION)),
-            offset: place.offset,
-            check: Check::Whole { first: place.next },
+    /// The next segment. Only what was durable is looked for, so what is not here is there; if
+    /// there is none, `check` does not hold here.
+    fn follower(&self, place: &Place, from: Revision, check: Check) -> Result<Place, FollowError> {
+        let segments = revisions(&self.disk.list()?, EXTENSION);
+        if place.next > place.first && segments.contains(&place.next) {
+            return self.open(place.next, from);
         }
+        match segments.first() {
+            Some(&first) if first > from => Err(FollowError::Trimmed { first }),
+            _ => Err(self.damage(place, check).into()),
+        }
+    }
+
+    fn damage(&self, place: &Place, check: Check) -> Damage {
+        let file = self.disk.path(&name(place.first, EXTENSION));
+        Damage { file, offset: place.offset, check }
     }
 }

@@ -9,8 +9,9 @@
 //! | 4 | how many revisions the first record of the same group is before this one |
 //! | 1, 1, 2 | length of the key, kind, zero |
 //!
-//! Numbers are little endian. Both checksums start from the journal's random id, so nobody can have
-//! bytes stored that would pass for a record, and no record of another journal is one here.
+//! Numbers are little endian. Both checksums start from the journal's random id, so a record of
+//! another journal is none here, and who does not know the id can only guess which bytes, stored
+//! inside a record, would pass for one. They find accidents and are no signature.
 //! Everything is padded with zeros to [`ALIGNMENT`]; room that was never written is zero and reads
 //! as [`Flaw::Nothing`].
 
@@ -21,6 +22,9 @@ pub(crate) const HEADER: usize = 28;
 
 /// Records begin at multiples of this, so that the search behind a torn one is short.
 pub(crate) const ALIGNMENT: usize = 8;
+
+/// No journal gets so far, so what is counted on from there does not overflow.
+pub(crate) const LAST: Revision = Revision::MAX / 2;
 
 /// What a frame is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -98,6 +102,9 @@ impl<'a> Frame<'a> {
         let kind = kind(header[25]).ok_or(Flaw::Header)?;
         let revision = u64::from(number(header, 8)) | u64::from(number(header, 12)) << 32;
         let group = revision.checked_sub(number(header, 20).into()).ok_or(Flaw::Header)?;
+        if revision > LAST {
+            return Err(Flaw::Header);
+        }
         let (key_length, length) = (usize::from(header[24]), number(header, 16) as usize);
         let body = rest.get(..room(key_length, length) - HEADER).ok_or(Flaw::Short)?;
         if number(header, 4) != checksum(id, body) {
@@ -144,7 +151,7 @@ mod tests {
     proptest! {
         #[test]
         fn what_was_written_is_read(
-            id: u64, revision: u64, back: u32, key in "[a-z]{0,40}", bytes in vec(any::<u8>(), 0..300),
+            id: u64, revision in 0..=LAST, back: u32, key in "[a-z]{0,40}", bytes in vec(any::<u8>(), 0..300),
         ) {
             let group = revision.saturating_sub(back.into());
             let frame = Frame { kind: Kind::Record, revision, group, key: &key, bytes: &bytes };

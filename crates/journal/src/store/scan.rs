@@ -4,8 +4,10 @@ use std::{path::PathBuf, sync::Arc};
 
 use super::{
     disk::Disk,
-    parts::{self, SnapshotFile},
-    segment::{self, Broken, Contents, EXTENSION, examine, name, parse_head, read_all, revisions},
+    head::parse_head,
+    name::{name, revisions},
+    segment::{self, Broken, Contents, EXTENSION, examine, read_all},
+    snapshot_file::{self, SnapshotFile},
 };
 use crate::{Check, Damage, DiskError, Revision, SnapshotError, keys::Keys};
 
@@ -35,7 +37,7 @@ pub(crate) struct Found {
 pub(crate) fn scan(disk: &Arc<dyn Disk>) -> Result<Scan, DiskError> {
     let names = disk.list()?;
     let mut scan = Scan::default();
-    if let Some(newest) = revisions(&names, parts::EXTENSION).last() {
+    if let Some(newest) = revisions(&names, snapshot_file::EXTENSION).last() {
         scan.add_snapshot(disk, *newest)?;
     }
     let mut buffer = Vec::new();
@@ -71,7 +73,8 @@ impl Scan {
     }
 
     fn add_segment(&mut self, disk: &dyn Disk, first: Revision, file: &[u8]) {
-        let found = parse_head(segment::SEGMENT, file).filter(|(_, found)| *found == first);
+        let found = parse_head(segment::SEGMENT, file);
+        let found = found.filter(|(_, found)| *found == first && first > 0);
         let contents = match found {
             None => Err(Broken { offset: 0, check: Check::Head }),
             Some((id, _)) if *self.id.get_or_insert(id) != id => {
@@ -98,13 +101,13 @@ impl Scan {
         let damage = |file: PathBuf, offset, first| {
             Some(Damage { file, offset, check: Check::Whole { first } })
         };
-        let told = self.snapshot.map_or(1, |it| it + 1);
+        let wanted = self.snapshot.map_or(1, |it| it + 1);
         let Some(oldest) = self.segments.first() else {
-            let snapshot = disk.path(&name(self.snapshot?, parts::EXTENSION));
-            return damage(snapshot, 0, told);
+            let snapshot = disk.path(&name(self.snapshot?, snapshot_file::EXTENSION));
+            return damage(snapshot, 0, wanted);
         };
-        if oldest.first > told {
-            return damage(disk.path(&name(oldest.first, EXTENSION)), 0, told);
+        if oldest.first > wanted {
+            return damage(disk.path(&name(oldest.first, EXTENSION)), 0, wanted);
         }
         let followers = self.segments[1..].iter().map(Some).chain([None]);
         for (segment, follower) in self.segments.iter().zip(followers) {
@@ -112,7 +115,7 @@ impl Scan {
             let is_whole = match follower {
                 // What is torn behind its last record is the rest of a seal.
                 Some(follower) => follower.first == next,
-                None => !is_sealed && next >= told,
+                None => !is_sealed && next >= wanted,
             };
             if !is_whole {
                 return damage(disk.path(&name(segment.first, EXTENSION)), end, next);

@@ -1,15 +1,14 @@
 //! A file of the log: a head, records, and room for more, all zero.
 
-use std::time::SystemTime;
+use std::{io, time::SystemTime};
 
 use super::{
     disk::{Disk, Stored},
-    record::{ALIGNMENT, Flaw, Frame, Kind, checksum, is_zero},
+    head::HEAD,
+    name::{name, revisions},
+    record::{ALIGNMENT, Flaw, Frame, Kind, is_zero},
 };
 use crate::{Check, DiskError, Revision};
-
-/// Before the first record of each segment, and at the start of each snapshot.
-pub(crate) const HEAD: usize = 32;
 
 /// The first bytes of a segment; the last one is the version of the format.
 pub(crate) const SEGMENT: &[u8; 8] = b"daelog\n\x01";
@@ -35,25 +34,6 @@ pub(crate) struct Contents {
 pub(crate) struct Broken {
     pub(crate) offset: u64,
     pub(crate) check: Check,
-}
-
-/// The head of a file of the journal `id`.
-pub(crate) fn head(magic: &[u8; 8], id: u64, revision: Revision) -> [u8; HEAD] {
-    let mut head = [0; HEAD];
-    head[..8].copy_from_slice(magic);
-    head[8..16].copy_from_slice(&id.to_le_bytes());
-    head[16..24].copy_from_slice(&revision.to_le_bytes());
-    let sum = checksum(id, &head[..24]);
-    head[24..28].copy_from_slice(&sum.to_le_bytes());
-    head
-}
-
-/// The journal and the revision that a head tells.
-pub(crate) fn parse_head(magic: &[u8; 8], file: &[u8]) -> Option<(u64, Revision)> {
-    let found = file.get(..HEAD)?;
-    let number = |at: usize| found[at..at + 8].try_into().map(u64::from_le_bytes).ok();
-    let (id, revision) = (number(8)?, number(16)?);
-    (found == head(magic, id, revision)).then_some((id, revision))
 }
 
 /// Reads the records of a segment that begins with `first`, up to `until`.
@@ -102,23 +82,6 @@ fn has_later(rest: &[u8], id: u64, revision: Revision) -> bool {
     places.map(|at| Frame::parse(&rest[at..], id)).any(|it| it.is_ok_and(|it| it.group > revision))
 }
 
-/// The name of a file that begins with, or stands for, a revision.
-pub(crate) fn name(revision: Revision, extension: &str) -> String {
-    format!("{revision:020}{extension}")
-}
-
-/// What [`name`] was made from, for all files in `names` with that extension, in order.
-pub(crate) fn revisions(names: &[String], extension: &str) -> Vec<Revision> {
-    let mut all: Vec<Revision> = names
-        .iter()
-        .filter_map(|it| {
-            it.strip_suffix(extension)?.parse().ok().filter(|at| name(*at, extension) == **it)
-        })
-        .collect();
-    all.sort_unstable();
-    all
-}
-
 /// A segment as trimming sees it.
 #[derive(Debug)]
 pub(crate) struct Stretch {
@@ -139,7 +102,13 @@ pub(crate) fn stretches(disk: &dyn Disk) -> Result<Vec<Stretch>, DiskError> {
 
 /// Everything in `file`, in place of what was in `buffer`.
 pub(crate) fn read_all(file: &dyn Stored, buffer: &mut Vec<u8>) -> Result<(), DiskError> {
-    buffer.resize(usize::try_from(file.length()?).unwrap_or(usize::MAX), 0);
+    buffer.clear();
+    let length = usize::try_from(file.length()?).unwrap_or(usize::MAX);
+    // A length is easily said: a file of holes may be longer than all memory.
+    if buffer.try_reserve_exact(length).is_err() {
+        return Err(file.failed("take memory for", io::ErrorKind::OutOfMemory.into()));
+    }
+    buffer.resize(length, 0);
     let length = file.read(buffer, 0)?;
     buffer.truncate(length);
     Ok(())

@@ -11,12 +11,16 @@ use std::{
 
 use super::{
     disk::Disk,
-    parts::{self, Parts, SnapshotFile},
+    name::{name, revisions},
+    parts::Parts,
     queue::Queue,
     reader::Reader,
-    segment::{EXTENSION, name, revisions, stretches},
+    segment::{EXTENSION, stretches},
+    snapshot_file::{self, SnapshotFile},
 };
-use crate::{DiskError, Keep, Revision, Snapshot, SnapshotError, SnapshotWriter, snapshot::Sink};
+use crate::{
+    DiskError, Keep, Revision, Snapshot, SnapshotError, SnapshotWriter, TrimError, snapshot::Sink,
+};
 
 /// The name of a snapshot that is not complete.
 pub(crate) const UNFINISHED: &str = "snapshot.temp";
@@ -66,23 +70,23 @@ impl Shelf {
         &self,
         revision: Revision,
     ) -> Result<SnapshotWriter, SnapshotError> {
-        let allowed = self.newest()?.unwrap_or(0)..=self.queue.durable();
-        if !allowed.contains(&revision) {
-            return Err(SnapshotError::Revision { allowed });
-        }
         if self.is_busy.swap(true, Ordering::AcqRel) {
             return Err(SnapshotError::Busy);
         }
         // From here on, dropping it is what ends the business.
         let mut unfinished = Unfinished { shelf: self.clone(), revision, parts: None };
+        let allowed = self.newest()?.unwrap_or(0)..=self.queue.durable();
+        if !allowed.contains(&revision) {
+            return Err(SnapshotError::Revision { allowed });
+        }
         let file = self.disk.create(UNFINISHED)?;
         unfinished.parts = Some(Parts::begin(file, self.id, revision)?);
         Ok(SnapshotWriter::new(unfinished))
     }
 
-    pub(crate) fn trim(&self, keep: Keep) -> Result<Revision, SnapshotError> {
+    pub(crate) fn trim(&self, keep: Keep) -> Result<Revision, TrimError> {
         let _files = self.hold();
-        let told = self.newest()?.unwrap_or(0);
+        let covered = self.newest()?.unwrap_or(0);
         // Its name may be newer than the last sync of names.
         self.disk.sync()?;
         let segments = stretches(&*self.disk)?;
@@ -92,7 +96,7 @@ impl Shelf {
             newer -= old.bytes;
             // A clock that was set back makes nothing old.
             let age = SystemTime::now().duration_since(old.modified).unwrap_or_default();
-            if follower.first > told + 1 || (newer < keep.bytes && age < keep.age) {
+            if follower.first > covered + 1 || (newer < keep.bytes && age < keep.age) {
                 break;
             }
             // One by one, each durable: a gap between segments would be damage.
@@ -109,17 +113,17 @@ impl Shelf {
 
     /// What the newest snapshot stands for.
     pub(crate) fn newest(&self) -> Result<Option<Revision>, DiskError> {
-        Ok(revisions(&self.disk.list()?, parts::EXTENSION).last().copied())
+        Ok(revisions(&self.disk.list()?, snapshot_file::EXTENSION).last().copied())
     }
 
     /// Gives a complete snapshot its name, and removes those before it.
     fn put(&self, revision: Revision) -> Result<(), SnapshotError> {
         let _files = self.hold();
-        self.disk.rename(UNFINISHED, &name(revision, parts::EXTENSION))?;
+        self.disk.rename(UNFINISHED, &name(revision, snapshot_file::EXTENSION))?;
         self.disk.sync()?;
-        for old in revisions(&self.disk.list()?, parts::EXTENSION) {
+        for old in revisions(&self.disk.list()?, snapshot_file::EXTENSION) {
             if old < revision {
-                self.disk.remove(&name(old, parts::EXTENSION))?;
+                self.disk.remove(&name(old, snapshot_file::EXTENSION))?;
             }
         }
         Ok(())

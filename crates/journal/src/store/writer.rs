@@ -30,9 +30,12 @@ impl Writer {
                     self.write(&group);
                     spare = emptied(group.bytes);
                 }
-                Job::Mend(answer) => {
-                    // Who asked may have gone.
-                    answer.send(self.mend()).ok();
+                Job::Mend(answers) => {
+                    let mended = self.mend();
+                    for answer in answers {
+                        // Who asked may have gone.
+                        answer.send(mended.clone()).ok();
+                    }
                 }
                 Job::End => return self.end(),
             }

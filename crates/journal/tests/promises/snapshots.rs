@@ -1,8 +1,13 @@
-use std::{fs, io::Write, time::Duration};
+use std::{
+    fs,
+    io::{Read, Write},
+    path::PathBuf,
+    time::Duration,
+};
 
-use journal::{Journal, Keep, OpenError, SnapshotError};
+use journal::{BackupError, Check, Journal, Keep, Look, OpenError, SnapshotError, Store, check};
 
-use crate::lab::{Lab, both, fill, read, read_snapshot, texts, write_snapshot};
+use crate::lab::{Lab, SMALL, both, fill, read, read_snapshot, texts, write_snapshot};
 
 #[test]
 fn a_snapshot_is_read_as_it_was_written() {
@@ -93,13 +98,98 @@ fn a_backup_is_a_journal_of_its_own() {
     let copy = lab.beside("copy");
     let backup = journal.backup(&copy).unwrap();
     assert_eq!(backup.revision, 40);
-    assert!(matches!(journal.backup(&copy), Err(SnapshotError::Disk(_))), "it is there already");
+    assert!(
+        matches!(journal.backup(&copy), Err(BackupError::Exists { .. })),
+        "it is there already"
+    );
     fill(&journal, 5);
 
-    let copied = journal::Store::open(&copy, crate::lab::SMALL).unwrap();
+    let copied = Store::open(&copy, SMALL).unwrap();
     assert_eq!(read_snapshot(&copied), Some((20, b"twenty".to_vec())));
     assert_eq!(read(&copied, 1), texts(1, 40));
     assert_eq!(fill(&copied, 1).revision, 41);
+}
+
+/// A journal and a backup of it.
+fn backed_up(lab: &Lab) -> (Store, PathBuf) {
+    let journal = lab.open();
+    fill(&journal, 40);
+    write_snapshot(&journal, 20, b"twenty");
+    let copy = lab.beside("copy");
+    journal.backup(&copy).unwrap();
+    (journal, copy)
+}
+
+#[test]
+fn a_backup_that_is_not_all_that_was_copied_is_known() {
+    let lab = Lab::new();
+    let (_journal, copy) = backed_up(&lab);
+    assert_eq!(Look::at_backup(&copy).unwrap().report().damage, []);
+    assert_eq!(Look::at_backup(&copy).unwrap().report().torn, None);
+    for file in fs::read_dir(&copy).unwrap().map(|it| it.unwrap().path()) {
+        let whole = fs::read(&file).unwrap();
+        for length in [whole.len() - 1, whole.len() / 2, 0] {
+            fs::write(&file, &whole[..length]).unwrap();
+            let found = Look::at_backup(&copy).unwrap();
+            assert!(!found.report().damage.is_empty(), "{length} of {}", file.display());
+        }
+        fs::remove_file(&file).unwrap();
+        let found = Look::at_backup(&copy).unwrap();
+        assert!(!found.report().damage.is_empty(), "without {}", file.display());
+        fs::write(&file, whole).unwrap();
+    }
+    // What is written to is a journal, and no backup any more.
+    fill(&Store::open(&copy, SMALL).unwrap(), 1);
+    assert!(!Look::at_backup(&copy).unwrap().report().damage.is_empty());
+    assert_eq!(check(&copy).unwrap().damage, []);
+}
+
+#[test]
+fn no_byte_of_a_backup_may_be_another() {
+    let lab = Lab::new();
+    let (_journal, copy) = backed_up(&lab);
+    let mut files: Vec<_> = fs::read_dir(&copy).unwrap().map(|it| it.unwrap().path()).collect();
+    files.sort();
+    let newest = files.iter().rfind(|it| it.extension().unwrap() == "log").cloned();
+    for file in files {
+        let whole = fs::read(&file).unwrap();
+        // A full segment ends with a seal, which need not be there when the next one is.
+        let is_full = file.extension().unwrap() == "log" && Some(&file) != newest.as_ref();
+        for at in 0..whole.len() - if is_full { 32 } else { 0 } {
+            let mut bytes = whole.clone();
+            bytes[at] ^= 1;
+            fs::write(&file, bytes).unwrap();
+            let found = Look::at_backup(&copy).unwrap();
+            assert!(!found.report().damage.is_empty(), "byte {at} of {}", file.display());
+        }
+        fs::write(&file, whole).unwrap();
+    }
+}
+
+#[test]
+fn a_backup_that_fails_leaves_nothing() {
+    let lab = Lab::new();
+    let journal = lab.open();
+    fill(&journal, 3);
+    let file = fs::OpenOptions::new().write(true).open(lab.files(".log").remove(0)).unwrap();
+    // The last record is gone, and with it nothing that is behind.
+    file.set_len(140).unwrap();
+    let refused = journal.backup(&lab.beside("copy")).unwrap_err();
+    let BackupError::Damaged(damage) = refused else { panic!("{refused:?}") };
+    assert!(matches!(damage.check, Check::Whole { .. }), "{damage}");
+    let left = fs::read_dir(lab.path().parent().unwrap()).unwrap().count();
+    assert_eq!(left, 1, "there is the journal and nothing else");
+}
+
+#[test]
+fn what_a_killed_backup_has_left_is_replaced() {
+    let lab = Lab::new();
+    let left = lab.beside(".copy.partial");
+    fs::create_dir(&left).unwrap();
+    fs::write(left.join("00000000000000000009.log"), "half").unwrap();
+    let (_journal, copy) = backed_up(&lab);
+    assert!(!left.exists());
+    assert_eq!(Look::at_backup(&copy).unwrap().report().damage, []);
 }
 
 #[test]
@@ -116,18 +206,22 @@ fn every_changed_byte_of_a_snapshot_is_noticed() {
         let mut bytes = whole.clone();
         bytes[at] ^= 1;
         fs::write(&file, bytes).unwrap();
-        assert!(!journal::check(&lab.path()).unwrap().damage.is_empty(), "byte {at}");
-        match journal::Store::open(&lab.path(), crate::lab::SMALL) {
+        assert!(!check(&lab.path()).unwrap().damage.is_empty(), "byte {at}");
+        match Store::open(&lab.path(), SMALL) {
             Err(OpenError::Damaged(damage)) => assert_eq!(damage.file, file),
             Err(error) => panic!("byte {at}: {error:?}"),
             // Its bytes are checked as they are read.
             Ok(journal) => {
-                let read = std::io::read_to_string(journal.snapshot().unwrap().unwrap());
-                assert!(read.is_err(), "byte {at}");
+                let mut snapshot = journal.snapshot().unwrap().unwrap();
+                for _ in 0..2 {
+                    let mut read = Vec::new();
+                    assert!(snapshot.read_to_end(&mut read).is_err(), "byte {at}");
+                    assert_eq!(read, b"", "none of it was checked");
+                }
             }
         }
         fs::write(&file, &whole[..at]).unwrap();
-        let cut = journal::Store::open(&lab.path(), crate::lab::SMALL);
+        let cut = Store::open(&lab.path(), SMALL);
         assert!(matches!(cut, Err(OpenError::Damaged(_))), "cut at {at}");
     }
 }

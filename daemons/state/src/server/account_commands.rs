@@ -22,9 +22,7 @@ use state::{
 use tokio::task::{spawn_blocking, yield_now};
 
 use super::{
-    Server, StartError,
-    commits::Outcome,
-    now,
+    Server, StartError, now,
     opts::TokenOpts,
     password::{self, hash_of_token, random_hex},
     refused,
@@ -92,11 +90,8 @@ impl Server {
     pub(super) async fn perform_as_server(&self, operation: Operation) -> Result<Commit, Failure> {
         let request = Request::one(operation, now());
         let decided =
-            self.commits().submit(&self.journal, &self.limits, &Actor::server(), &request)?;
-        if let Outcome::Waiting(done) = decided.done {
-            done.await.unwrap_or_else(|_| Err(Failure::internal("nobody settles")))?;
-        }
-        Ok(decided.commit)
+            self.commits().submit(&*self.journal, &self.limits, &Actor::server(), &request)?;
+        decided.settled().await.map(|(commit, _)| commit)
     }
 
     pub(super) async fn auth(

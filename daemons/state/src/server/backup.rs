@@ -1,19 +1,24 @@
 //! Copies of everything, made while it is used.
 
 use std::{
-    fs::{self, File},
+    fs::{DirBuilder, File},
     io::{self, Read},
+    os::unix::fs::DirBuilderExt,
     path::{Path, PathBuf},
     sync::Arc,
 };
 
 use daemon::{Failure, Guest, Session};
-use journal::Store;
+use journal::{BackupError, Store};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use tokio::task::spawn_blocking;
 
-use super::{Server, chain, offline::files, visitor::Visitor};
+use super::{
+    Server, chain,
+    offline::{files, sync},
+    visitor::Visitor,
+};
 
 /// Where backups are in the data directory.
 const BACKUPS: &str = "backups";
@@ -39,7 +44,7 @@ impl Server {
         let (folder, journal) = (self.directory().join(BACKUPS), Arc::clone(&self.journal));
         let path = folder.join(name);
         if path.exists() {
-            return Err(Failure::new("exists", "there is a backup of that name"));
+            return Err(exists());
         }
         let work = spawn_blocking(move || copy(&journal, &folder, path));
         work.await.map_err(|error| Failure::internal(error.to_string()))?
@@ -47,11 +52,28 @@ impl Server {
 }
 
 fn copy(journal: &Store, folder: &Path, path: PathBuf) -> Result<Value, Failure> {
-    fs::create_dir_all(folder)?;
-    let made = journal.backup(&path).map_err(|it| Failure::internal(chain(&it)))?;
+    make(folder)?;
+    let made = journal.backup(&path).map_err(|it| match it {
+        BackupError::Exists { .. } => exists(),
+        other => Failure::internal(chain(&other)),
+    })?;
     let files = files(&path).map_err(|it| Failure::internal(chain(&it)))?;
     let sum = digest(&files)?;
     Ok(json!({ "file": path, "rev": made.revision, "bytes": made.bytes, "sha256": sum }))
+}
+
+/// Makes the folder of all backups, durably, unless it is there.
+fn make(folder: &Path) -> Result<(), Failure> {
+    if folder.is_dir() {
+        return Ok(());
+    }
+    DirBuilder::new().mode(0o700).create(folder)?;
+    let parent = folder.parent().unwrap_or(folder);
+    sync(parent).map_err(|it| Failure::internal(chain(&it)))
+}
+
+fn exists() -> Failure {
+    Failure::new("exists", "there is a backup of that name")
 }
 
 /// What `cat DIRECTORY/* | sha256sum` tells.

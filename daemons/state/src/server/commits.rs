@@ -1,9 +1,12 @@
 //! From a decision to its reply: in line, durable, handed out, answered.
 
-use std::{collections::VecDeque, sync::Arc};
+use std::{
+    collections::VecDeque,
+    sync::{Arc, Mutex, PoisonError},
+};
 
 use daemon::Failure;
-use journal::{AppendError, Expected, Journal, Progress, Receipt, Record as Entry, Store};
+use journal::{AppendError, Expected, Journal, Progress, Receipt, Record as Entry};
 use state::{
     Commit, Event, Limits, Record, Refusal, Request, Revision, State, Subscription,
     account::Time,
@@ -14,10 +17,11 @@ use state::{
     log::{ChangeLog, LogLimits},
     queue::Item,
 };
-use tokio::sync::oneshot;
+use tokio::{sync::oneshot, task::yield_now};
 
 use super::{
-    audit::Audit, chain, counters::Counters, failed, visitors::Visitors, watchers::Watchers,
+    audit::Audit, breakdown::Broken, chain, counters::Counters, failed, visitors::Visitors,
+    watchers::Watchers,
 };
 
 /// The newest state, the durable one, and all commits between the two.
@@ -44,33 +48,56 @@ pub(crate) struct Commits {
     pub(crate) is_read_only: bool,
 }
 
-/// A commit that is not durable yet.
+/// A decision that may not be told yet.
 #[derive(Debug)]
 struct Waiting {
+    /// Of what it has put in line, or of the last that was in line when it was made.
     receipt: Receipt,
+    /// `None` when it changes nothing.
+    change: Option<Change>,
+    messages: Vec<Sent>,
+    done: oneshot::Sender<Result<Reached, Failure>>,
+}
+
+/// What is in line.
+#[derive(Debug)]
+struct Change {
     record: Arc<Record>,
     /// Of the record.
     bytes: usize,
     after: State,
-    messages: Vec<Sent>,
-    done: oneshot::Sender<Result<Reached, Failure>>,
 }
 
 /// To how many sessions each message of a commit went.
 pub(crate) type Reached = Vec<usize>;
 
-/// A decision, and when it is done.
+/// A decision, and when it may be told.
 pub(crate) struct Decided {
-    pub(crate) commit: Commit,
-    pub(crate) done: Outcome,
+    decision: Result<Commit, Failure>,
+    done: Outcome,
 }
 
 /// Whether what was decided is done.
-pub(crate) enum Outcome {
-    /// It is: nothing had to be made durable.
+enum Outcome {
+    /// It is: all that it was decided on is durable, and nothing had to be made so.
     Done(Reached),
     /// It will be, or fail.
     Waiting(oneshot::Receiver<Result<Reached, Failure>>),
+}
+
+impl Decided {
+    /// Waits until it may be told: a refusal, too, tells of what it was decided on.
+    pub(crate) async fn settled(self) -> Result<(Commit, Reached), Failure> {
+        let reached = match self.done {
+            Outcome::Done(reached) => {
+                // What somebody tells himself goes out before his reply, while this waits.
+                yield_now().await;
+                reached
+            }
+            Outcome::Waiting(done) => done.await.unwrap_or_else(|_| Err(ending()))?,
+        };
+        Ok((self.decision?, reached))
+    }
 }
 
 impl Commits {
@@ -108,7 +135,7 @@ impl Commits {
     /// Decides `request`, and puts what it changes in line.
     pub(crate) fn submit(
         &mut self,
-        journal: &Store,
+        journal: &dyn Journal,
         limits: &Limits,
         actor: &Actor,
         request: &Request,
@@ -116,29 +143,52 @@ impl Commits {
         if self.is_ending {
             return Err(Failure::new("shutting-down", "the server ends"));
         }
-        let commit = decide(&self.newest, actor, request, limits).map_err(|failure| {
-            *self.counters.refused.entry(failure.refusal.code()).or_default() += 1;
-            self.audit.refused(actor, request, failure.refusal.code());
-            failed(&failure)
-        })?;
-        let Some(record) = &commit.record else {
-            let reached = commit.messages.iter().map(|it| self.watchers.send(it)).collect();
-            return Ok(Decided { commit, done: Outcome::Done(reached) });
+        let decided = decide(&self.newest, actor, request, limits);
+        let commit = match decided {
+            Ok(commit) => commit,
+            Err(failure) => {
+                *self.counters.refused.entry(failure.refusal.code()).or_default() += 1;
+                self.audit.refused(actor, request, failure.refusal.code());
+                return Ok(self.hold(Err(failed(&failure)), vec![]));
+            }
         };
+        let Some(record) = &commit.record else {
+            let messages = commit.messages.clone();
+            return Ok(self.hold(Ok(commit), messages));
+        };
+        // The journal may take records a moment before it is known that it does.
+        if self.is_read_only {
+            return Err(read_only());
+        }
         let expected = Expected::Last(self.newest.revision());
         let bytes = record.encode();
         let receipt = journal.append(Entry::new(&bytes), expected).map_err(unwritable)?;
-        let (done, waiting) = oneshot::channel();
         self.newest = commit.after.clone();
-        self.waiting.push_back(Waiting {
-            receipt,
-            record: Arc::new(record.clone()),
-            bytes: bytes.len(),
-            after: commit.after.clone(),
-            messages: commit.messages.clone(),
-            done,
-        });
-        Ok(Decided { commit, done: Outcome::Waiting(waiting) })
+        let (record, after) = (Arc::new(record.clone()), commit.after.clone());
+        let change = Some(Change { record, bytes: bytes.len(), after });
+        let messages = commit.messages.clone();
+        Ok(Decided { decision: Ok(commit), done: self.line_up(receipt, change, messages) })
+    }
+
+    /// Keeps a decision that changes nothing until all that it was made on is durable, so that
+    /// nobody is told of what may yet be lost.
+    fn hold(&mut self, decision: Result<Commit, Failure>, messages: Vec<Sent>) -> Decided {
+        let done = match self.waiting.back().map(|it| it.receipt) {
+            Some(receipt) => self.line_up(receipt, None, messages),
+            None => Outcome::Done(self.send(&messages)),
+        };
+        Decided { decision, done }
+    }
+
+    fn line_up(
+        &mut self,
+        receipt: Receipt,
+        change: Option<Change>,
+        messages: Vec<Sent>,
+    ) -> Outcome {
+        let (done, waiting) = oneshot::channel();
+        self.waiting.push_back(Waiting { receipt, change, messages, done });
+        Outcome::Waiting(waiting)
     }
 
     /// Begins a subscription of an open session, and tells it what there is now, or what it has
@@ -180,7 +230,7 @@ impl Commits {
     }
 
     /// Whether somebody waits for something to be durable.
-    pub(crate) fn is_waiting(&self) -> bool {
+    fn is_waiting(&self) -> bool {
         !self.waiting.is_empty()
     }
 
@@ -197,46 +247,81 @@ impl Commits {
     /// Hands out what has become durable, each commit's events before its reply. True if the next
     /// time at which something fires is another now.
     pub(crate) fn settle(&mut self, progress: &Progress) -> bool {
-        let (durable, next_time) = (progress.durable(), self.next_time());
+        // At one moment: a group may become durable, and the next one fail, between two looks.
+        let ((durable, failure), next_time) = (progress.standing(), self.next_time());
         self.counters.note(progress);
         while self.waiting.front().is_some_and(|it| it.receipt.revision <= durable)
             && let Some(commit) = self.waiting.pop_front()
         {
             self.hand_out(commit);
         }
-        if let Some(failure) = progress.failure() {
+        if let Some(failure) = failure {
             self.roll_back(&failure);
         }
         self.next_time() != next_time
     }
 
-    fn hand_out(&mut self, commit: Waiting) {
-        let Waiting { record, bytes, after, messages, done, .. } = commit;
+    fn hand_out(&mut self, decision: Waiting) {
+        let Waiting { change, messages, done, .. } = decision;
+        if let Some(change) = change {
+            self.tell(change);
+        }
+        // Nobody may wait any more; it is done all the same.
+        drop(done.send(Ok(self.send(&messages))));
+    }
+
+    fn tell(&mut self, change: Change) {
+        let Change { record, bytes, after } = change;
         self.counters.commits += 1;
         self.written += bytes as u64;
         let before = std::mem::replace(&mut self.durable, after);
         self.audit.done(&record, self.durable.revision());
         self.watchers.tell(&before, &self.durable, &record);
         self.past.push(before, self.durable.clone(), record, bytes);
-        let reached = messages.iter().map(|it| self.watchers.send(it)).collect();
-        // Nobody may wait any more; it is done all the same.
-        drop(done.send(Ok(reached)));
+    }
+
+    fn send(&mut self, messages: &[Sent]) -> Reached {
+        messages.iter().map(|it| self.watchers.send(it)).collect()
+    }
+
+    /// Changes are taken again, behind the revision `durable`.
+    pub(crate) fn mended(&mut self, durable: Revision) -> Result<(), Broken> {
+        let newest = self.newest.revision();
+        if newest != durable {
+            return Err(Broken::Astray { durable, newest });
+        }
+        self.is_read_only = false;
+        Ok(())
     }
 
     /// What is in line will not be durable: it never was.
     fn roll_back(&mut self, why: &journal::Failure) {
         if !self.is_read_only {
-            tracing::error!(
-                error = chain(why),
-                lost = self.waiting.len(),
-                "nothing can be written"
-            );
+            let lost = self.waiting.iter().filter(|it| it.change.is_some()).count();
+            tracing::error!(error = chain(why), lost, "nothing can be written");
         }
         self.is_read_only = true;
         self.newest = self.durable.clone();
-        for commit in self.waiting.drain(..) {
-            self.audit.lost(&commit.record);
-            drop(commit.done.send(Err(read_only())));
+        for decision in self.waiting.drain(..) {
+            if let Some(change) = &decision.change {
+                self.audit.lost(&change.record);
+            }
+            drop(decision.done.send(Err(read_only())));
+        }
+    }
+}
+
+/// Settles until nobody waits any more.
+pub(crate) async fn settle_rest(commits: &Mutex<Commits>, mut progress: Progress) {
+    loop {
+        // First: what is durable already is no news to a new receiver.
+        let is_waiting = {
+            let mut commits = commits.lock().unwrap_or_else(PoisonError::into_inner);
+            commits.settle(&progress);
+            commits.is_waiting()
+        };
+        if !is_waiting || progress.changed().await.is_err() {
+            return;
         }
     }
 }
@@ -257,3 +342,10 @@ fn unwritable(error: AppendError) -> Failure {
 fn read_only() -> Failure {
     Failure::new("read-only", "nothing can be made durable now; reading goes on")
 }
+
+fn ending() -> Failure {
+    Failure::new("shutting-down", "the server ends; whether this was done is not known")
+}
+
+#[cfg(test)]
+mod tests;

@@ -8,10 +8,13 @@ use journal::Journal;
 use state::{Operation, account::Time, actor::SessionId, decide::Answer, gc::Occasion};
 use tokio::{sync::mpsc, time::sleep};
 
-use super::{Server, now};
+use super::{Server, breakdown::Broken, chain, commits::settle_rest, now};
 
 /// How soon it is tried again to write, after a disk had no room: nothing tells that it has.
 const RETRY: Duration = Duration::from_secs(1);
+
+/// How long it takes at most until room that was made is seen.
+const LONGEST_RETRY: Duration = Duration::from_secs(8);
 
 impl Server {
     /// Serves those who wait, until the shutdown; then until nobody waits any more.
@@ -24,10 +27,7 @@ impl Server {
             () = shutdown.requested() => {}
         }
         self.commits().end();
-        let mut progress = self.journal.progress();
-        while self.commits().is_waiting() && progress.changed().await.is_ok() {
-            self.commits().settle(&progress);
-        }
+        settle_rest(&self.commits, self.journal.progress()).await;
     }
 
     /// Hands out each group as soon as it is durable.
@@ -38,8 +38,11 @@ impl Server {
                 self.timers_changed.notify_one();
             }
             self.snapshots.note(self.commits().take_written());
-            if self.commits().is_read_only {
-                self.mend().await;
+            if self.commits().is_read_only
+                && let Err(why) = self.mend().await
+            {
+                self.breakdown.tell(why);
+                return std::future::pending().await;
             }
             if progress.changed().await.is_err() {
                 return std::future::pending().await;
@@ -47,13 +50,28 @@ impl Server {
         }
     }
 
-    /// Tries until something can be written again.
-    async fn mend(&self) {
-        while self.journal.mend().await.is_err() {
-            sleep(RETRY).await;
-        }
-        self.commits().is_read_only = false;
+    /// Tries until something can be written again, less and less often; fails when no time heals
+    /// it.
+    async fn mend(&self) -> Result<(), Broken> {
+        let (mut pause, mut said) = (RETRY, String::new());
+        let durable = loop {
+            let error = match self.journal.mend().await {
+                Ok(durable) => break durable,
+                Err(error @ (journal::Failure::Damaged(_) | journal::Failure::Closed)) => {
+                    return Err(error.into());
+                }
+                Err(error) => chain(&error),
+            };
+            if error != said {
+                tracing::warn!(error, "nothing can be written yet");
+                said = error;
+            }
+            sleep(pause).await;
+            pause = (pause * 2).min(LONGEST_RETRY);
+        };
+        self.commits().mended(durable)?;
         tracing::info!("changes are taken again");
+        Ok(())
     }
 
     /// Fires what is due, by time or because a session is over.

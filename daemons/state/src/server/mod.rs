@@ -7,6 +7,7 @@
 mod account_commands;
 mod audit;
 mod backup;
+mod breakdown;
 mod commits;
 mod counters;
 pub(crate) mod door;
@@ -36,17 +37,21 @@ use std::{
 };
 
 use daemon::{BindError, Daemon, Data, DataError, Failure, Guest, Session};
-use journal::{OpenError, Store};
+use journal::Store;
 use state::{
     Limits, Refusal,
     account::{Secret, Time},
     actor::SessionId,
 };
-use tokio::sync::{Notify, Semaphore, mpsc};
+use tokio::sync::{Notify, Semaphore, mpsc, oneshot};
 
 use self::snapshots::Snapshots;
-use self::{commits::Commits, password::Attempts, visitor::Visitor, watchers::Watchers};
+use self::{
+    breakdown::Breakdown, commits::Commits, password::Attempts, store::LoadError, visitor::Visitor,
+    watchers::Watchers,
+};
 
+pub(crate) use breakdown::Broken;
 pub(crate) use flags::{Own, settings};
 
 /// The state server, as its guests see it.
@@ -70,6 +75,7 @@ pub(crate) struct Server {
     /// The next time at which something fires may be another.
     timers_changed: Arc<Notify>,
     snapshots: Snapshots,
+    breakdown: Breakdown,
 }
 
 /// Why there is no server.
@@ -81,11 +87,14 @@ pub(crate) enum StartError {
     #[error(transparent)]
     Data(#[from] DataError),
 
-    #[error("cannot open the journal; `state check` tells all, `state restore FILE` begins anew")]
-    Journal(#[from] OpenError),
+    #[error(transparent)]
+    Offline(#[from] offline::OfflineError),
 
     #[error(transparent)]
-    Store(#[from] store::LoadError),
+    Load(LoadError),
+
+    #[error("what is stored is damaged; `state check` tells all, `state restore FILE` begins anew")]
+    Damaged(#[source] LoadError),
 
     #[error("cannot write `{}`", path.display())]
     Password { path: PathBuf, source: std::io::Error },
@@ -98,6 +107,17 @@ pub(crate) enum StartError {
 
     #[error(transparent)]
     Door(#[from] door::DoorError),
+
+    /// There was one, until now.
+    #[error(transparent)]
+    Broken(#[from] Broken),
+}
+
+impl From<LoadError> for StartError {
+    /// What to do about damage is of no use against a disk or another process.
+    fn from(error: LoadError) -> Self {
+        if error.is_damage() { Self::Damaged(error) } else { Self::Load(error) }
+    }
 }
 
 /// How many passwords are hashed at once: each takes 19 MiB and some hundredth of a second.
@@ -141,14 +161,20 @@ pub(crate) fn daemon(server: Server) -> Daemon<Server> {
 }
 
 impl Server {
-    /// Opens what is kept in the data directory, and makes the first account if there is none.
-    pub(crate) async fn start(flags: &daemon::flags::Flags, own: &Own) -> Result<Self, StartError> {
+    /// Opens what is kept in the data directory, and makes the first account if there is none; also
+    /// where it is heard that it has to end.
+    pub(crate) async fn start(
+        flags: &daemon::flags::Flags,
+        own: &Own,
+    ) -> Result<(Self, oneshot::Receiver<Broken>), StartError> {
         let path = flags.data_path("State").ok_or(StartError::NoData)?;
         let data = Data::open(&path)?;
-        let journal = Store::open(&data.path().join(offline::JOURNAL), own.journal())?;
-        let (state, unsaved) = store::load(&journal).await?;
+        offline::is_not_between(data.path())?;
+        let journal = data.path().join(offline::JOURNAL);
+        let (journal, state, unsaved) = store::open(&journal, own.journal()).await?;
         let (departed, departures) = mpsc::unbounded_channel();
         let timers_changed = Arc::<Notify>::default();
+        let (breakdown, broken) = Breakdown::new();
         let watchers = Watchers::new(own.queue(), Arc::clone(&timers_changed));
         let server = Self {
             limits: own.limits(),
@@ -164,13 +190,14 @@ impl Server {
             departed,
             departures: Mutex::new(Some(departures)),
             timers_changed,
+            breakdown,
         };
         // Nobody else settles yet.
         tokio::select! {
             made = server.make_root() => made?,
             () = server.settle_for_ever() => {}
         }
-        Ok(server)
+        Ok((server, broken))
     }
 
     fn commits(&self) -> MutexGuard<'_, Commits> {

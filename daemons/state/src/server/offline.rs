@@ -1,19 +1,29 @@
 //! What is done with a data directory that no daemon serves.
 
 use std::{
-    fs::{self, File},
+    fs::{self, DirBuilder, File},
     io,
+    os::unix::fs::DirBuilderExt,
     path::{Path, PathBuf},
 };
 
 use clap::Subcommand;
 use daemon::{Data, DataError, flags::Flags};
-use journal::{OpenError, Report};
+use journal::{Look, OpenError, Report};
 
-use super::now;
+use super::{
+    now,
+    store::{self, LoadError},
+};
 
 /// Where the journal is in the data directory.
 pub(super) const JOURNAL: &str = "journal";
+
+/// Where a backup is until it takes the place of the journal.
+const RESTORED: &str = "journal.restored";
+
+/// How the names of journals begin whose place was taken.
+const BEFORE: &str = "journal.before-";
 
 /// What is to be done instead of serving.
 #[derive(Clone, Debug, Subcommand)]
@@ -60,11 +70,21 @@ pub(crate) enum OfflineError {
     #[error("cannot read the journal")]
     Journal(#[from] OpenError),
 
+    #[error("there is no journal in `{}`", path.display())]
+    NoJournal { path: PathBuf },
+
+    #[error(
+        "there is no `{}`, but `{}`, as after a restore or an import that was stopped: \
+         restore again, or give the one that is meant its name",
+        path.display(), beside.display()
+    )]
+    Between { path: PathBuf, beside: PathBuf },
+
     #[error("`{}` is damaged: {}", path.display(), damage.join("; "))]
     Damaged { path: PathBuf, damage: Vec<String> },
 
     #[error(transparent)]
-    Load(#[from] super::store::LoadError),
+    Load(#[from] LoadError),
 
     #[error("there is nothing at {0:?}")]
     Absent(state::Path),
@@ -78,17 +98,33 @@ pub(crate) enum OfflineError {
 
 /// Does it; what is to be printed.
 pub(crate) async fn run(offline: &Offline, flags: &Flags) -> Result<String, OfflineError> {
-    let data = Data::open(&flags.data_path("State").ok_or(OfflineError::NoData)?)?;
+    let path = flags.data_path("State").ok_or(OfflineError::NoData)?;
     match offline {
-        Offline::Check => check(&data.path().join(JOURNAL)),
-        Offline::Restore { file } => restore(data.path(), file),
-        Offline::Export { path } => super::export::run(data.path(), path.as_ref()).await,
-        Offline::Import { file, leilo } => super::import::run(data.path(), file, *leilo).await,
+        // Without the lock of the directory: it makes nothing, not even that.
+        Offline::Check => check(&path).await,
+        Offline::Restore { file } => restore(Data::open(&path)?.path(), file).await,
+        Offline::Export { path: part } => {
+            let data = whole_data(&path)?;
+            super::export::run(data.path(), part.as_ref()).await
+        }
+        Offline::Import { file, leilo } => {
+            let data = whole_data(&path)?;
+            super::import::run(data.path(), file, *leilo).await
+        }
     }
 }
 
-fn check(path: &Path) -> Result<String, OfflineError> {
-    let Report { snapshot, first, last, segments, bytes, torn, .. } = whole(path)?;
+/// The directory, unless it waits for a restore to be done.
+fn whole_data(path: &Path) -> Result<Data, OfflineError> {
+    let data = Data::open(path)?;
+    is_not_between(data.path())?;
+    Ok(data)
+}
+
+async fn check(data: &Path) -> Result<String, OfflineError> {
+    is_not_between(data)?;
+    let Report { snapshot, first, last, segments, bytes, torn, .. } =
+        whole(&data.join(JOURNAL), Look::at).await?;
     let mut said = match snapshot {
         Some(rev) => format!("a snapshot of revision {rev}, "),
         None => String::new(),
@@ -104,22 +140,33 @@ fn check(path: &Path) -> Result<String, OfflineError> {
     Ok(said)
 }
 
-/// What is in a journal without damage.
-fn whole(path: &Path) -> Result<Report, OfflineError> {
-    let report = journal::check(path)?;
-    if report.damage.is_empty() {
-        return Ok(report);
+/// What is in a journal that has no damage, and from which a state can be had.
+async fn whole(
+    path: &Path,
+    look: impl FnOnce(&Path) -> Result<Look, OpenError>,
+) -> Result<Report, OfflineError> {
+    if !path.is_dir() {
+        return Err(OfflineError::NoJournal { path: path.to_owned() });
     }
-    let damage = report.damage.iter().map(ToString::to_string).collect();
-    Err(OfflineError::Damaged { path: path.to_owned(), damage })
+    let look = look(path)?;
+    let report = look.report();
+    if !report.damage.is_empty() {
+        let damage = report.damage.iter().map(ToString::to_string).collect();
+        return Err(OfflineError::Damaged { path: path.to_owned(), damage });
+    }
+    if report.segments == 0 {
+        return Err(OfflineError::NoJournal { path: path.to_owned() });
+    }
+    store::view(&look).await?;
+    Ok(report.clone())
 }
 
 /// Puts the backup in the place of the journal. Each step leaves one of the two there, or none and
-/// both beside it.
-fn restore(data: &Path, backup: &Path) -> Result<String, OfflineError> {
-    let rev = whole(backup)?.last;
-    let (place, fresh) = (data.join(JOURNAL), data.join("journal.restored"));
-    let before = data.join(format!("journal.before-{}", now()));
+/// both beside it, with which nothing starts.
+async fn restore(data: &Path, backup: &Path) -> Result<String, OfflineError> {
+    let rev = whole(backup, Look::at_backup).await?.last;
+    let (place, fresh) = (data.join(JOURNAL), data.join(RESTORED));
+    let before = data.join(format!("{BEFORE}{}", now()));
     if fresh.exists() {
         done("remove", &fresh, fs::remove_dir_all(&fresh))?;
     }
@@ -134,8 +181,24 @@ fn restore(data: &Path, backup: &Path) -> Result<String, OfflineError> {
     Ok(said)
 }
 
+/// Refuses a directory in which a restore was stopped between its two renames: a new journal must
+/// not take the place of both.
+pub(super) fn is_not_between(data: &Path) -> Result<(), OfflineError> {
+    if data.join(JOURNAL).exists() || !data.exists() {
+        return Ok(());
+    }
+    let is_beside = |it: &PathBuf| {
+        let name = it.file_name().unwrap_or_default().to_string_lossy();
+        name == RESTORED || name.starts_with(BEFORE)
+    };
+    match files(data)?.into_iter().find(is_beside) {
+        Some(beside) => Err(OfflineError::Between { path: data.join(JOURNAL), beside }),
+        None => Ok(()),
+    }
+}
+
 pub(super) fn copy(from: &Path, to: &Path) -> Result<(), OfflineError> {
-    done("make", to, fs::create_dir(to))?;
+    done("make", to, DirBuilder::new().mode(0o700).create(to))?;
     for path in files(from)? {
         let target = to.join(path.file_name().unwrap_or_default());
         done("copy", &path, fs::copy(&path, &target))?;
@@ -162,4 +225,24 @@ pub(super) fn done<T>(
     result: io::Result<T>,
 ) -> Result<T, OfflineError> {
     result.map_err(|source| OfflineError::File { act, path: path.to_owned(), source })
+}
+
+#[cfg(test)]
+mod tests {
+    use journal::{Expected, Journal, Options, Record, Store};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn records_from_which_no_state_can_be_had_are_found() {
+        let home = tempfile::tempdir().unwrap();
+        let journal = Store::open(&home.path().join(JOURNAL), Options::default()).unwrap();
+        journal.append(Record::new(b"not ours"), Expected::Any).unwrap();
+        drop(journal);
+        let found = check(home.path()).await.unwrap_err();
+        let is_first = |it: &LoadError| matches!(it, LoadError::Record { revision: 1, .. });
+        assert!(matches!(&found, OfflineError::Load(it) if is_first(it)), "{found:?}");
+        let OfflineError::Load(error) = found else { return };
+        assert!(error.is_damage());
+    }
 }

@@ -3,7 +3,7 @@
 use daemon::{Failure, Guest, OrNull, Session};
 use serde_json::{Map, Value, json};
 use state::{
-    Node, Operation, Path, Request, Segment, Step,
+    Commit, Node, Operation, Path, Request, Segment, Step,
     account::Quota,
     decide::Answer,
     entry::{Entry, Who},
@@ -12,11 +12,9 @@ use state::{
     trigger::{RegistrationId, Wish},
 };
 
-use tokio::task::yield_now;
-
 use super::{
     Server,
-    commits::{Decided, Outcome, Reached},
+    commits::Reached,
     now,
     opts::{BatchOpts, ChangeOpts, On, Op},
     visitor::Visitor,
@@ -96,8 +94,8 @@ impl Server {
     ) -> Result<Value, Failure> {
         let wishes = triggers.into_iter().map(Wish::from).collect();
         let step = opts.unwrap_or_default().step(Operation::Gc { path, wishes });
-        let (decided, _) = self.perform(&guest, &me, Request::one(step, now())).await?;
-        match decided.commit.answers[..] {
+        let (commit, _) = self.perform(&guest, &me, Request::one(step, now())).await?;
+        match commit.answers[..] {
             [Answer::Registered(id)] => Ok(json!({ "gc": id })),
             _ => Ok(json!({})),
         }
@@ -149,11 +147,11 @@ impl Server {
         let steps = ops.into_iter().map(|it| it.0).collect();
         let request =
             Request { is_dry: dry, req: req.map(|it| it.0), ..Request::batch(steps, now()) };
-        let (decided, reached) = self.perform(&guest, &me, request).await?;
+        let (commit, reached) = self.perform(&guest, &me, request).await?;
         let mut reached = reached.into_iter();
-        let results = decided.commit.answers.iter().map(|it| told(*it, &mut reached));
+        let results = commit.answers.iter().map(|it| told(*it, &mut reached));
         let results: Vec<Value> = results.collect();
-        Ok(json!({ "rev": decided.commit.rev, "results": results }))
+        Ok(json!({ "rev": commit.rev, "results": results }))
     }
 
     /// Does one thing to the tree, and tells the revision.
@@ -166,8 +164,8 @@ impl Server {
     ) -> Result<Value, Failure> {
         let is_dry = opts.dry;
         let request = Request { is_dry, ..Request::one(opts.step(operation), now()) };
-        let (decided, _) = self.perform(guest, me, request).await?;
-        Ok(json!({ "rev": decided.commit.rev }))
+        let (commit, _) = self.perform(guest, me, request).await?;
+        Ok(json!({ "rev": commit.rev }))
     }
 
     /// Does one thing of which there is nothing to tell.
@@ -186,24 +184,17 @@ impl Server {
         guest: &Guest,
         me: &Me,
         request: Request,
-    ) -> Result<(Decided, Reached), Failure> {
+    ) -> Result<(Commit, Reached), Failure> {
         let actor = me.actor(self.enter(guest, me));
-        let mut decided = self.commits().submit(&self.journal, &self.limits, &actor, &request)?;
-        let reached = match std::mem::replace(&mut decided.done, Outcome::Done(vec![])) {
-            Outcome::Done(reached) => {
-                // What somebody tells himself goes out before his reply, while this waits.
-                yield_now().await;
-                reached
-            }
-            Outcome::Waiting(done) => done.await.unwrap_or_else(|_| Err(ending()))?,
-        };
-        for sent in &decided.commit.messages {
+        let decided = self.commits().submit(&*self.journal, &self.limits, &actor, &request)?;
+        let (commit, reached) = decided.settled().await?;
+        for sent in &commit.messages {
             if let Some(src) = sent.src.clone() {
                 let name = sent.message.name.clone();
                 self.fire(&Occasion::Emitted { name, src }).await;
             }
         }
-        Ok((decided, reached))
+        Ok((commit, reached))
     }
 }
 
@@ -214,8 +205,4 @@ fn told(answer: Answer, reached: &mut impl Iterator<Item = usize>) -> Value {
         Answer::Registered(id) => json!({ "gc": id }),
         Answer::Sent => json!({ "delivered": reached.next().unwrap_or(0) }),
     }
-}
-
-fn ending() -> Failure {
-    Failure::new("shutting-down", "the server ends; whether this was done is not known")
 }

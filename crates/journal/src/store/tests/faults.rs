@@ -8,11 +8,13 @@ use super::{
     state, work,
 };
 use crate::{
-    AppendError, Expected, Failure, Journal, Keep, Record,
+    AppendError, Check, Expected, Failure, Journal, Keep, Record,
     keys::Keys,
     store::{
         disk::Disk,
+        head::HEAD,
         queue::{Job, Queue},
+        record::HEADER,
         tail::Tail,
     },
 };
@@ -63,7 +65,7 @@ fn survive(calls: Range<usize>, is_full: bool) {
     for groups in [12, 4] {
         work_on(&store, groups, &mut acknowledged);
         mend(&store);
-        assert_kept(&store, &acknowledged);
+        sim.look(|| assert_kept(&store, &acknowledged));
     }
     for fate in [Fate::Lost, Fate::Kept] {
         let again = open(&Sim::with(sim.crash(|| fate))).unwrap();
@@ -116,6 +118,23 @@ fn a_disk_that_was_full_is_mended_without_a_restart() {
 }
 
 #[test]
+fn a_disk_that_is_still_full_is_asked_before_all_is_read() {
+    let sim = Sim::failing(Faults { calls: 0..0, is_full: true });
+    let store = open(&sim).unwrap();
+    work_on(&store, 3, &mut Vec::new());
+    sim.fail(1..1000);
+    let large = store.append(Record::new(&[0; 4000]), Expected::Any).unwrap();
+    assert!(run(store.progress().reached(large)).is_err());
+    for _ in 0..3 {
+        let before = sim.calls();
+        assert!(matches!(run(store.mend()), Err(Failure::Disk(error)) if error.is_full()));
+        assert_eq!(sim.calls(), before + 1, "one question, and no more");
+    }
+    sim.fail(0..0);
+    mend(&store);
+}
+
+#[test]
 fn what_was_synced_and_is_gone_is_not_mended() {
     let sim = Sim::default();
     let store = open(&sim).unwrap();
@@ -134,6 +153,81 @@ fn what_was_synced_and_is_gone_is_not_mended() {
 }
 
 #[test]
+fn what_only_the_kernel_has_is_not_there_at_the_next_start() {
+    let sim = Sim::default();
+    let store = open(&sim).unwrap();
+    let mut acknowledged = Vec::new();
+    work_on(&store, 1, &mut acknowledged);
+    // It is written, and neither synced nor cut off.
+    sim.fail(2..4);
+    let lost = store.append(Record::new(b"lost"), Expected::Any).unwrap();
+    assert!(run(store.progress().reached(lost)).is_err());
+    drop(store);
+
+    let store = open(&sim).unwrap();
+    assert_kept(&store, &acknowledged);
+    work_on(&store, 1, &mut acknowledged);
+    assert_kept(&open(&Sim::with(sim.crash(|| Fate::Lost))).unwrap(), &acknowledged);
+}
+
+/// A journal that needs a new segment for its next group only because it has ended once.
+fn nearly_full(sim: &Sim) -> (Store, Vec<Vec<u8>>) {
+    let record = vec![b'x'; SMALL.segment_bytes as usize - HEAD - HEADER - 16];
+    let store = open(sim).unwrap();
+    let receipt = store.append(Record::new(&record), Expected::Any).unwrap();
+    run(store.progress().reached(receipt)).unwrap();
+    drop(store);
+    (open(sim).unwrap(), vec![record])
+}
+
+/// Loses a group by the call with this number, which is one of a new segment.
+fn fail_to_roll(sim: &Sim, store: &Store, call: usize) {
+    sim.fail_after(call);
+    let receipt = store.append(Record::new(b"lost"), Expected::Any).unwrap();
+    assert!(run(store.progress().reached(receipt)).is_err());
+}
+
+#[test]
+fn a_segment_that_was_begun_when_the_disk_failed_is_written_to_or_gone() {
+    // Until the one before has its seal.
+    for call in 1..=9 {
+        let sim = Sim::default();
+        let (store, mut acknowledged) = nearly_full(&sim);
+        fail_to_roll(&sim, &store, call);
+        mend(&store);
+        work_on(&store, 2, &mut acknowledged);
+        for fate in [Fate::Lost, Fate::Kept] {
+            assert_kept(&open(&Sim::with(sim.crash(|| fate))).unwrap(), &acknowledged);
+        }
+    }
+}
+
+#[test]
+fn damage_that_a_failed_seal_has_done_is_found() {
+    let sim = Sim::default();
+    let (store, _) = nearly_full(&sim);
+    fail_to_roll(&sim, &store, 8);
+    // On the disk alone, in the first segment.
+    sim.note(Op::Truncate(0, 40));
+    sim.note(Op::Sync(0));
+    assert!(matches!(run(store.mend()), Err(Failure::Damaged(_))));
+}
+
+#[test]
+fn a_spoiled_head_is_not_mended() {
+    let sim = Sim::default();
+    let store = open(&sim).unwrap();
+    work_on(&store, 1, &mut Vec::new());
+    sim.note(Op::Write(0, 0, vec![7; 8]));
+    sim.note(Op::Sync(0));
+    sim.fail_next();
+    let receipt = store.append(Record::new(b"x"), Expected::Any).unwrap();
+    assert!(run(store.progress().reached(receipt)).is_err());
+    let Err(Failure::Damaged(damage)) = run(store.mend()) else { panic!("it is mended") };
+    assert_eq!((damage.offset, &damage.check), (0, &Check::Head));
+}
+
+#[test]
 fn nothing_is_trimmed_on_the_word_of_a_snapshot_whose_name_may_go() {
     let mut states = 0;
     for call in 1..30 {
@@ -148,7 +242,8 @@ fn nothing_is_trimmed_on_the_word_of_a_snapshot_whose_name_may_go() {
             break;
         }
         let before = sim.ops().len();
-        store.trim(Keep::NOTHING).ok();
+        // Whatever is left of the call that was to fail does not.
+        sim.look(|| store.trim(Keep::NOTHING).ok());
         let ops = sim.ops();
         // Names are kept or lost each for itself.
         for (calls, lost) in (before..=ops.len()).flat_map(|it| (0..4).map(move |lost| (it, lost)))
@@ -201,4 +296,25 @@ fn mending_what_is_not_broken_changes_nothing() {
     assert_eq!(run(store.mend()).unwrap(), acknowledged.len() as u64);
     work_on(&store, 3, &mut acknowledged);
     assert_kept(&store, &acknowledged);
+}
+
+#[test]
+fn who_follows_gets_nothing_of_a_lost_group() {
+    let sim = Sim::default();
+    let store = open(&sim).unwrap();
+    let mut acknowledged = Vec::new();
+    work_on(&store, 1, &mut acknowledged);
+    let mut follow = store.follow(1).unwrap();
+    let first: Vec<_> = run(follow.next()).unwrap().iter().map(|it| it.revision).collect();
+    assert_eq!(first, [1]);
+    // It is written, and its sync fails.
+    sim.fail_after(2);
+    let lost = store.append(Record::new(b"lost, and longer"), Expected::Any).unwrap();
+    assert!(run(store.progress().reached(lost)).is_err());
+    mend(&store);
+    let next = store.append(Record::new(b"next"), Expected::Any).unwrap();
+    run(store.progress().reached(next)).unwrap();
+    let batch = run(follow.next()).unwrap();
+    let found: Vec<_> = batch.iter().map(|it| (it.revision, it.bytes)).collect();
+    assert_eq!(found, [(2, &b"next"[..])]);
 }

@@ -136,7 +136,8 @@ fn check(files: Files, told: Told) {
     }
     for name in 0..3 {
         let of_key = (1..=last).rev().find(|it| key(*it) == key(name)).unwrap_or(0);
-        let found = store.queue.durable_keys().into_iter().find(|(it, _)| *it == key(name));
+        let keys = store.queue.durable_keys();
+        let found = keys.iter().find(|(it, _)| *it == key(name));
         assert_eq!(found.map_or(0, |(_, it)| it), if key(name).is_empty() { 0 } else { of_key });
     }
 

@@ -68,6 +68,8 @@ struct State {
     ops: Vec<Op>,
     calls: usize,
     faults: Faults,
+    /// It is the test that looks: no call of that fails, or counts.
+    is_looked_at: bool,
 }
 
 #[derive(Debug)]
@@ -98,8 +100,21 @@ impl Sim {
 
     /// The call with this number from now on fails, and no other.
     pub(super) fn fail_after(&self, calls: usize) {
+        self.fail(calls..calls + 1);
+    }
+
+    /// The calls with these numbers from now on fail, and no others.
+    pub(super) fn fail(&self, calls: Range<usize>) {
         let mut state = self.state();
-        state.faults.calls = state.calls + calls..state.calls + calls + 1;
+        state.faults.calls = state.calls + calls.start..state.calls + calls.end;
+    }
+
+    /// Lets a test look at what is there; no call of that fails, or counts.
+    pub(super) fn look<T>(&self, look: impl FnOnce() -> T) -> T {
+        self.state().is_looked_at = true;
+        let seen = look();
+        self.state().is_looked_at = false;
+        seen
     }
 
     pub(super) fn ops(&self) -> Vec<Op> {
@@ -129,6 +144,9 @@ impl Sim {
 impl State {
     /// One more call, which may fail.
     fn call(&mut self, act: &'static str, name: &str, takes_room: bool) -> Result<(), DiskError> {
+        if self.is_looked_at {
+            return Ok(());
+        }
         self.calls += 1;
         let is_faulty = self.faults.calls.contains(&self.calls);
         let kind = match self.faults.is_full {
@@ -233,9 +251,15 @@ fn sectors(offset: usize, bytes: &[u8]) -> Vec<(Range<usize>, &[u8])> {
     all
 }
 
+fn missing(name: &str) -> DiskError {
+    DiskError { act: "open", file: PathBuf::from(name), source: io::ErrorKind::NotFound.into() }
+}
+
 impl Disk for Sim {
     fn list(&self) -> Result<Vec<String>, DiskError> {
-        Ok(self.state().names.keys().cloned().collect())
+        let mut state = self.state();
+        state.call("list", ".", false)?;
+        Ok(state.names.keys().cloned().collect())
     }
 
     fn create(&self, name: &str) -> Result<Arc<dyn Stored>, DiskError> {
@@ -249,13 +273,10 @@ impl Disk for Sim {
     }
 
     fn open(&self, name: &str) -> Result<Arc<dyn Stored>, DiskError> {
-        let number = self.state().names.get(name).copied();
-        let missing = || DiskError {
-            act: "open",
-            file: PathBuf::from(name),
-            source: io::ErrorKind::NotFound.into(),
-        };
-        let number = number.ok_or_else(missing)?;
+        let mut state = self.state();
+        state.call("open", name, false)?;
+        let number = state.names.get(name).copied();
+        let number = number.ok_or_else(|| missing(name))?;
         Ok(Arc::new(File { sim: self.clone(), name: name.to_owned(), number }))
     }
 
@@ -273,8 +294,7 @@ impl Disk for Sim {
         let is_there = state.names.contains_key(name);
         state.call("remove", name, false)?;
         if !is_there {
-            drop(state);
-            return self.open(name).map(drop);
+            return Err(missing(name));
         }
         state.names.remove(name);
         state.ops.push(Op::Remove(name.to_owned()));
@@ -295,15 +315,19 @@ impl Disk for Sim {
 
 impl Stored for File {
     fn length(&self) -> Result<u64, DiskError> {
-        Ok(self.sim.state().contents[self.number].len() as u64)
+        let mut state = self.sim.state();
+        state.call("look at", &self.name, false)?;
+        Ok(state.contents[self.number].len() as u64)
     }
 
     fn modified(&self) -> Result<SystemTime, DiskError> {
+        self.sim.state().call("look at", &self.name, false)?;
         Ok(SystemTime::UNIX_EPOCH)
     }
 
     fn read(&self, buffer: &mut [u8], offset: u64) -> Result<usize, DiskError> {
-        let state = self.sim.state();
+        let mut state = self.sim.state();
+        state.call("read", &self.name, false)?;
         let content = &state.contents[self.number];
         let there = &content[content.len().min(offset as usize)..];
         let length = there.len().min(buffer.len());
@@ -358,5 +382,9 @@ impl Stored for File {
         ops.push(Op::SyncNames);
         let files = crash(&state.before, &ops, || Fate::Lost);
         state.contents[self.number] = files[name].clone();
+    }
+
+    fn failed(&self, act: &'static str, source: io::Error) -> DiskError {
+        DiskError { act, file: PathBuf::from(&self.name), source }
     }
 }

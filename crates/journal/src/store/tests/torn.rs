@@ -7,8 +7,10 @@ use super::{
 use crate::{
     Check, OpenError, Revision,
     store::{
-        record::{Frame, Kind, is_zero},
-        segment::{EXTENSION, SEGMENT, head, name},
+        head::head,
+        name::name,
+        record::{Frame, Kind, LAST, is_zero},
+        segment::{EXTENSION, SEGMENT},
     },
 };
 
@@ -17,14 +19,14 @@ const ID: u64 = 0x1234_5678_9abc_def0;
 /// The first revision of each group; the last one begins with what nobody was told of.
 const GROUPS: [Revision; 4] = [1, 3, 4, 7];
 
-const LAST: Revision = 9;
+const NEWEST: Revision = 9;
 
 /// A segment of a process that died when its last group was on its way, and where each record
 /// begins.
 fn segment() -> (Vec<u8>, Vec<usize>) {
     let mut file = head(SEGMENT, ID, 1).to_vec();
     let mut places = Vec::new();
-    for revision in 1..=LAST {
+    for revision in 1..=NEWEST {
         places.push(file.len());
         let group = *GROUPS.iter().rfind(|it| **it <= revision).unwrap();
         let (key, bytes) = (key(revision), &*bytes(revision));
@@ -126,4 +128,17 @@ fn a_record_inside_a_record_is_none() {
     file[32] ^= 1;
     let store = open(&Sim::with(only(file))).unwrap();
     assert_eq!(crate::Journal::last(&store).revision, 0);
+}
+
+#[test]
+fn revisions_that_no_journal_reaches_are_refused() {
+    for revision in [0, LAST + 1, Revision::MAX] {
+        let mut file = head(SEGMENT, ID, revision).to_vec();
+        Frame { kind: Kind::Record, revision, group: revision, key: "", bytes: b"x" }
+            .encode(ID, &mut file);
+        file.resize(file.len() + 100, 0);
+        let sim = Sim::with(Files::from([(name(revision, EXTENSION), file)]));
+        let Err(OpenError::Damaged(damage)) = open(&sim) else { panic!("{revision} is there") };
+        assert_eq!(damage.check, Check::Head);
+    }
 }

@@ -11,7 +11,7 @@ mod wire;
 
 use std::{io, net::SocketAddr};
 
-use daemon::{Bound, Entrance, Limits, Shutdown};
+use daemon::{Bound, Entrance, Limits};
 use tokio::sync::oneshot;
 use websocket::{Answer, DecoderLimits, LimitsError, Request, Server, Socket, SocketLimits, code};
 
@@ -51,14 +51,18 @@ pub(crate) async fn open(flags: &DoorFlags, limits: &Limits) -> Result<Option<Do
     Ok(Some(Door(server)))
 }
 
-/// Serves at both doors until the signal to end; who came by the second is closed after what he
+/// Serves at both doors until `end`; who came by the second is closed after what he
 /// asked is answered.
-pub(crate) async fn serve<S: Send + Sync + 'static>(bound: Bound<S>, door: Option<Door>) {
-    let Some(Door(server)) = door else { return bound.serve(Shutdown::signal()).await };
+pub(crate) async fn serve<S: Send + Sync + 'static>(
+    bound: Bound<S>,
+    door: Option<Door>,
+    end: impl Future<Output = ()>,
+) {
+    let Some(Door(server)) = door else { return bound.serve(end).await };
     let entrance = bound.entrance();
     let (guests, gone) = oneshot::channel::<()>();
     let first = async {
-        bound.serve(Shutdown::signal()).await;
+        bound.serve(end).await;
         drop(guests);
     };
     let second =
