@@ -56,12 +56,7 @@ impl Netcat {
 
     /// Connects to `port` on loopback, with as little room for what comes as the kernel allows.
     pub(crate) fn narrow(port: u16) -> Self {
-        let flags = SockFlag::SOCK_CLOEXEC;
-        let socket = socket(AddressFamily::Inet, SockType::Stream, flags, None).unwrap();
-        // Before the connection, or the window is promised already.
-        setsockopt(&socket, RcvBuf, &1).unwrap();
-        connect(socket.as_raw_fd(), &SockaddrIn::new(127, 0, 0, 1, port)).unwrap();
-        Self::over(TcpStream::from(socket), None)
+        Self::over(narrow(port), None)
     }
 
     /// Connects to the Unix socket at `path`.
@@ -144,4 +139,14 @@ impl Netcat {
         assert_eq!(answer[0]["code"], code, "{name} {args}: {answer}");
         answer[0].take()
     }
+}
+
+/// A connection to `port` on loopback, with as little room for what comes as the kernel allows.
+pub(super) fn narrow(port: u16) -> TcpStream {
+    let flags = SockFlag::SOCK_CLOEXEC;
+    let socket = socket(AddressFamily::Inet, SockType::Stream, flags, None).unwrap();
+    // Before the connection, or the window is promised already.
+    setsockopt(&socket, RcvBuf, &1).unwrap();
+    connect(socket.as_raw_fd(), &SockaddrIn::new(127, 0, 0, 1, port)).unwrap();
+    socket.into()
 }

@@ -7,7 +7,7 @@ use std::{
 
 use serde_json::{Value, json};
 
-use super::eventually::PATIENCE;
+use super::{eventually::PATIENCE, netcat::narrow};
 
 /// A client that sends what it is told and shows what comes. Every wait ends with an error after
 /// [`PATIENCE`].
@@ -41,7 +41,15 @@ impl WebSocket {
 
     /// Asks for one with these headers; the status if that is refused.
     pub(crate) fn handshake(port: u16, headers: &str) -> Result<Self, u16> {
-        let stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).unwrap();
+        Self::over(TcpStream::connect((Ipv4Addr::LOCALHOST, port)).unwrap(), headers)
+    }
+
+    /// Opens one at `port` on loopback, with as little room for what comes as the kernel allows.
+    pub(crate) fn narrow(port: u16) -> Self {
+        Self::over(narrow(port), "host: localhost\r\n").unwrap()
+    }
+
+    fn over(stream: TcpStream, headers: &str) -> Result<Self, u16> {
         stream.set_nodelay(true).unwrap();
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
         stream.set_write_timeout(Some(PATIENCE)).unwrap();

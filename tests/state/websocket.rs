@@ -244,3 +244,27 @@ fn who_reads_too_slowly_is_told_how_things_are_once_he_reads() {
         .unwrap();
     assert_eq!((&lagged["data"]["rev"], &lagged["data"]["value"]), (&last, &json!("last")));
 }
+
+#[test]
+fn what_nobody_reads_counts_together_with_what_other_guests_do_not_read() {
+    let server = server(&["--waiting-bytes", "20000000"]);
+    let mut root = server.root();
+    for n in 0..12 {
+        root.ask("update", &json!([["big", n.to_string()], "x".repeat(1_000_000)]));
+    }
+    // Who has sent so much keeps some of the room for it, and would count too.
+    let mut root = server.root();
+    let mut deaf: Vec<WebSocket> = (0..5).map(|_| WebSocket::narrow(server.door())).collect();
+    for (id, socket) in deaf.iter_mut().enumerate() {
+        socket.ask("auth", &json!(["root", server.root_password()]));
+        socket.say(&json!({"id": id, "name": "get", "args": [["big"]]}).to_string());
+    }
+    // Twelve million bytes each, of which the kernel takes some.
+    eventually("somebody is sent away", || {
+        (root.ask("stats", &json!([]))["sessions"].as_u64().unwrap() < 6).then_some(())
+    });
+    let first = &mut deaf[0];
+    while let Heard::Text(text) = first.hear() {
+        assert!(!text.contains("\"result\":{"), "who has held it for longest has all of it");
+    }
+}

@@ -72,6 +72,17 @@ impl Connection {
         self.unsent.len() - self.sent
     }
 
+    /// Says how many bytes are kept here of what was read, for somebody who does not take them.
+    pub fn keep(&self, bytes: usize) {
+        self.socket.keep(bytes);
+    }
+
+    /// How many bytes the other end says that it keeps.
+    #[must_use]
+    pub fn kept_bytes(&self) -> usize {
+        self.socket.kept_bytes()
+    }
+
     /// Throws away what waits to be written: nobody is there to read it.
     pub fn forget_unsent(&mut self) {
         (self.unsent, self.sent) = (Vec::new(), 0);

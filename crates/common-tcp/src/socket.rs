@@ -72,12 +72,29 @@ impl Socket {
     /// The address at the other end; a Unix socket has none.
     #[must_use]
     pub fn peer_address(&self) -> Option<IpAddr> {
-        let peer = match self {
+        let address = match self {
             Self::Tcp(stream) => stream.peer_addr().ok(),
             Self::Unix(_) => None,
             Self::Memory(memory) => memory.peer(),
         };
-        peer.map(|it| it.ip().to_canonical())
+        address.map(|it| it.ip().to_canonical())
+    }
+
+    /// Says how many bytes are kept here of what was read, for somebody who does not take them:
+    /// within a process the other end counts them as unread.
+    pub fn keep(&self, bytes: usize) {
+        if let Self::Memory(memory) = self {
+            memory.keep(bytes);
+        }
+    }
+
+    /// How many bytes the other end says that it keeps.
+    #[must_use]
+    pub fn kept_bytes(&self) -> usize {
+        match self {
+            Self::Tcp(_) | Self::Unix(_) => 0,
+            Self::Memory(memory) => memory.kept_bytes(),
+        }
     }
 
     /// Waits until nothing can reach the peer any more: it has reset the connection, or its kernel
@@ -179,7 +196,15 @@ impl AsyncWrite for Socket {
 
 #[cfg(test)]
 mod tests {
-    use std::{future::poll_fn, net::Ipv4Addr};
+    use std::{
+        future::poll_fn,
+        net::Ipv4Addr,
+        sync::{
+            Arc,
+            atomic::{AtomicBool, Ordering::SeqCst},
+        },
+        task::Wake,
+    };
 
     use tokio::{
         io::{AsyncReadExt, AsyncWriteExt},
@@ -225,6 +250,35 @@ mod tests {
         drop(theirs);
         poll_fn(|cx| ours.poll_gone(cx)).await;
         assert!(is_gone(&ours).await);
+    }
+
+    #[tokio::test]
+    async fn what_the_calling_end_keeps_is_known_and_news_to_the_serving_end() {
+        let peer = "192.0.2.7:1".parse().unwrap();
+        let (serving, calling) = Memory::pair(16, Some(peer));
+        let (mut serving, calling) = (Socket::Memory(serving), Socket::Memory(calling));
+        assert_eq!(serving.peer_address(), Some(peer.ip()));
+        assert_eq!(calling.peer_address(), None);
+        for bytes in [100_000, 0] {
+            let news = Arc::<News>::default();
+            let waker = Arc::clone(&news).into();
+            let (mut byte, mut cx) = ([0], Context::from_waker(&waker));
+            let read = Pin::new(&mut serving).poll_read(&mut cx, &mut ReadBuf::new(&mut byte));
+            assert!(read.is_pending() && !news.0.load(SeqCst));
+            calling.keep(bytes + 1);
+            calling.keep(bytes);
+            assert!(news.0.load(SeqCst));
+            assert_eq!(serving.kept_bytes(), bytes);
+        }
+    }
+
+    #[derive(Default)]
+    struct News(AtomicBool);
+
+    impl Wake for News {
+        fn wake(self: Arc<Self>) {
+            self.0.store(true, SeqCst);
+        }
     }
 
     #[tokio::test]

@@ -84,8 +84,8 @@ impl Stream {
         self.ends = false;
     }
 
-    /// Ends it as `lagged`, for a [`Source`] that has dropped what the guest did not take: it
-    /// learns how much it missed.
+    /// Ends it as `lagged`, for a [`Source`] that has dropped what the guest did not take: it learns
+    /// how much it missed.
     pub fn lag(self, missed: u64) {
         self.guest.outbox().end_with(self.id, json!({ "reason": "lagged", "missed": missed }));
     }

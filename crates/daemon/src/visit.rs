@@ -33,7 +33,7 @@ pub(crate) struct Visit<'a, S> {
     turn: Turn,
     pace: Pace,
     share: Share,
-    /// How many bytes were written when its share was noted last.
+    /// How many bytes had got to it when its share was noted last.
     noted: u64,
     /// Commands that wait: at most one without a tag, behind which nothing is read.
     running: Vec<Running<'a>>,
@@ -257,10 +257,13 @@ impl<'a, S: 'static> Visit<'a, S> {
 
     /// Tells the budget what the guest makes us keep.
     fn note_share(&mut self) {
-        let written = self.connection.written_bytes();
-        let moved = std::mem::replace(&mut self.noted, written) != written;
+        // What another door keeps of it has not got to the guest.
+        let kept = self.connection.kept_bytes();
+        let taken = self.connection.written_bytes().wrapping_sub(kept as u64);
+        let moved = std::mem::replace(&mut self.noted, taken) != taken;
         let bytes = self.connection.decoder().held_bytes()
             + self.connection.unsent_bytes()
+            + kept
             + self.running.len() * COMMAND_BYTES
             + self.guest.outbox().held_bytes();
         self.budget.note(&self.guest, &mut self.share, bytes, moved);

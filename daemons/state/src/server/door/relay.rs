@@ -26,6 +26,8 @@ pub(super) struct Relay {
     stage: Stage,
     /// How many messages in a row were no requests.
     unreadable: u32,
+    /// The daemon has let go of the guest: what it said before is all that there is.
+    is_let_go: bool,
     /// The code of an error that may have been the daemon's last word.
     last_error: Option<CloseCode>,
 }
@@ -83,6 +85,7 @@ impl Relay {
             waiting: VecDeque::new(),
             stage: Stage::Open,
             unreadable: 0,
+            is_let_go: false,
             last_error: None,
         }
     }
@@ -104,6 +107,9 @@ impl Relay {
             if read == Progress::Over && !handed {
                 return Poll::Ready(());
             }
+            // The daemon counts it, as it counts what a guest of its own has not read.
+            let kept = self.sender.queued_bytes() + self.inside.decoder().held_bytes();
+            self.inside.keep(kept);
             if !took && read == Progress::None && !handed {
                 return Poll::Pending;
             }
@@ -165,6 +171,8 @@ impl Relay {
             drop(pin!(self.inside.finish()).poll(cx));
         }
         let has_written = self.inside.unsent_bytes() < before;
+        // Who is sent away for what he keeps is so when he takes no more of it.
+        self.is_let_go |= !self.has_room() && self.inside.poll_gone(cx).is_ready();
         if !self.has_room() {
             return if has_written { Progress::Some } else { Progress::None };
         }
@@ -177,7 +185,7 @@ impl Relay {
     }
 
     fn has_room(&self) -> bool {
-        self.stage == Stage::Gone || self.sender.queued_bytes() < UNREAD_BYTES
+        self.stage == Stage::Gone || self.is_let_go || self.sender.queued_bytes() < UNREAD_BYTES
     }
 
     /// Gives the peer what has been read, as far as it has room.
