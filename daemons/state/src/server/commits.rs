@@ -266,11 +266,13 @@ impl Commits {
         }
     }
 
+    /// Whether nothing is told to a session any more, as what it was opened with has expired.
+    pub(crate) fn has_expired(&self, session: &SessionId) -> bool {
+        self.visitors.has_expired(session, now())
+    }
+
     /// The next that waits for a session that watches.
     pub(crate) fn next_for(&mut self, session: &SessionId) -> Option<Item> {
-        if self.visitors.has_expired(session, now()) {
-            return None;
-        }
         self.watchers.next(session, &self.durable)
     }
 

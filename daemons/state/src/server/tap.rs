@@ -27,6 +27,18 @@ impl Tap {
         Self { commits, session, limit }
     }
 
+    fn write(&self, item: &Item, commits: &mut Commits, events: &mut EventWriter<'_>) {
+        match item {
+            Item::Message(told) => events.push("message", told.as_str()),
+            Item::Change(event) if self.fits(event) => {
+                if let Ok(payload) = serde_json::to_string(event) {
+                    events.push("change", &payload);
+                }
+            }
+            Item::Change(_) => commits.watchers.end(&self.session, "too-large"),
+        }
+    }
+
     /// Whether a payload is as short as it has to be.
     fn fits(&self, event: &Event) -> bool {
         let totals = Totals { bytes: event.bytes(), ..Totals::default() };
@@ -42,22 +54,14 @@ impl Tap {
 
 impl Source for Tap {
     fn fill(&self, events: &mut EventWriter<'_>) {
-        while !events.is_full() {
-            // What is written out is a copy, so that nobody waits for it.
-            let Some(item) = self.with(|it| it.next_for(&self.session)).flatten() else { return };
-            match item {
-                Item::Message(told) => events.push("message", told.as_str()),
-                Item::Change(event) if self.fits(&event) => {
-                    if let Ok(payload) = serde_json::to_string(&event) {
-                        events.push("change", &payload);
-                    }
-                }
-                Item::Change(_) => {
-                    self.with(|it| it.watchers.end(&self.session, "too-large"));
-                    return;
-                }
+        self.with(|commits| {
+            while !events.is_full()
+                && !commits.has_expired(&self.session)
+                && let Some(item) = commits.next_for(&self.session)
+            {
+                self.write(&item, commits, events);
             }
-        }
+        });
     }
 
     fn held_bytes(&self) -> usize {

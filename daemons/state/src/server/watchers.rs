@@ -1,7 +1,7 @@
 //! Sessions with an open stream: what each watches, and what waits for it.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::{BTreeSet, HashMap},
     sync::Arc,
 };
 
@@ -27,7 +27,7 @@ use super::now;
 pub(crate) struct Watchers {
     limits: QueueLimits,
     subscriptions: Subscriptions,
-    feeds: BTreeMap<SessionId, Feed>,
+    feeds: HashMap<SessionId, Feed>,
     /// Whose queue was dropped, until they read again.
     lagging: BTreeSet<SessionId>,
     /// Told when somebody begins to lag.
@@ -63,7 +63,7 @@ impl Watchers {
         Self {
             limits,
             subscriptions: Subscriptions::default(),
-            feeds: BTreeMap::new(),
+            feeds: HashMap::new(),
             lagging: BTreeSet::new(),
             timers_changed,
             told: 0,
@@ -245,12 +245,12 @@ impl Watchers {
     /// The next that waits for a session. If it was left behind, that is how things are now.
     pub(crate) fn next(&mut self, session: &SessionId, durable: &State) -> Option<Item> {
         let (feed, subscriptions) = (self.feeds.get_mut(session)?, &self.subscriptions);
-        let subscriber = subscriptions.subscriber(session)?;
+        let subscriber = || subscriptions.subscriber(session);
         let next = loop {
-            match feed.queue.pop(now(), || subscriber.owed()) {
+            match feed.queue.pop(now(), || subscriber().map(|it| it.owed()).unwrap_or_default()) {
                 None => break None,
                 Some(Next::Item(item)) => break Some(item),
-                Some(Next::Owed(owed)) => match subscriber.sync(owed, durable) {
+                Some(Next::Owed(owed)) => match subscriber()?.sync(owed, durable) {
                     Some(event) => break Some(Item::Change(event)),
                     None => continue,
                 },
