@@ -229,10 +229,10 @@ fn those_who_are_in_do_not_stand_in_line_with_who_tries_passwords() {
     ann.ask("changePassword", &json!(["new", "secret"]));
     let failures = root.ask("stats", &json!([]))["loginFailures"].as_u64().unwrap();
     assert!(failures < 50, "{failures} of the crowd went first");
-    // One is looked at and 64 wait, so others are told to come again.
+    // 64 wait, perhaps beside one that is looked at, and others are told to come again.
     assert!(crowd.last_mut().unwrap().read_line().unwrap().contains("\"busy\""));
     let told = crowd[..99].iter_mut().map(|it| it.read_line().unwrap());
-    assert!(told.filter(|it| it.contains("bad-credentials")).count() >= 65);
+    assert!(told.filter(|it| it.contains("bad-credentials")).count() >= 64);
     // What was not looked at is no attempt.
     server.logged_in("ann", "new");
 }

@@ -79,13 +79,14 @@ impl Stream {
     }
 
     /// Says nothing more on it, not even an `end`: for a guest that must
-    /// [`leave`](Guest::leave), where the end of the connection says it. What was emitted goes out.
+    /// [`leave`](Guest::leave), where the end of the connection says it. What was emitted goes
+    /// out.
     pub fn fall_silent(mut self) {
         self.ends = false;
     }
 
-    /// Ends it as `lagged`, for a [`Source`] that has dropped what the guest did not take: it learns
-    /// how much it missed.
+    /// Ends it as `lagged`, for a [`Source`] that has dropped what the guest did not take: it
+    /// learns how much it missed.
     pub fn lag(self, missed: u64) {
         self.guest.outbox().end_with(self.id, json!({ "reason": "lagged", "missed": missed }));
     }
