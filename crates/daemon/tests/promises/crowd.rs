@@ -198,8 +198,10 @@ async fn commands_behind_results_that_nobody_reads_are_not_held_up_for_ever() {
     let lab = serve(limited(Limits { connections: 1, ..for_large_results(MOMENT) })).await;
     let guest = ask_for_much(lab.port).await;
     let_in(lab.port).await;
-    // They are done, and nobody is there to take what they made.
-    assert_eq!(lab.state.made.load(SeqCst), 20);
+    // Those that were begun are done, and nobody is there to take what they made.
+    let begun = lab.state.begun.load(SeqCst);
+    assert!(begun > 1, "nothing was held up");
+    assert_eq!(lab.state.made.load(SeqCst), begun);
     drop(guest);
 }
 

@@ -23,7 +23,8 @@ pub(crate) struct Lab {
     pub(crate) left: AtomicUsize,
     /// How often it was given up.
     pub(crate) dropped: AtomicUsize,
-    /// How many results `big-later` has made.
+    /// How many results `big-later` has begun to make, and has made.
+    pub(crate) begun: AtomicUsize,
     pub(crate) made: AtomicUsize,
 }
 
@@ -95,6 +96,7 @@ impl Lab {
     }
 
     async fn big_later(&self, bytes: usize) -> String {
+        self.begun.fetch_add(1, SeqCst);
         tokio::task::yield_now().await;
         self.made.fetch_add(1, SeqCst);
         self.big(bytes)
