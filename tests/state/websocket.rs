@@ -263,8 +263,10 @@ fn what_nobody_reads_counts_together_with_what_other_guests_do_not_read() {
     eventually("somebody is sent away", || {
         (root.ask("stats", &json!([]))["sessions"].as_u64().unwrap() < 6).then_some(())
     });
-    let first = &mut deaf[0];
-    while let Heard::Text(text) = first.hear() {
-        assert!(!text.contains("\"result\":{"), "who has held it for longest has all of it");
-    }
+    // Whom it meets depends on what the kernel has taken of whom.
+    let whole = deaf.iter_mut().filter_map(|it| match it.hear() {
+        Heard::Text(text) => text.contains("\"result\":{").then_some(()),
+        _ => None,
+    });
+    assert!(whole.count() < 5, "all have all of it");
 }
