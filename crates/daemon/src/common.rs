@@ -3,13 +3,13 @@ use std::{
     fs,
     path::PathBuf,
     process,
-    sync::OnceLock,
+    sync::{Mutex, MutexGuard, OnceLock, PoisonError},
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
 use common_tcp::{Credential, Failure, Limits};
 use serde::Serialize;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use crate::{Admission, Guest, Rate, Spread, command::Command, pace::Newcomers};
 
@@ -28,6 +28,8 @@ pub(crate) struct Common {
     /// Each command with the number of arguments that it requires.
     pub(crate) options: BTreeMap<&'static str, usize>,
     pub(crate) help: BTreeMap<&'static str, Value>,
+    /// Members of `whois` that only this daemon has.
+    pub(crate) more: Mutex<Map<String, Value>>,
 }
 
 /// A credential as an object, with when the process started in ms since 1970.
@@ -38,6 +40,9 @@ struct Whois {
     port: u16,
     secret: Option<String>,
     created: u64,
+    /// What else this daemon has to say.
+    #[serde(flatten)]
+    more: Map<String, Value>,
 }
 
 impl Common {
@@ -113,7 +118,16 @@ impl Common {
             port: self.port(),
             secret: self.secret.clone(),
             created: self.created,
+            more: self.more().clone(),
         }
+    }
+
+    pub(crate) fn introduce(&self, member: &str, value: Value) {
+        self.more().insert(member.to_owned(), value);
+    }
+
+    fn more(&self) -> MutexGuard<'_, Map<String, Value>> {
+        self.more.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn hello(&self, guest: Guest, _client: Option<Value>) -> Value {

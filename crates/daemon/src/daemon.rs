@@ -3,7 +3,7 @@ use std::{
     fmt, fs,
     net::{IpAddr, Ipv4Addr},
     os::unix::fs::MetadataExt,
-    sync::{Arc, OnceLock},
+    sync::{Arc, Mutex, OnceLock},
 };
 
 use common_tcp::Limits;
@@ -238,6 +238,7 @@ impl<S: Send + Sync + 'static> Daemon<S> {
             auth,
             options: BTreeMap::new(),
             help: BTreeMap::new(),
+            more: Mutex::default(),
         };
         let manager = environment.manager_port.filter(|_| environment.secret.is_some());
         let (entrance, entering) = Entrance::new();

@@ -6,11 +6,11 @@ use std::{
     time::Duration,
 };
 
-use clap::{Args, Command, FromArgMatches};
+use clap::{Args, Command, FromArgMatches, error::ErrorKind};
 use common_tcp::Limits;
 use tracing_subscriber::EnvFilter;
 
-use crate::{Admission, Environment, Settings};
+use crate::{Admission, Environment, Settings, config};
 
 /// The flags that all daemons share. Each may also be set by `DAE_<NAME>_<FLAG>`.
 #[derive(Args, Clone, Debug)]
@@ -27,6 +27,11 @@ pub struct Flags {
     /// directory]
     #[arg(long, value_name = "DIR")]
     pub data: Option<PathBuf>,
+
+    /// File with flags, in TOML: `queue.bytes = 1024` is `--queue-bytes 1024`. What is typed, or is
+    /// in the environment, goes before it
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
 
     /// What to log: error, warn, info, debug, trace, or a filter such as `daemon=debug,info`
     #[arg(long, value_name = "FILTER", default_value = "info")]
@@ -138,14 +143,37 @@ pub fn parse<Own: Args>(name: &str) -> (Flags, Own) {
 /// When there is no such flag: the daemon's author is told at the first start.
 #[must_use]
 pub fn parse_with<Own: Args>(name: &str, usual: &[(&str, &str)]) -> (Flags, Own) {
-    let environment = Environment::read();
-    let installed_as = environment.name.unwrap_or_else(|| name.to_owned());
-    let command = command::<Own>(name, &installed_as);
-    let matches = with_defaults(command, usual).get_matches();
-    let flags = Flags::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
-    let own = Own::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
+    let (flags, own) = read_all(name, usual).unwrap_or_else(|error| error.exit());
     start_log(&flags.log);
     (flags, own)
+}
+
+/// Reads the command line, the environment and `--config` once more, for a daemon that takes other
+/// flags while it runs. The log stays as it is.
+///
+/// # Errors
+/// What makes no sense, as it would be told at a start.
+pub fn parse_again<Own: Args>(name: &str, usual: &[(&str, &str)]) -> Result<(Flags, Own), String> {
+    read_all(name, usual).map_err(|error| error.to_string().trim_end().to_owned())
+}
+
+fn read_all<Own: Args>(name: &str, usual: &[(&str, &str)]) -> Result<(Flags, Own), clap::Error> {
+    let environment = Environment::read();
+    let installed_as = environment.name.unwrap_or_else(|| name.to_owned());
+    let mut command = with_defaults(command::<Own>(name, &installed_as), usual);
+    // Whatever else is wrong is told below.
+    let first = command.clone().ignore_errors(true).try_get_matches();
+    let path = first.ok().and_then(|it| it.get_one::<PathBuf>("config").cloned());
+    let set = config::read(&command, path.as_ref())
+        .map_err(|error| command.error(ErrorKind::ValueValidation, chain(&error)))?;
+    let matches = with_set(command, set).try_get_matches()?;
+    Ok((Flags::from_arg_matches(&matches)?, Own::from_arg_matches(&matches)?))
+}
+
+/// An error with its causes, on one line.
+fn chain(error: &dyn std::error::Error) -> String {
+    let causes = std::iter::successors(Some(error), |error| error.source());
+    causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
 }
 
 /// The settings of a daemon that has no flags of its own.
@@ -177,6 +205,13 @@ fn with_defaults(command: Command, usual: &[(&str, &str)]) -> Command {
     usual.iter().fold(command, |command, (flag, value)| {
         let value = (*value).to_owned();
         command.mut_arg(flag.replace('-', "_"), |it| it.default_value(value))
+    })
+}
+
+/// What a file sets is what holds if nothing is typed.
+fn with_set(command: Command, set: config::Settings) -> Command {
+    set.into_iter().fold(command, |command, (flag, values)| {
+        command.mut_arg(flag.replace('-', "_"), |it| it.default_values(values))
     })
 }
 

@@ -38,6 +38,8 @@ mod argument;
 mod budget;
 mod command;
 mod common;
+#[cfg(feature = "flags")]
+mod config;
 mod daemon;
 mod data;
 mod entrance;

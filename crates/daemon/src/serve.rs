@@ -77,6 +77,12 @@ impl<S: Send + Sync + 'static> Bound<S> {
         self.listener.port()
     }
 
+    /// Adds a member to what the daemon says of itself (`whois`): where its other doors are, for
+    /// instance.
+    pub fn introduce(&self, member: &str, value: impl Into<serde_json::Value>) {
+        self.router.common.introduce(member, value.into());
+    }
+
     /// The daemon's state, for a second door beside the commands.
     #[must_use]
     pub fn state(&self) -> State<S> {

@@ -64,6 +64,7 @@ fn has_closed(wire: &mut Wire) -> bool {
 
 /// Lets others have their turn.
 async fn rest(turn: &mut Turn, shared: &Shared) {
+    turn.count();
     if turn.is_over() {
         shared.lane.enter().await;
         *turn = Turn::full();

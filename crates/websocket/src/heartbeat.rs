@@ -188,7 +188,8 @@ mod tests {
         for ping in [None, Some(often)] {
             let enter = || {
                 let limits = SocketLimits::default();
-                let outbox = Arc::new(Outbox::new(limits, ping, &heartbeat, Duration::ZERO));
+                let outbox =
+                    Arc::new(Outbox::new(limits, ping, &heartbeat, Duration::ZERO, Arc::default()));
                 heartbeat.enter(&outbox);
                 outbox
             };

@@ -77,6 +77,18 @@ pub struct SocketLimits {
     pub overflow: Overflow,
     /// With so many bytes waiting, nothing more is read from the peer: it shall read first.
     pub pause_bytes: usize,
+    /// When a peer whose queue is not full is given up as one that is; looked at before a message
+    /// is added. `None` for never.
+    pub stale: Option<Stale>,
+}
+
+/// A peer that takes too long.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Stale {
+    /// So long the oldest of what waits has waited,
+    pub age: Duration,
+    /// and more than so many bytes wait.
+    pub bytes: usize,
 }
 
 /// What happens to a message for a peer whose queue is full.
@@ -170,6 +182,7 @@ impl Default for SocketLimits {
             queue_messages: 4096,
             overflow: Overflow::default(),
             pause_bytes: 256 << 10,
+            stale: None,
         }
     }
 }

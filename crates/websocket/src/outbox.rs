@@ -3,7 +3,7 @@ use std::{
     io::IoSlice,
     pin::pin,
     sync::{
-        Mutex, MutexGuard, PoisonError,
+        Arc, Mutex, MutexGuard, PoisonError,
         atomic::{
             AtomicBool, AtomicU64, AtomicUsize,
             Ordering::{Acquire, Relaxed, Release},
@@ -20,6 +20,7 @@ use crate::{
     heartbeat::Heartbeat,
     io::Io,
     queue::{Queue, SLICES},
+    queued::Queued,
 };
 
 /// What waits for one peer, for all who send to it and the one who writes.
@@ -33,12 +34,17 @@ pub(crate) struct Outbox {
     /// Whether `State::ending` is set, and what waits, for who looks often.
     has_ended: AtomicBool,
     queued_bytes: AtomicUsize,
+    /// What waits for all.
+    queued: Arc<Queued>,
     /// When the peer was heard last, in microseconds from `begin`.
     heard: AtomicU64,
     begin: Instant,
     closing: Duration,
     /// Nothing waits any more.
     drained: Notify,
+    /// Somebody wants to know at once when the peer is heard; then it is.
+    is_awaited: AtomicBool,
+    was_heard: Notify,
 }
 
 #[derive(Debug, Default)]
@@ -82,6 +88,7 @@ impl Outbox {
         ping: Option<Ping>,
         heartbeat: &Heartbeat,
         closing: Duration,
+        queued: Arc<Queued>,
     ) -> Self {
         Self {
             id: heartbeat.next_id(),
@@ -89,10 +96,13 @@ impl Outbox {
             state: Mutex::new(State { queue: Queue::new(limits), ..State::default() }),
             has_ended: AtomicBool::new(false),
             queued_bytes: AtomicUsize::new(0),
+            queued,
             heard: AtomicU64::new(heartbeat.now()),
             begin: heartbeat.begin(),
             closing,
             drained: Notify::new(),
+            is_awaited: AtomicBool::new(false),
+            was_heard: Notify::new(),
         }
     }
 
@@ -130,6 +140,12 @@ impl Outbox {
         }
     }
 
+    /// As [`Outbox::end`], without what waits.
+    pub(crate) fn abandon(&self, end: End, reason: &str) {
+        self.lock().queue.drop_all();
+        self.end(end, reason);
+    }
+
     /// As [`Outbox::end`], and nobody is answered any more either.
     pub(crate) fn end_for_all(&self, end: End) {
         self.end(end, "");
@@ -152,7 +168,10 @@ impl Outbox {
         if state.ending.is_some() {
             return Sent::Gone;
         }
-        let sent = state.queue.offer(frame, key);
+        let sent = match state.queue.is_stale() {
+            true => Sent::Gone,
+            false => state.queue.offer(frame, key),
+        };
         if sent == Sent::Gone {
             let until = Instant::now() + self.closing;
             state.finish(End::Slow, "what was sent is not read", until);
@@ -195,6 +214,18 @@ impl Outbox {
 
     pub(crate) fn hear(&self) {
         self.heard.store(self.begin.elapsed().as_micros() as u64, Relaxed);
+        if self.is_awaited.load(Relaxed) {
+            self.was_heard.notify_waiters();
+        }
+    }
+
+    /// Asks the peer whether it is there, and waits until it is heard.
+    pub(crate) async fn answer(&self) {
+        let mut was_heard = pin!(self.was_heard.notified());
+        was_heard.as_mut().enable();
+        self.is_awaited.store(true, Relaxed);
+        self.ping();
+        was_heard.await;
     }
 
     pub(crate) fn heard(&self) -> u64 {
@@ -281,7 +312,7 @@ impl Outbox {
             // Somebody must have taken what was sent before.
             self.hear();
         }
-        self.queued_bytes.store(state.queue.bytes(), Relaxed);
+        self.note_queued(&state);
         let is_drained = had_something && !state.has_something();
         drop(state);
         if is_drained {
@@ -292,12 +323,21 @@ impl Outbox {
 
     /// Lets the others see what has changed, and wakes the socket's task if it waits.
     fn publish(&self, mut state: MutexGuard<'_, State>) {
-        self.queued_bytes.store(state.queue.bytes(), Relaxed);
+        self.note_queued(&state);
         self.has_ended.store(state.ending.is_some(), Release);
         let waker = std::mem::take(&mut state.is_parked).then(|| state.waker.take()).flatten();
         drop(state);
         if let Some(waker) = waker {
             waker.wake();
+        }
+    }
+
+    /// Lets others see how much waits. Only who has the lock does.
+    fn note_queued(&self, state: &State) {
+        let (before, now) = (self.queued_bytes.load(Relaxed), state.queue.bytes());
+        if before != now {
+            self.queued_bytes.store(now, Relaxed);
+            self.queued.change(before, now);
         }
     }
 

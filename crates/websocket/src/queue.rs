@@ -58,6 +58,9 @@ enum Ping {
     Waiting,
 }
 
+/// How many frames may have been put ahead of others: an urgent one, a ping and a pong.
+const AHEAD: usize = 3;
+
 /// So many slices leave in one write.
 pub(crate) const SLICES: usize = 64;
 
@@ -90,9 +93,15 @@ impl Queue {
         self.entries.iter().all(|it| it.number > number)
     }
 
-    /// Since when the oldest waits.
+    /// Since when the oldest waits: what goes ahead of others stands among the first.
     pub(crate) fn since(&self) -> Option<Instant> {
-        self.entries.iter().map(|it| it.since).min()
+        self.entries.iter().take(AHEAD + 2).map(|it| it.since).min()
+    }
+
+    /// Whether so much has waited for so long that the peer is given up.
+    pub(crate) fn is_stale(&self) -> bool {
+        let Some(stale) = self.limits.stale else { return false };
+        self.bytes > stale.bytes && self.since().is_some_and(|it| it.elapsed() > stale.age)
     }
 
     pub(crate) fn has_something(&self) -> bool {

@@ -1,6 +1,6 @@
 use std::{sync::Arc, time::Duration};
 
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 
 use crate::{CloseCode, End, Frame, outbox::Outbox};
 
@@ -58,6 +58,11 @@ impl Sender {
         self.0.ping();
     }
 
+    /// Asks the peer whether it is there; whether it showed that within that time. Cancel safe.
+    pub async fn is_there(&self, within: Duration) -> bool {
+        timeout(within, self.0.answer()).await.is_ok()
+    }
+
     /// When the peer showed last that it is there, by sending anything or by taking what it was
     /// sent.
     #[must_use]
@@ -91,6 +96,11 @@ impl Sender {
     /// Drops what was sent unasked and still waits; how many messages those were.
     pub fn drop_queued(&self) -> usize {
         self.0.drop_pushes()
+    }
+
+    /// Closes, and drops all that waits but a message that is begun.
+    pub fn abandon(&self, code: CloseCode, reason: &str) {
+        self.0.abandon(End::ByUs(code), reason);
     }
 
     /// How many messages were dropped.

@@ -175,6 +175,18 @@ impl Control {
     pub fn counters(&self) -> Counters {
         self.0.traffic.counters(self.0.places.taken())
     }
+
+    /// How many bytes wait for all peers together, with what each message takes beside its own.
+    /// What many share counts for each of them.
+    #[must_use]
+    pub fn queued_bytes(&self) -> usize {
+        self.0.queued.bytes()
+    }
+
+    /// Waits until there are at most so many. Cancel safe.
+    pub async fn queued_at_most(&self, bytes: usize) {
+        self.0.queued.at_most(bytes).await;
+    }
 }
 
 fn opened(listener: std::net::TcpListener) -> io::Result<TcpListener> {

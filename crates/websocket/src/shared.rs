@@ -3,8 +3,8 @@ use std::sync::{Arc, PoisonError, RwLock};
 use tokio::sync::{mpsc::UnboundedSender, watch};
 
 use crate::{
-    Access, Limits, Rules, heartbeat::Heartbeat, places::Places, traffic::Traffic, turn::Lane,
-    wire::Wire,
+    Access, Limits, Rules, heartbeat::Heartbeat, places::Places, queued::Queued, traffic::Traffic,
+    turn::Lane, wire::Wire,
 };
 
 /// What all connections of a server share.
@@ -14,6 +14,7 @@ pub(crate) struct Shared {
     pub(crate) access: Arc<Access>,
     pub(crate) places: Arc<Places>,
     pub(crate) traffic: Arc<Traffic>,
+    pub(crate) queued: Arc<Queued>,
     pub(crate) heartbeat: Heartbeat,
     pub(crate) lane: Lane,
     /// True once the server ends.
@@ -33,6 +34,7 @@ impl Shared {
             access: Arc::new(Access::new(rules)),
             places: Arc::new(Places::new(&limits)),
             traffic: Arc::default(),
+            queued: Arc::default(),
             heartbeat: Heartbeat::new(),
             lane,
             ending: watch::Sender::new(false),

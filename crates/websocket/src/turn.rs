@@ -20,7 +20,11 @@ use tokio::{
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Turn {
     end: Instant,
+    /// When it is over whatever was found.
+    latest: Instant,
     most_read: usize,
+    /// How many steps still belong to it even if they take longer.
+    least: u32,
 }
 
 /// Where peers stand that have had their turn and want more: one behind the other.
@@ -53,15 +57,29 @@ const SPRINT_READ: usize = 8 << 10;
 /// So long is everybody served who has stood in line.
 const TURN: Duration = Duration::from_micros(100);
 
+/// So many messages, or reads, belong to a turn even if they take longer, up to `LONGEST`: what is
+/// told to many at once costs each of them a system call, so some of it had better come together.
+const LEAST_STEPS: u32 = 16;
+const LONGEST: Duration = Duration::from_millis(4);
+
+/// The clock costs as much as a part of a small message, so it is looked at once for so many of
+/// those.
+const STEPS_A_LOOK: u32 = 4;
+
 impl Turn {
     /// Begins now, for who has just become ready.
     pub(crate) fn sprint() -> Self {
-        Self { end: Instant::now() + SPRINT, most_read: SPRINT_READ }
+        Self::new(SPRINT, SPRINT_READ)
     }
 
     /// Begins now, for who has stood in line.
     pub(crate) fn full() -> Self {
-        Self { end: Instant::now() + TURN, most_read: usize::MAX }
+        Self::new(TURN, usize::MAX)
+    }
+
+    fn new(length: Duration, most_read: usize) -> Self {
+        let now = Instant::now();
+        Self { end: now + length, latest: now + LONGEST, most_read, least: LEAST_STEPS }
     }
 
     /// How many bytes may be read at once: what is read is gone through before the clock is looked
@@ -70,8 +88,18 @@ impl Turn {
         self.most_read
     }
 
+    /// Counts a message that was found, or a read.
+    pub(crate) fn count(&mut self) {
+        self.least = self.least.saturating_sub(1);
+    }
+
     pub(crate) fn is_over(self) -> bool {
-        Instant::now() >= self.end
+        if !self.least.is_multiple_of(STEPS_A_LOOK) {
+            return false;
+        }
+        let now = Instant::now();
+        let is_end = now >= self.end && self.least == 0;
+        is_end || now >= self.latest
     }
 }
 

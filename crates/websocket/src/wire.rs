@@ -71,7 +71,9 @@ impl Wire {
         place: Place,
     ) -> Self {
         let common = shared.limits();
-        let outbox = Arc::new(Outbox::new(limits, ping, &shared.heartbeat, common.closing));
+        let queued = Arc::clone(&shared.queued);
+        let outbox = Outbox::new(limits, ping, &shared.heartbeat, common.closing, queued);
+        let outbox = Arc::new(outbox);
         shared.heartbeat.enter(&outbox);
         if *shared.ending.borrow() {
             // The others have been closed already.
@@ -117,6 +119,7 @@ impl Wire {
             }
             let may_take = self.outbox.queued_bytes() < self.pause_bytes;
             if may_take && let Some(step) = self.take_step() {
+                self.count_step();
                 match step {
                     Step::Found(found) => return Poll::Ready(Some(found)),
                     Step::Control => continue,
@@ -248,6 +251,7 @@ impl Wire {
             Poll::Ready(Ok(1..)) => self.outbox.hear(),
             Poll::Ready(Ok(0) | Err(_)) => self.lose(),
         }
+        self.count_step();
         true
     }
 
@@ -263,6 +267,12 @@ impl Wire {
 
     fn turn(&mut self) -> Turn {
         *self.turn.get_or_insert_with(Turn::sprint)
+    }
+
+    fn count_step(&mut self) {
+        if let Some(turn) = &mut self.turn {
+            turn.count();
+        }
     }
 
     /// Lets others have their turn; what was answered so far leaves before.
