@@ -1,0 +1,22 @@
+//! `relay`: messages between the processes of a cluster, as AceBase's own clients speak it.
+
+mod server;
+
+use daemon::flags;
+
+use server::{NAME, Own, Relay, StartError, legacy};
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> daemon::Outcome {
+    let usual = legacy::usual(std::env::args().skip(1), |name| std::env::var(name).ok());
+    let usual: Vec<_> = usual.iter().map(|(flag, value)| (*flag, &**value)).collect();
+    let (flags, own) = flags::parse_with::<Own>(NAME, &usual);
+    let result = async {
+        let doors = server::open(&own).await?;
+        let relay = Relay::new(&own, &doors)?;
+        let bound = server::daemon(relay).settings(flags.settings()).bind().await?;
+        doors.serve(bound, &own).await?;
+        Ok::<_, StartError>(())
+    };
+    result.await.into()
+}

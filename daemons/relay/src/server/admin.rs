@@ -1,0 +1,74 @@
+//! What those see who watch the relay, and how it is told to change.
+
+use std::sync::{Arc, PoisonError};
+
+use daemon::{Failure, flags};
+use serde_json::{Value, json};
+use websocket::{Answer, Request};
+
+use super::{NAME, Own, Relay, legacy, metrics};
+
+impl Relay {
+    /// Answers at the door for metrics.
+    pub(super) async fn administer(self, request: Request) -> Answer {
+        match (request.path(), request.method()) {
+            ("/healthz", "GET" | "HEAD") => Answer::text(200, "ok\n"),
+            ("/metrics", "GET" | "HEAD") => Answer::bytes(200, metrics::TYPE, self.metrics()),
+            ("/healthz" | "/metrics", _) => Answer::text(405, "Method Not Allowed\n"),
+            _ => Answer::text(404, "there are only `/metrics` and `/healthz`\n"),
+        }
+    }
+
+    pub(super) fn stats(&self) -> Value {
+        let hub = self.hub();
+        let (waiting, memory, disk) = self.0.larges.waiting();
+        let counters = &hub.counters;
+        let flows = |flows: &[relay::Flow; 4]| -> Value {
+            let kinds = relay::Kind::ALL.iter().zip(flows);
+            kinds
+                .map(|(kind, flow)| {
+                    let flow = json!({ "messages": flow.messages, "bytes": flow.bytes });
+                    (kind.word().to_owned(), flow)
+                })
+                .collect::<serde_json::Map<_, _>>()
+                .into()
+        };
+        json!({
+            "peers": hub.peers(),
+            "dbs": hub.dbs().count(),
+            "accepted": flows(&counters.accepted),
+            "delivered": flows(&counters.delivered),
+            "dropped": {
+                "unknown": counters.unknown,
+                "malformed": counters.malformed,
+                "binary": counters.binary,
+            },
+            "refused": self.0.control.counters().refused,
+            "queue_bytes": self.0.control.queued_bytes(),
+            "large": { "waiting": waiting, "memory": memory, "disk": disk },
+            "uptime_ms": u64::try_from(self.now().as_millis()).unwrap_or(u64::MAX),
+        })
+    }
+
+    /// Reads flags, files and tokens again; where it listens stays.
+    pub(super) fn reload(&self) -> Result<(), Failure> {
+        let wrong = |why: String| Failure::new("bad-config", why);
+        let usual = legacy::usual(std::env::args().skip(1), |name| std::env::var(name).ok());
+        let usual: Vec<_> = usual.iter().map(|(flag, value)| (*flag, &**value)).collect();
+        let (_, own) = flags::parse_again::<Own>(NAME, &usual).map_err(wrong)?;
+        let terms = own.terms().map_err(|it| wrong(chain(&it)))?;
+        let has_token = !terms.tokens.is_empty();
+        self.0.control.set_limits(own.door()).map_err(|it| wrong(it.to_string()))?;
+        self.0.access.set(own.rules(has_token));
+        self.0.larges.set_bounds(own.large());
+        self.hub().set_bounds(own.bounds());
+        *self.0.terms.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(terms);
+        Ok(())
+    }
+}
+
+/// An error with its causes, on one line.
+fn chain(error: &dyn std::error::Error) -> String {
+    let causes = std::iter::successors(Some(error), |error| error.source());
+    causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
+}

@@ -1,0 +1,148 @@
+//! The doors beside Common TCP: that of AceBase clients, and that for metrics.
+
+use std::{fs, io, net::SocketAddr, sync::Arc};
+
+use daemon::{Bound, Shutdown};
+use websocket::{Access, Control, LimitsError, Rules, Server};
+
+use super::{
+    Own, Relay, StartError,
+    listen::{Place, listen_on},
+};
+
+/// Doors that are open, and through which nobody comes yet.
+#[derive(Debug)]
+pub(crate) struct Doors {
+    server: Server,
+    admin: Server,
+    port: u16,
+    admin_port: u16,
+    is_secure: bool,
+}
+
+/// Why there is no door.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum DoorError {
+    #[error("cannot listen on {place}")]
+    Listen { place: String, source: io::Error },
+
+    #[error("a door cannot have these limits")]
+    Limits(#[from] LimitsError),
+
+    #[error("{0} is open to other machines: that needs a token (`--token-file`)")]
+    NoToken(SocketAddr),
+
+    #[error(
+        "{0} is open to other machines, and without TLS everybody between reads all: `--tls-cert` and `--tls-key`, or `--insecure`"
+    )]
+    NoTls(SocketAddr),
+}
+
+/// Listens where the flags say.
+pub(crate) async fn open(own: &Own) -> Result<Doors, StartError> {
+    let has_token = !own.terms()?.tokens.is_empty();
+    let mut server = Server::new(own.door(), own.rules(has_token)).map_err(DoorError::from)?;
+    let is_secure = false;
+    let mut port = None;
+    for (address, listener) in listeners(own)? {
+        if !address.ip().is_loopback() {
+            judge(address, has_token, is_secure || own.insecure)?;
+        }
+        let failed = |source| DoorError::Listen { place: address.to_string(), source };
+        let address = server.inherit(listener).map_err(failed)?;
+        tracing::info!(%address, "AceBase clients connect here");
+        port = port.or(Some(address.port()));
+    }
+    let mut admin =
+        Server::new(websocket::Limits::default(), Rules::default()).map_err(DoorError::from)?;
+    let failed = |source| DoorError::Listen { place: own.admin.to_string(), source };
+    if !own.admin.ip().is_loopback() {
+        tracing::warn!(address = %own.admin, "metrics are open to other machines");
+    }
+    let admin_port = admin.listen(own.admin).await.map_err(failed)?.port();
+    Ok(Doors { server, admin, port: port.unwrap_or_default(), admin_port, is_secure })
+}
+
+impl Doors {
+    pub(super) fn control(&self) -> Control {
+        self.server.control()
+    }
+
+    pub(super) fn access(&self) -> Arc<Access> {
+        self.server.access()
+    }
+
+    pub(super) fn is_secure(&self) -> bool {
+        self.is_secure
+    }
+
+    /// Serves at all doors until a signal or `drain`; peers are closed after what they were sent.
+    pub(crate) async fn serve(self, bound: Bound<Relay>, own: &Own) -> Result<(), StartError> {
+        let relay = Relay::clone(&bound.state());
+        bound.introduce("ws", self.port);
+        bound.introduce("admin", self.admin_port);
+        if let Some(path) = &own.port_file {
+            let failed = |source| StartError::PortFile { path: path.clone(), source };
+            fs::write(path, format!("{}\n", self.port)).map_err(failed)?;
+        }
+        tracing::info!(port = bound.port(), "listening");
+        let (ending, ended) = tokio::sync::watch::channel(false);
+        let requested = |mut ended: tokio::sync::watch::Receiver<bool>| async move {
+            drop(ended.wait_for(|it| *it).await);
+        };
+        let end = async {
+            // Both are cancel safe.
+            tokio::select! {
+                () = Shutdown::signal() => {}
+                () = relay.0.drained.notified() => {}
+            }
+            relay.hub().drain();
+            ending.send_replace(true);
+        };
+        let (peers, metrics) = (relay.clone(), relay.clone());
+        let door = self.server.serve(move |it| peers.clone().answer(it), requested(ended.clone()));
+        let admin =
+            self.admin.serve(move |it| metrics.clone().administer(it), requested(ended.clone()));
+        tokio::join!(end, bound.serve(requested(ended)), door, admin);
+        Ok(())
+    }
+}
+
+/// Listens at each place; a loopback that this machine does not have is left out.
+fn listeners(own: &Own) -> Result<Vec<(SocketAddr, std::net::TcpListener)>, DoorError> {
+    let mut listeners = Vec::new();
+    for place in &own.listen {
+        let failed = |source| DoorError::Listen { place: place.to_string(), source };
+        for address in place.addresses().map_err(failed)? {
+            match listen_on(address) {
+                Ok(listener) => listeners.push((address, listener)),
+                Err(error) if is_absent(address, &error) => {
+                    tracing::warn!(%address, %error, "not listening there");
+                }
+                Err(error) => return Err(failed(error)),
+            }
+        }
+    }
+    match (listeners.is_empty(), own.listen.first()) {
+        (true, Some(place)) => Err(nowhere(place)),
+        _ => Ok(listeners),
+    }
+}
+
+fn is_absent(address: SocketAddr, error: &io::Error) -> bool {
+    let has_none = [io::ErrorKind::AddrNotAvailable, io::ErrorKind::Unsupported];
+    address.is_ipv6() && address.ip().is_loopback() && has_none.contains(&error.kind())
+}
+
+fn nowhere(place: &Place) -> DoorError {
+    let source = io::Error::from(io::ErrorKind::AddrNotAvailable);
+    DoorError::Listen { place: place.to_string(), source }
+}
+
+fn judge(address: SocketAddr, has_token: bool, is_private: bool) -> Result<(), DoorError> {
+    match (has_token, is_private) {
+        (false, _) => Err(DoorError::NoToken(address)),
+        (true, false) => Err(DoorError::NoTls(address)),
+        (true, true) => Ok(()),
+    }
+}

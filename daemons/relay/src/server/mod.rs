@@ -1,0 +1,167 @@
+//! The daemon around the hub: the door for AceBase clients, the commands for everybody else.
+//!
+//! All peers and guests share one [`Hub`] behind a lock that nobody holds while he waits.
+
+mod admin;
+mod connect;
+mod door;
+mod failures;
+mod flags;
+mod guests;
+mod http;
+mod large;
+pub(crate) mod legacy;
+mod listen;
+mod mailbox;
+mod metrics;
+mod peer;
+mod posted;
+mod rate;
+
+use std::{
+    path::PathBuf,
+    sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock},
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+
+use daemon::{BindError, Daemon};
+use relay::Hub;
+use tokio::{sync::Notify, time::Instant};
+use websocket::{Access, Control, LimitsError};
+
+use self::{
+    door::DoorError,
+    failures::Failures,
+    flags::{Terms, TermsError},
+    large::Larges,
+    mailbox::Mailbox,
+    posted::Posting,
+};
+
+pub(crate) use door::{Doors, open};
+pub(crate) use flags::Own;
+
+/// What the daemon is called unless it is installed under another name.
+pub(crate) const NAME: &str = "Relay";
+
+/// The relay, as its guests see it. A clone is the same.
+#[derive(Clone, Debug)]
+pub(crate) struct Relay(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    hub: Mutex<Hub<Mailbox>>,
+    larges: Larges,
+    posting: Posting,
+    failures: Mutex<Failures>,
+    terms: RwLock<Arc<Terms>>,
+    control: Control,
+    access: Arc<Access>,
+    /// Whether TLS is spoken at the door.
+    is_secure: bool,
+    begun: Instant,
+    /// When that was, in ms since 1970.
+    begun_ms: u64,
+    /// Somebody wants the relay to end.
+    drained: Notify,
+}
+
+/// Why there is no relay.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum StartError {
+    #[error(transparent)]
+    Bind(#[from] BindError),
+
+    #[error(transparent)]
+    Door(#[from] DoorError),
+
+    #[error(transparent)]
+    Terms(#[from] TermsError),
+
+    #[error("these limits make no sense")]
+    Limits(#[from] LimitsError),
+
+    #[error("cannot write `{}`", path.display())]
+    PortFile { path: PathBuf, source: std::io::Error },
+}
+
+/// The commands over `relay`.
+#[rustfmt::skip] // A table: one row a command.
+pub(crate) fn daemon(relay: Relay) -> Daemon<Relay> {
+    Daemon::with_state(NAME, relay)
+        .version(env!("CARGO_PKG_VERSION"))
+        .command("dbs", Relay::dbs).auth().help("Databases in which somebody is")
+        .command("peers", Relay::peers).auth().args(["db"]).help("Who is in a database, in the order in which they came")
+        .command("send", Relay::send).auth().args(["db", "to", "text"]).help("A message to one peer; an object is sent as JSON")
+        .command("broadcast", Relay::broadcast).auth().args(["db", "text"]).help("A message to all other peers")
+        .command("join", Relay::join).auth().args(["db", "id"]).help("You are a peer now: listed, announced, addressable")
+        .command("leave", Relay::leave).auth().args(["db"]).help("And are none any more")
+        .command("receive", Relay::receive).auth().args(["db", "opts"]).help("What you are sent as a peer; without `join` all that is sent; {\"presence\":true,\"after\":n}")
+        .command("kick", Relay::kick).auth().args(["db", "id"]).help("Sends a peer away; AceBase's own come back")
+        .command("stats", Relay::stats).auth().help("Counters")
+        .command("reload", Relay::reload).auth().help("Reads flags, files and tokens again; who is connected stays")
+        .command("drain", Relay::drain).auth().help("Ends, after what was sent has been read")
+        .service(large::expire)
+        .service(guests::reload_on_hangup)
+}
+
+impl Relay {
+    /// A relay that nobody reaches yet but by `doors`.
+    ///
+    /// # Errors
+    /// When its flags name what can't be read.
+    pub(crate) fn new(own: &Own, doors: &Doors) -> Result<Self, StartError> {
+        Ok(Self(Arc::new(Inner {
+            hub: Mutex::new(Hub::new(own.bounds())),
+            larges: Larges::new(own.large()),
+            posting: Posting::default(),
+            failures: Mutex::default(),
+            terms: RwLock::new(Arc::new(own.terms()?)),
+            control: doors.control(),
+            access: doors.access(),
+            is_secure: doors.is_secure(),
+            begun: Instant::now(),
+            begun_ms: clock_ms(),
+            drained: Notify::new(),
+        })))
+    }
+
+    /// What holds now.
+    fn terms(&self) -> Arc<Terms> {
+        Arc::clone(&self.0.terms.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn hub(&self) -> MutexGuard<'_, Hub<Mailbox>> {
+        self.0.hub.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn failures(&self) -> MutexGuard<'_, Failures> {
+        self.0.failures.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The time since the start.
+    fn now(&self) -> Duration {
+        self.0.begun.elapsed()
+    }
+
+    /// A time since the start, in ms since 1970.
+    fn clock_ms_at(&self, at: Duration) -> u64 {
+        self.0.begun_ms + u64::try_from(at.as_millis()).unwrap_or(u64::MAX / 2)
+    }
+
+    /// The longest message that a WebSocket takes.
+    fn max_payload(&self, terms: &Terms) -> usize {
+        if self.0.is_secure { terms.max_payload_tls } else { terms.max_payload }
+    }
+
+    /// A peer has gone.
+    fn part(&self, db: &str, number: u64) {
+        self.hub().leave(db, number);
+        self.0.larges.leave(number);
+    }
+}
+
+fn clock_ms() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX / 2)
+}

@@ -1,0 +1,152 @@
+//! A WebSocket of an AceBase client, from its welcome to its end.
+
+use std::time::Duration;
+
+use relay::{DbName, Gone, NotEntered, PeerId};
+use tokio::time::{Instant, sleep, timeout};
+use websocket::{End, Frame, Message, Sender, Socket, code};
+
+use super::{
+    Relay,
+    flags::Terms,
+    mailbox::{Mailbox, kicked, replaced},
+    rate::Rate,
+};
+
+/// A peer, until it is dropped.
+struct Presence<'a> {
+    relay: &'a Relay,
+    db: &'a DbName,
+    number: u64,
+}
+
+/// How long a sender waits for room before those who leave most unread are closed.
+const RELIEF: Duration = Duration::from_secs(1);
+
+/// With something waiting for so long, a `pong` goes ahead of it: who waits for ten seconds for one
+/// believes that nobody is here.
+const PONG_AHEAD: Duration = Duration::from_secs(2);
+
+/// Serves a client whose handshake was found right; `asked` is who had its id then.
+pub(super) async fn serve(
+    relay: Relay,
+    db: DbName,
+    id: PeerId,
+    asked: Option<u64>,
+    mut socket: Socket,
+) {
+    let sender = socket.sender();
+    let terms = relay.terms();
+    let welcome = format!("welcome:{{\"maxPayload\":{}}}", relay.max_payload(&terms));
+    let mailbox = Mailbox::Socket { sender: sender.clone(), address: socket.link().peer };
+    // Nothing else can be sent between these two.
+    sender.send(Frame::text(&welcome));
+    let entered = relay.hub().enter(&db, &id, mailbox, asked, relay.now());
+    let number = match entered {
+        Ok(number) => number,
+        Err(NotEntered::Taken) => return sender.abandon(replaced(), "another one has this id"),
+        Err(NotEntered::Full(why)) => return sender.abandon(code::TRY_AGAIN, why.0),
+    };
+    let presence = Presence { relay: &relay, db: &db, number };
+    tracing::debug!(%db, %id, "connected");
+    presence.serve(&mut socket, &sender).await;
+    let why = socket.end().cloned();
+    drop(presence);
+    note_end(&relay, &db, &id, why.as_ref());
+}
+
+impl Presence<'_> {
+    async fn serve(&self, socket: &mut Socket, sender: &Sender) {
+        let mut rate = Rate::default();
+        let mut terms = self.relay.terms();
+        loop {
+            let bytes = match socket.read().await {
+                None => return,
+                Some(Message::Binary(_)) => {
+                    self.relay.hub().counters.binary += 1;
+                    continue;
+                }
+                Some(Message::Text(text)) => {
+                    if terms.logs_bodies {
+                        tracing::debug!(db = %self.db, number = self.number, text, "message");
+                    }
+                    if self.relay.hub().take(self.db.as_str(), self.number, text) {
+                        answer(sender);
+                    }
+                    text.len()
+                }
+            };
+            if has_rates(&terms) {
+                let (messages, of_bytes) = (terms.limit_msgs, terms.limit_bytes);
+                let wait = rate.count(bytes, messages, of_bytes, Instant::now());
+                if !wait.is_zero() {
+                    socket.during(sleep(wait)).await;
+                    terms = self.relay.terms();
+                }
+            }
+            if self.relay.0.control.queued_bytes() > terms.queue_total {
+                terms = self.relay.terms();
+                socket.during(self.relay.wait_for_room(terms.queue_total)).await;
+            }
+        }
+    }
+}
+
+impl Relay {
+    /// Waits until all peers together leave less unread, for a second; then those who leave most
+    /// are closed.
+    async fn wait_for_room(&self, most: usize) {
+        if timeout(RELIEF, self.0.control.queued_at_most(most)).await.is_ok() {
+            return;
+        }
+        let closed = self.hub().relieve(most);
+        if closed > 0 {
+            tracing::warn!(closed, most, "too much is left unread: closed those who leave most");
+        }
+    }
+}
+
+impl Drop for Presence<'_> {
+    fn drop(&mut self) {
+        self.relay.part(self.db.as_str(), self.number);
+    }
+}
+
+fn has_rates(terms: &Terms) -> bool {
+    terms.limit_msgs > 0 || terms.limit_bytes > 0
+}
+
+/// Says `pong`; it has no order with messages.
+pub(super) fn answer(sender: &Sender) {
+    let pong = Frame::text("pong");
+    match sender.queued_bytes() > 0 && sender.oldest().is_some_and(|it| it > PONG_AHEAD) {
+        true => drop(sender.send_urgent(pong)),
+        false => drop(sender.send(pong)),
+    }
+}
+
+fn note_end(relay: &Relay, db: &DbName, id: &PeerId, end: Option<&End>) {
+    let mut hub = relay.hub();
+    let Gone { close, reset, slow, oversize, replaced: by_other, idle, kicked: away, drain } =
+        &mut hub.counters.gone;
+    let counter = match end {
+        Some(End::ByPeer(_)) => close,
+        Some(End::Slow) => slow,
+        Some(End::Stalled | End::Silent) => idle,
+        Some(End::Broken(_)) => oversize,
+        Some(End::ByUs(code)) if *code == replaced() => by_other,
+        Some(End::ByUs(code)) if *code == kicked() => away,
+        Some(End::ByUs(code)) if *code == code::TRY_AGAIN => slow,
+        Some(End::ByUs(_)) => drain,
+        Some(End::Lost) | None => reset,
+    };
+    *counter += 1;
+    drop(hub);
+    match end {
+        Some(End::Slow) => tracing::warn!(%db, %id, "closed: what it was sent is not read"),
+        Some(End::Broken(fault)) => {
+            tracing::warn!(%db, %id, ?fault, "closed: what it sent may not be")
+        }
+        end => tracing::debug!(%db, %id, ?end, "gone"),
+    }
+}
