@@ -57,6 +57,11 @@ impl Relay {
         let usual: Vec<_> = usual.iter().map(|(flag, value)| (*flag, &**value)).collect();
         let (_, own) = flags::parse_again::<Own>(NAME, &usual).map_err(wrong)?;
         let terms = own.terms().map_err(|it| wrong(chain(&it)))?;
+        match &self.0.tls {
+            Some(tls) => tls.reload(&own).map_err(|it| wrong(chain(&it)))?,
+            None if own.wants_tls() => return Err(wrong("TLS begins with a restart".to_owned())),
+            None => {}
+        }
         let has_token = !terms.tokens.is_empty();
         self.0.control.set_limits(own.door()).map_err(|it| wrong(it.to_string()))?;
         self.0.access.set(own.rules(has_token));

@@ -8,6 +8,7 @@ use websocket::{Access, Control, LimitsError, Rules, Server};
 use super::{
     Own, Relay, StartError,
     listen::{Place, listen_on},
+    tls::{Tls, TlsError},
 };
 
 /// Doors that are open, and through which nobody comes yet.
@@ -17,7 +18,7 @@ pub(crate) struct Doors {
     admin: Server,
     port: u16,
     admin_port: u16,
-    is_secure: bool,
+    tls: Option<Tls>,
 }
 
 /// Why there is no door.
@@ -28,6 +29,9 @@ pub(crate) enum DoorError {
 
     #[error("a door cannot have these limits")]
     Limits(#[from] LimitsError),
+
+    #[error(transparent)]
+    Tls(#[from] TlsError),
 
     #[error("{0} is open to other machines: that needs a token (`--token-file`)")]
     NoToken(SocketAddr),
@@ -42,14 +46,18 @@ pub(crate) enum DoorError {
 pub(crate) async fn open(own: &Own) -> Result<Doors, StartError> {
     let has_token = !own.terms()?.tokens.is_empty();
     let mut server = Server::new(own.door(), own.rules(has_token)).map_err(DoorError::from)?;
-    let is_secure = false;
+    let tls = Tls::load(own).map_err(DoorError::from)?;
     let mut port = None;
     for (address, listener) in listeners(own)? {
         if !address.ip().is_loopback() {
-            judge(address, has_token, is_secure || own.insecure)?;
+            judge(address, has_token, tls.is_some() || own.insecure)?;
         }
         let failed = |source| DoorError::Listen { place: address.to_string(), source };
-        let address = server.inherit(listener).map_err(failed)?;
+        let address = match tls.clone() {
+            None => server.inherit(listener),
+            Some(tls) => server.listen_with(listener, move |stream| tls.accept(stream)),
+        };
+        let address = address.map_err(failed)?;
         tracing::info!(%address, "AceBase clients connect here");
         port = port.or(Some(address.port()));
     }
@@ -60,7 +68,7 @@ pub(crate) async fn open(own: &Own) -> Result<Doors, StartError> {
         tracing::warn!(address = %own.admin, "metrics are open to other machines");
     }
     let admin_port = admin.listen(own.admin).await.map_err(failed)?.port();
-    Ok(Doors { server, admin, port: port.unwrap_or_default(), admin_port, is_secure })
+    Ok(Doors { server, admin, port: port.unwrap_or_default(), admin_port, tls })
 }
 
 impl Doors {
@@ -72,8 +80,8 @@ impl Doors {
         self.server.access()
     }
 
-    pub(super) fn is_secure(&self) -> bool {
-        self.is_secure
+    pub(super) fn tls(&self) -> Option<Tls> {
+        self.tls.clone()
     }
 
     /// Serves at all doors until a signal or `drain`; peers are closed after what they were sent.

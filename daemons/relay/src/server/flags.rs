@@ -263,6 +263,11 @@ impl Own {
         LargeBounds { memory: self.large_memory, disk: self.large_disk, time: LARGE_TIME }
     }
 
+    /// Whether TLS is to be spoken.
+    pub(super) fn wants_tls(&self) -> bool {
+        self.tls_cert.is_some() || self.tls_key.is_some() || self.tls_pfx.is_some()
+    }
+
     /// The bounds of the door.
     pub(crate) fn door(&self) -> websocket::Limits {
         websocket::Limits {

@@ -17,6 +17,7 @@ mod metrics;
 mod peer;
 mod posted;
 mod rate;
+mod tls;
 
 use std::{
     path::PathBuf,
@@ -36,6 +37,7 @@ use self::{
     large::Larges,
     mailbox::Mailbox,
     posted::Posting,
+    tls::Tls,
 };
 
 pub(crate) use door::{Doors, open};
@@ -57,8 +59,8 @@ struct Inner {
     terms: RwLock<Arc<Terms>>,
     control: Control,
     access: Arc<Access>,
-    /// Whether TLS is spoken at the door.
-    is_secure: bool,
+    /// Where TLS is spoken at the door.
+    tls: Option<Tls>,
     begun: Instant,
     /// When that was, in ms since 1970.
     begun_ms: u64,
@@ -119,7 +121,7 @@ impl Relay {
             terms: RwLock::new(Arc::new(own.terms()?)),
             control: doors.control(),
             access: doors.access(),
-            is_secure: doors.is_secure(),
+            tls: doors.tls(),
             begun: Instant::now(),
             begun_ms: clock_ms(),
             drained: Notify::new(),
@@ -151,7 +153,7 @@ impl Relay {
 
     /// The longest message that a WebSocket takes.
     fn max_payload(&self, terms: &Terms) -> usize {
-        if self.0.is_secure { terms.max_payload_tls } else { terms.max_payload }
+        if self.0.tls.is_some() { terms.max_payload_tls } else { terms.max_payload }
     }
 
     /// A peer has gone.
