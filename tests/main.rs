@@ -18,6 +18,7 @@ mod old_node;
 mod protocol_page;
 mod readme;
 mod registry;
+mod relay;
 mod scan;
 mod security;
 mod spawn;

@@ -4,6 +4,7 @@
 mod binaries;
 mod dae;
 mod daemon;
+mod dialogue;
 mod disk;
 mod eventually;
 mod history;
@@ -15,6 +16,7 @@ mod websocket;
 pub(crate) use binaries::{binary, open_to_all, workspace};
 pub(crate) use dae::{Dae, finish};
 pub(crate) use daemon::Daemon;
+pub(crate) use dialogue::{play, play_page};
 pub(crate) use disk::SmallDisk;
 pub(crate) use eventually::{PATIENCE, eventually, patiently};
 pub(crate) use history::{events, now_ms, transitions, unix_ms};

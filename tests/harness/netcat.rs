@@ -113,6 +113,13 @@ impl Netcat {
         Ok(text)
     }
 
+    /// The same for what is no text.
+    pub(crate) fn read_to_end_bytes(&mut self) -> io::Result<Vec<u8>> {
+        let mut bytes = Vec::new();
+        self.stream.read_to_end(&mut bytes)?;
+        Ok(bytes)
+    }
+
     /// Breaks the connection by RST.
     pub(crate) fn reset(self) {
         setsockopt(self.stream.get_ref(), Linger, &linger { l_onoff: 1, l_linger: 0 }).unwrap();

@@ -6,6 +6,7 @@ use std::{
 };
 
 use serde_json::{Value, json};
+use tokio::time::Instant;
 
 use super::{eventually::PATIENCE, netcat::narrow};
 
@@ -18,7 +19,7 @@ pub(crate) struct WebSocket {
 }
 
 /// What came.
-#[derive(Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Heard {
     Text(String),
     /// The other end closes, with this code.
@@ -41,21 +42,31 @@ impl WebSocket {
 
     /// Asks for one with these headers; the status if that is refused.
     pub(crate) fn handshake(port: u16, headers: &str) -> Result<Self, u16> {
-        Self::over(TcpStream::connect((Ipv4Addr::LOCALHOST, port)).unwrap(), headers)
+        Self::at(port, "/", headers).map_err(|(status, _)| status)
+    }
+
+    /// Asks for one at `target`; the status and all of the answer if that is refused.
+    pub(crate) fn at(port: u16, target: &str, headers: &str) -> Result<Self, (u16, String)> {
+        Self::over(TcpStream::connect((Ipv4Addr::LOCALHOST, port)).unwrap(), target, headers)
+    }
+
+    /// As [`WebSocket::at`], with as little room for what comes as the kernel allows.
+    pub(crate) fn narrow_at(port: u16, target: &str) -> Self {
+        Self::over(narrow(port), target, "host: localhost\r\n").unwrap()
     }
 
     /// Opens one at `port` on loopback, with as little room for what comes as the kernel allows.
     pub(crate) fn narrow(port: u16) -> Self {
-        Self::over(narrow(port), "host: localhost\r\n").unwrap()
+        Self::narrow_at(port, "/")
     }
 
-    fn over(stream: TcpStream, headers: &str) -> Result<Self, u16> {
+    fn over(stream: TcpStream, target: &str, headers: &str) -> Result<Self, (u16, String)> {
         stream.set_nodelay(true).unwrap();
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
         stream.set_write_timeout(Some(PATIENCE)).unwrap();
         let mut socket = Self { stream: BufReader::new(stream), last_id: 0 };
         let request = format!(
-            "GET / HTTP/1.1\r\n{headers}upgrade: websocket\r\nconnection: upgrade\r\n\
+            "GET {target} HTTP/1.1\r\n{headers}upgrade: websocket\r\nconnection: upgrade\r\n\
              sec-websocket-version: 13\r\nsec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
         );
         socket.stream.get_mut().write_all(request.as_bytes()).unwrap();
@@ -65,7 +76,10 @@ impl WebSocket {
         }
         match head[9..12].parse().unwrap() {
             101 => Ok(socket),
-            status => Err(status),
+            status => {
+                socket.stream.read_to_string(&mut head).unwrap();
+                Err((status, head))
+            }
         }
     }
 
@@ -77,6 +91,31 @@ impl WebSocket {
     /// Sends a text that nobody may be there to take.
     pub(crate) fn try_say(&mut self, text: &str) -> io::Result<()> {
         self.send(TEXT, text.as_bytes())
+    }
+
+    /// Sends bytes that may be frames, or parts of some.
+    pub(crate) fn say_raw(&mut self, bytes: &[u8]) {
+        self.stream.get_mut().write_all(bytes).unwrap();
+    }
+
+    /// The frame that a client sends: of this first byte, with this payload.
+    pub(crate) fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
+        let mut frame = vec![first];
+        match payload.len() {
+            length @ 0..126 => frame.push(0x80 | length as u8),
+            length @ 126..0x1_0000 => {
+                frame.push(0x80 | 126);
+                frame.extend((length as u16).to_be_bytes());
+            }
+            length => {
+                frame.push(0x80 | 127);
+                frame.extend((length as u64).to_be_bytes());
+            }
+        }
+        let mask = [0x5A, 0, 0xFF, 7];
+        frame.extend(mask);
+        frame.extend(payload.iter().zip(mask.iter().cycle()).map(|(byte, mask)| byte ^ mask));
+        frame
     }
 
     pub(crate) fn say_bytes(&mut self, bytes: &[u8]) {
@@ -91,12 +130,19 @@ impl WebSocket {
 
     /// The next message; pings are answered.
     pub(crate) fn hear(&mut self) -> Heard {
+        let begun = Instant::now();
         loop {
+            assert!(begun.elapsed() < PATIENCE, "only pings have come");
             let Ok((opcode, payload)) = self.receive() else { return Heard::End };
             match opcode {
                 TEXT => return Heard::Text(String::from_utf8(payload).unwrap()),
-                CLOSE => return Heard::Close(u16::from_be_bytes([payload[0], payload[1]])),
+                CLOSE => {
+                    return Heard::Close(
+                        payload.first_chunk().map_or(1005, |it| u16::from_be_bytes(*it)),
+                    );
+                }
                 PING => self.send(PONG, &payload).unwrap(),
+                PONG => {}
                 other => panic!("a frame of kind {other}"),
             }
         }
@@ -127,22 +173,7 @@ impl WebSocket {
     }
 
     fn send(&mut self, opcode: u8, payload: &[u8]) -> io::Result<()> {
-        let mut frame = vec![0x80 | opcode];
-        match payload.len() {
-            length @ 0..126 => frame.push(0x80 | length as u8),
-            length @ 126..0x1_0000 => {
-                frame.push(0x80 | 126);
-                frame.extend((length as u16).to_be_bytes());
-            }
-            length => {
-                frame.push(0x80 | 127);
-                frame.extend((length as u64).to_be_bytes());
-            }
-        }
-        // A mask of zeros is one too.
-        frame.extend([0; 4]);
-        frame.extend(payload);
-        self.stream.get_mut().write_all(&frame)
+        self.stream.get_mut().write_all(&Self::frame(0x80 | opcode, payload))
     }
 
     fn receive(&mut self) -> io::Result<(u8, Vec<u8>)> {

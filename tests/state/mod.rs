@@ -3,7 +3,6 @@
 mod accounts;
 mod clients;
 mod commands;
-mod dialogue;
 mod disk;
 mod firing;
 mod keeping;

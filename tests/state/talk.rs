@@ -2,28 +2,32 @@
 
 use std::fs;
 
-use super::{StateServer, dialogue::play};
-use crate::harness::workspace;
+use super::StateServer;
+use crate::harness::{play, play_page, workspace};
 
 /// Somebody who never logs in may take his time, however slow the machine is.
 const UNHURRIED: &[&str] = &["--newcomer-idle", "1h"];
+
+/// What is typed may name the password of `root` as `$ROOT`.
+fn meaning(server: &StateServer, typed: &str) -> String {
+    match typed.contains("$ROOT") {
+        true => typed.replace("$ROOT", &server.root_password()),
+        false => typed.to_owned(),
+    }
+}
 
 #[test]
 fn every_command_answers_as_written() {
     let page = "tests/transcripts/state.txt";
     let text = fs::read_to_string(workspace().join(page)).unwrap();
-    play(&StateServer::start(UNHURRIED), page, (1..).zip(text.lines()));
+    let server = StateServer::start(UNHURRIED);
+    let lines = (1..).zip(text.lines());
+    play(page, lines, || server.connect(), |typed| meaning(&server, typed));
 }
 
 #[test]
 fn the_session_of_its_page_goes_as_written() {
-    let page = "daemons/state/README.md";
-    let text = fs::read_to_string(workspace().join(page)).unwrap();
-    let mut is_inside = false;
-    let lines = (1..).zip(text.lines()).filter(|(_, line)| {
-        let was_inside = is_inside;
-        is_inside = if is_inside { *line != "```" } else { *line == "```dialogue" };
-        was_inside && is_inside
-    });
-    play(&StateServer::start(UNHURRIED), page, lines);
+    let server = StateServer::start(UNHURRIED);
+    let connect = || server.connect();
+    play_page("daemons/state/README.md", connect, |typed| meaning(&server, typed));
 }

@@ -1,6 +1,6 @@
 //! Passwords of accounts that came from a leilo-backend, until their first login here.
 
-use hmac::{KeyInit, Hmac, Mac};
+use hmac::{Hmac, KeyInit, Mac};
 use sha1::Sha1;
 use state::leilo::is_legacy;
 

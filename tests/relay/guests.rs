@@ -1,0 +1,137 @@
+//! What guests of Common TCP see: the session of its page, and every command.
+
+use serde_json::json;
+
+use super::house::{House, hear};
+use crate::harness::{Heard, play, play_page, workspace};
+
+#[test]
+fn the_session_of_its_page_goes_as_written() {
+    let house = House::start(&[]);
+    play_page("daemons/relay/README.md", || house.guest(), str::to_owned);
+}
+
+#[test]
+fn every_command_answers_as_written() {
+    let page = "tests/transcripts/relay.txt";
+    let text = std::fs::read_to_string(workspace().join(page)).unwrap();
+    let house = House::start(&["--dbs", "mydb,other", "--max-post", "1000"]);
+    play(page, (1..).zip(text.lines()), || house.guest(), str::to_owned);
+}
+
+#[test]
+fn guests_and_clients_are_peers_of_each_other() {
+    let house = House::start(&[]);
+    let mut client = house.join("mydb_data", "client");
+    let (mut guest, mut tap) = (house.guest(), house.guest());
+    tap.ask("receive", &json!(["mydb_data", { "presence": true }]));
+    guest.ask("join", &json!(["mydb_data", "guest"]));
+    assert_eq!(hear(&mut client), "connect:guest");
+    assert_eq!(hear(&mut client), "{\"type\":\"hello\",\"from\":\"guest\"}");
+    guest.ask("receive", &json!(["mydb_data"]));
+    client.say("to:guest;{\"x\":1}");
+    let line = guest.read_line().unwrap();
+    let event = "event [\"message\",{\"db\":\"mydb_data\",\"from\":\"client\",\"to\":\"guest\",\"text\":\"{\\\"x\\\":1}\",\"n\":1},1]\n";
+    assert_eq!(line, event);
+    assert_eq!(
+        guest.ask("send", &json!(["mydb_data", "client", { "y": [1, 2.5] }])),
+        json!({ "delivered": 1 })
+    );
+    assert_eq!(hear(&mut client), "{\"y\":[1,2.5]}");
+    guest.ask("broadcast", &json!(["mydb_data", "all"]));
+    assert_eq!(hear(&mut client), "all");
+    let peers = guest.ask("peers", &json!(["mydb_data"]));
+    let kinds: Vec<_> =
+        peers.as_array().unwrap().iter().map(|it| (&it["id"], &it["kind"])).collect();
+    assert_eq!(kinds, [(&json!("client"), &json!("ws")), (&json!("guest"), &json!("ctcp"))]);
+    drop(guest);
+    assert_eq!(hear(&mut client), "disconnect:guest");
+    let seen: Vec<_> = (0..5).map(|_| tap.read_line().unwrap()).collect();
+    for (line, part) in
+        seen.iter().zip(["\"connect\"", "\"n\":1}", "\"n\":2}", "\"to\":null", "\"disconnect\""])
+    {
+        assert!(line.contains(part), "{part}: {seen:?}");
+    }
+}
+
+#[test]
+fn an_id_is_taken_from_a_client_by_a_guest_and_back() {
+    let house = House::start(&[]);
+    let mut client = house.join("mydb", "thesame");
+    let mut guest = house.guest();
+    guest.ask("join", &json!(["mydb", "thesame"]));
+    assert_eq!(client.hear(), Heard::Close(4409));
+    guest.ask("receive", &json!(["mydb"]));
+    let _again = house.join("mydb", "thesame");
+    assert_eq!(guest.read_line().unwrap(), "end [{\"reason\":\"replaced\"}]\n");
+    // It is nobody now, and may be somebody again.
+    guest.ask("join", &json!(["mydb", "another"]));
+    // A master that is a guest lives as long as its connection.
+    guest.ask("join", &json!(["other", "[master]"]));
+    house.guest().refuse("conflict", "join", &json!(["other", "[master]"]));
+}
+
+#[test]
+fn who_listens_learns_what_it_missed() {
+    let house = House::start(&[]);
+    let (mut sender, mut tap) = (house.guest(), house.guest());
+    tap.ask("receive", &json!(["mydb"]));
+    let large = "x".repeat(900_000);
+    for text in ["one", "two", &large, &large, &large, &large, &large, "last"] {
+        sender.ask("broadcast", &json!(["mydb", text]));
+    }
+    let mut late = house.guest();
+    assert_eq!(
+        late.ask("receive", &json!(["mydb", { "after": 1 }])),
+        json!({ "db": "mydb", "n": 8 })
+    );
+    assert_eq!(late.read_line().unwrap(), "event [\"gap\",{\"missed\":2},1]\n");
+    let numbers: Vec<_> = (0..5)
+        .map(|_| late.read_line().unwrap())
+        .map(|line| line.split("\"n\":").nth(1).unwrap().split('}').next().unwrap().to_owned())
+        .collect();
+    assert_eq!(numbers, ["4", "5", "6", "7", "8"]);
+}
+
+#[test]
+fn who_is_no_peer_may_not_look_nor_send() {
+    let house = House::start(&[]);
+    let mut stranger = house.daemon.connect();
+    for (name, args) in [
+        ("dbs", json!([])),
+        ("peers", json!(["mydb"])),
+        ("send", json!(["mydb", "client", "x"])),
+        ("broadcast", json!(["mydb", "x"])),
+        ("join", json!(["mydb"])),
+        ("receive", json!(["mydb"])),
+        ("kick", json!(["mydb", "client"])),
+        ("stats", json!([])),
+        ("drain", json!([])),
+        ("reload", json!([])),
+    ] {
+        stranger.refuse("auth-required", name, &args);
+    }
+}
+
+#[test]
+fn at_its_end_everybody_gets_what_was_sent_and_nobody_hears_of_the_others() {
+    let mut house = House::start(&[]);
+    let mut ears = ["first", "second"].map(|it| house.join("mydb", it));
+    let mut mouth = house.join("mydb", "talker");
+    let text = "x".repeat(10_000);
+    for _ in 0..100 {
+        mouth.say(&text);
+    }
+    mouth.say("ping");
+    while hear(&mut mouth) != "pong" {}
+    house.guest().ask("drain", &json!([]));
+    for ear in &mut ears {
+        let heard: Vec<_> = std::iter::repeat_with(|| ear.hear())
+            .take_while(|it| *it != Heard::Close(1012))
+            .filter(|it| !matches!(it, Heard::Text(text) if text.starts_with("connect:")))
+            .collect();
+        assert_eq!(heard, vec![Heard::Text(text.clone()); 100]);
+    }
+    drop((ears, mouth));
+    assert_eq!(house.daemon.ended().0.code(), Some(0));
+}

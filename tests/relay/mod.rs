@@ -1,0 +1,8 @@
+//! The relay from outside: byte by byte, under load, and as the clients of others see it.
+
+mod bytes;
+mod guests;
+mod house;
+mod http;
+mod order;
+mod tls;
