@@ -8,6 +8,7 @@ use server::{NAME, Own, Relay, StartError, legacy};
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> daemon::Outcome {
+    server::open_many_files();
     let usual = legacy::usual(std::env::args().skip(1), |name| std::env::var(name).ok());
     let usual: Vec<_> = usual.iter().map(|(flag, value)| (*flag, &**value)).collect();
     let (flags, own) = flags::parse_with::<Own>(NAME, &usual);

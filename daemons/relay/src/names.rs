@@ -5,7 +5,7 @@ use std::{fmt, str::FromStr, sync::Arc};
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct PeerId(Arc<str>);
 
-/// The name of a database: 1 to 128 bytes. A clone shares it.
+/// The name of a database: 1 to 128 bytes without control characters. A clone shares it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct DbName(Arc<str>);
 
@@ -58,7 +58,8 @@ impl DbName {
     /// Reads a name; `None` if it can't be one.
     #[must_use]
     pub fn read(text: &str) -> Option<Self> {
-        (1..=LONGEST).contains(&text.len()).then(|| Self(text.into()))
+        let has_length = (1..=LONGEST).contains(&text.len());
+        (has_length && !text.contains(char::is_control)).then(|| Self(text.into()))
     }
 
     /// The name.
@@ -148,6 +149,8 @@ mod tests {
         ] {
             assert_eq!(PeerId::read(id).is_some(), is_one, "{id:?}");
         }
+        let dbs = ["", "a", "my db", "a\nb", &longest, &too_long].map(DbName::read);
+        assert_eq!(dbs.map(|it| it.is_some()), [false, true, true, false, true, false]);
         assert_eq!(PeerId::of_guest(7).as_str(), "ctcp:7");
     }
 

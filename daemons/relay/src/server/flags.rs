@@ -273,7 +273,7 @@ impl Own {
         websocket::Limits {
             handshake: PATIENCE,
             connections: self.max_peers + OTHERS,
-            files_percent: 90,
+            files_percent: 45,
             connections_per_address: self.max_peers + OTHERS,
             socket: self.socket(),
             ping: Some(Ping { interval: SILENCE, most_lost: 1 }),

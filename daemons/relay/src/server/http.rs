@@ -70,9 +70,12 @@ impl Relay {
             return Answer::text(400, "a message is UTF-8");
         };
         match self.pass_on(&asker.db, asker.number, text).await {
-            Ok(()) => Answer::text(200, "ok"),
-            Err(answer) => answer,
+            // Who posts waits as who sends does.
+            Ok(()) if self.has_no_room(&terms) => self.wait_for_room(&terms).await,
+            Ok(()) => {}
+            Err(answer) => return answer,
         }
+        Answer::text(200, "ok")
     }
 
     async fn fetch(&self, db: &str, request: &Request) -> Answer {

@@ -27,6 +27,7 @@ use std::{
 
 use daemon::{BindError, Daemon};
 use relay::Hub;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::{sync::Notify, time::Instant};
 use websocket::{Access, Control, LimitsError};
 
@@ -161,6 +162,13 @@ impl Relay {
         self.hub().leave(db, number);
         self.0.larges.leave(number);
     }
+}
+
+/// Lets this process open as many files as it may ever: each peer is one.
+pub(crate) fn open_many_files() {
+    let limit = getrlimit(Resource::Nofile);
+    // It goes on with fewer if that fails, and says how many there are.
+    let _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit });
 }
 
 fn clock_ms() -> u64 {

@@ -84,18 +84,24 @@ impl Presence<'_> {
                     terms = self.relay.terms();
                 }
             }
-            if self.relay.0.control.queued_bytes() > terms.queue_total {
+            if self.relay.has_no_room(&terms) {
                 terms = self.relay.terms();
-                socket.during(self.relay.wait_for_room(terms.queue_total)).await;
+                socket.during(self.relay.wait_for_room(&terms)).await;
             }
         }
     }
 }
 
 impl Relay {
+    /// Whether all peers together leave too much unread.
+    pub(super) fn has_no_room(&self, terms: &Terms) -> bool {
+        self.0.control.queued_bytes() > terms.queue_total
+    }
+
     /// Waits until all peers together leave less unread, for a second; then those who leave most
     /// are closed.
-    async fn wait_for_room(&self, most: usize) {
+    pub(super) async fn wait_for_room(&self, terms: &Terms) {
+        let most = terms.queue_total;
         if timeout(RELIEF, self.0.control.queued_at_most(most)).await.is_ok() {
             return;
         }
