@@ -21,6 +21,7 @@ mod registry;
 mod relay;
 mod scan;
 mod security;
+mod sockets;
 mod spawn;
 mod state;
 mod states;

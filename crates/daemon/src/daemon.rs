@@ -1,7 +1,7 @@
 use std::{
     collections::BTreeMap,
     fmt, fs,
-    net::{IpAddr, Ipv4Addr},
+    net::{IpAddr, Ipv4Addr, TcpListener},
     os::unix::fs::MetadataExt,
     sync::{Arc, Mutex, OnceLock},
 };
@@ -202,7 +202,8 @@ impl<S: Send + Sync + 'static> Daemon<S> {
         Ok::<_, BindError>(()).into()
     }
 
-    /// Listens, and serves nobody yet.
+    /// Listens, and serves nobody yet. A listening socket without a label that was handed over
+    /// (`--socket` of `dae install`) comes before the address and port of the settings.
     ///
     /// # Errors
     /// When the port or the Unix socket can't be had, or listening there would be unsafe.
@@ -216,16 +217,20 @@ impl<S: Send + Sync + 'static> Daemon<S> {
             (false, None, Some(_)) if needs_auth => "peer",
             _ => "none",
         };
-        if !settings.bind.is_loopback() && !matches!(auth, "user" | "token") {
-            return Err(BindError::Open { address: settings.bind });
+        let inherited = environment.sockets.take_unlabelled();
+        let held = inherited.as_ref().map(TcpListener::local_addr).transpose();
+        let address = held.map_err(BindError::Inherited)?.map_or(settings.bind, |it| it.ip());
+        if !address.is_loopback() && !matches!(auth, "user" | "token") {
+            return Err(BindError::Open { address });
         }
-        let listener = Listener::bind(
-            settings.bind,
-            settings.port,
-            settings.both_loopbacks,
-            environment.socket.as_deref(),
-        )
-        .await?;
+        let unix = environment.socket.as_deref();
+        let listener = match inherited {
+            Some(inherited) => Listener::inherit(inherited, unix)?,
+            None => {
+                let Settings { bind, port, both_loopbacks, .. } = settings;
+                Listener::bind(bind, port, both_loopbacks, unix).await?
+            }
+        };
         let common = Common {
             name: environment.name.unwrap_or(self.name),
             version: self.version,

@@ -1,4 +1,6 @@
-use std::{env, path::PathBuf};
+use std::{env, net::TcpListener, path::PathBuf};
+
+use crate::Inherited;
 
 /// What the manager hands a child in its environment; all absent when a daemon is started by hand.
 #[derive(Clone, Debug, Default)]
@@ -13,6 +15,8 @@ pub struct Environment {
     pub socket: Option<PathBuf>,
     /// `DAE_TOKEN_FILE`: the file with the token that opens commands that need authorisation.
     pub token_file: Option<PathBuf>,
+    /// Listening sockets that whoever started the daemon holds for it.
+    pub sockets: Inherited,
 }
 
 impl Environment {
@@ -26,6 +30,30 @@ impl Environment {
             manager_port: text("DAE_PORT").and_then(|port| port.parse().ok()),
             socket: text("DAE_SOCKET").map(PathBuf::from),
             token_file: text("DAE_TOKEN_FILE").map(PathBuf::from),
+            sockets: Inherited::of_process(),
         }
+    }
+
+    /// Takes the listening socket that is held under a label: `--socket ws=9163` of `dae install`,
+    /// or `FileDescriptorName=ws` of a unit. Where nobody holds one the daemon binds its own.
+    ///
+    /// It listens already, also while no process of the daemon lives; so no guest is refused
+    /// between two of them. It does not block, as tokio wants it, and is closed on exec. Dropping
+    /// it refuses nobody: guests wait for whoever takes it next. Several of one label come one
+    /// after the other. The socket without a label is the Common TCP port, which
+    /// [`Daemon::bind`](crate::Daemon::bind) takes by itself.
+    ///
+    /// ```no_run
+    /// # fn main() -> std::io::Result<()> {
+    /// let listener = match daemon::Environment::read().take_socket("ws") {
+    ///     Some(held) => held,
+    ///     None => std::net::TcpListener::bind("127.0.0.1:9163")?,
+    /// };
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn take_socket(&self, label: &str) -> Option<TcpListener> {
+        self.sockets.take(label)
     }
 }

@@ -46,6 +46,9 @@ pub enum BindError {
         /// What the kernel said.
         source: io::Error,
     },
+    /// The socket that was handed over can't be used.
+    #[error("cannot listen on the socket that was handed over")]
+    Inherited(#[source] io::Error),
     /// Everybody who reaches this machine could use commands that need authorisation.
     #[error("{address} is open to other machines, and this daemon has neither token nor accounts")]
     Open {
@@ -70,6 +73,16 @@ impl Listener {
             true => bind_both(bind, port).await?,
             false => vec![bind_tcp((bind, port).into()).await?],
         };
+        let unix = unix.map(bind_unix).transpose()?;
+        Ok(Self { tcp, unix })
+    }
+
+    /// Listens on a socket that somebody else has bound.
+    pub(crate) fn inherit(
+        inherited: std::net::TcpListener,
+        unix: Option<&Path>,
+    ) -> Result<Self, BindError> {
+        let tcp = vec![TcpListener::from_std(inherited).map_err(BindError::Inherited)?];
         let unix = unix.map(bind_unix).transpose()?;
         Ok(Self { tcp, unix })
     }

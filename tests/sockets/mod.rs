@@ -1,0 +1,3 @@
+//! Listening sockets that outlive the process that serves them.
+
+mod inherited;
