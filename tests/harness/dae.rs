@@ -20,7 +20,7 @@ use tempfile::TempDir;
 use super::{
     binary, eventually,
     eventually::PATIENCE,
-    kernel::{listening_ports, processes_naming, program},
+    kernel::{listening_ports, of, processes_naming, program},
     netcat::Netcat,
 };
 
@@ -125,7 +125,8 @@ impl Dae {
 
     /// The processes that are a manager of this home; there should never be more than one.
     pub(crate) fn managers(&self) -> Vec<u32> {
-        self.ours().into_iter().filter(|it| !listening_ports(*it).is_empty()).collect()
+        let is_one = |it: &u32| !is_keeper(*it) && !listening_ports(*it).is_empty();
+        self.ours().into_iter().filter(is_one).collect()
     }
 
     /// What the manager answers to one packet: its result, or the member of its `err`.
@@ -160,9 +161,19 @@ impl Dae {
     /// Of the processes of this home the `dae` that listens, and where.
     fn listener(&self) -> (u32, u16) {
         eventually("the manager listens", || {
-            let port = |pid| Some((pid, *listening_ports(pid).first()?));
-            self.ours().into_iter().find_map(port)
+            let pid = *self.managers().first()?;
+            let ports = listening_ports(pid);
+            // It holds those of its daemons too.
+            let port = if ports.len() > 1 { self.locked_port(pid) } else { ports.first().copied() };
+            Some((pid, port?))
         })
+    }
+
+    /// The port that the manager has written into its lock.
+    fn locked_port(&self, manager: u32) -> Option<u16> {
+        let text = fs::read_to_string(self.home().join("state/manager.lock")).ok()?;
+        let lock: Value = serde_json::from_str(&text).ok()?;
+        lock["port"].as_u64().filter(|_| lock["pid"] == manager)?.try_into().ok()
     }
 
     /// Of the processes of this home those that run `dae`.
@@ -192,6 +203,12 @@ impl Drop for Dae {
             kill(Pid::from_raw(pid.cast_signed()), Signal::SIGKILL).ok();
         }
     }
+}
+
+/// Whether a `dae` holds daemons. It has their listening sockets, and none of its own.
+fn is_keeper(pid: u32) -> bool {
+    let line = fs::read(of(pid, "cmdline")).unwrap_or_default();
+    line.split(|byte| *byte == 0).nth(1) == Some(b"keeper")
 }
 
 /// Runs a command to its end.

@@ -6,6 +6,7 @@
 
 mod member;
 mod program;
+mod socket;
 mod value;
 
 use std::{collections::BTreeMap, path::PathBuf, time::Duration};
@@ -16,6 +17,7 @@ use self::member::Member;
 pub(crate) use self::value::printable;
 pub use self::{
     program::{ProgramError, resolve_program, warning_if_writable_by_others},
+    socket::{HeldSocket, HeldSockets},
     value::{
         Backoff, GiveUp, Leftovers, LogFull, Ready, Restart, Size, StopSignal, ValueError, about,
         parse_duration, print_duration,
@@ -67,6 +69,8 @@ pub struct Definition {
     pub ready: Ready,
     /// The port that it is told to listen on; without it, it takes a free one.
     pub port: Option<u16>,
+    /// What is listened on for it, also while no process of it lives.
+    pub sockets: HeldSockets,
     /// How large a log file becomes before a new one is begun.
     pub log_max: Size,
     /// How many old log files are kept.
@@ -102,6 +106,7 @@ impl Definition {
             start_timeout: Duration::from_secs(10),
             ready: Ready::Dae,
             port: None,
+            sockets: HeldSockets::default(),
             log_max: Size(10 << 20),
             log_keep: 10,
             log_full: LogFull::BLOCK,
@@ -156,7 +161,7 @@ keys! {
     program, args, env, env_file, clean_env, cwd,
     restart, success_codes, backoff, stable, give_up,
     after, needs, follows,
-    stop_signal, grace, start_timeout, ready, port,
+    stop_signal, grace, start_timeout, ready, port, sockets,
     log_max, log_keep, log_full, leftovers, enabled,
 }
 
@@ -301,7 +306,7 @@ mod tests {
             "restart": "on-failure", "success_codes": [3, 4], "backoff": "1s..1m", "stable": "5s",
             "give_up": "10/1m", "after": ["State"], "needs": ["Relay"], "follows": ["Gateway"],
             "stop_signal": "INT", "grace": "2s", "start_timeout": "500ms", "ready": "delay=3s",
-            "port": 8080, "log_max": "1M", "log_keep": 3, "log_full": "drop",
+            "port": 8080, "sockets": ["ws=127.0.0.1:9163", "[::1]:9000"], "log_max": "1M", "log_keep": 3, "log_full": "drop",
             "leftovers": "keep", "enabled": false,
         })
     }
@@ -346,6 +351,17 @@ mod tests {
             ("env", json!(["A=B"]), "expected an object of variables, got `[\"A=B\"]`"),
             ("port", json!(0), "expected a port from 1 to 65535, got `0`"),
             ("port", json!(70_000), "expected a port from 1 to 65535, got `70000`"),
+            (
+                "sockets",
+                json!(["ws=0"]),
+                "expected a port such as `9163`, `ws=9163` or `ws=[::1]:9163`, got `ws=0`",
+            ),
+            (
+                "sockets",
+                json!(["1", "2"]),
+                "expected at most 16 sockets, no two at one address, and one without a label, got \
+                 `127.0.0.1:1 127.0.0.1:2`",
+            ),
             ("log_keep", json!(-1), "expected a whole number, got `-1`"),
             ("success_codes", json!([256]), "expected an exit code from 0 to 255, got `256`"),
             ("enabled", json!("yes"), "expected true or false, got `yes`"),

@@ -9,6 +9,7 @@ mod files;
 mod keeper;
 mod lock;
 mod registry;
+mod sockets;
 mod system;
 
 use std::time::Duration;
@@ -67,6 +68,7 @@ pub async fn run(paths: &Paths) -> Vec<Check> {
         files::stale(paths, pid.is_some()),
         vec![system::descriptors(pid), system::cgroup(pid), system::clock(paths)],
         manager.as_ref().map(|it| keeper::check(paths, &it.keeper)).unwrap_or_default(),
+        manager.as_ref().map(|it| sockets::check(&it.daemons)).unwrap_or_default(),
         manager.map(|it| daemons::check(&it.daemons)).unwrap_or_default(),
     ]
     .concat()

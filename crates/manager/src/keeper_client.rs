@@ -12,6 +12,7 @@
 
 mod connection;
 mod known;
+mod sockets;
 
 use std::{
     fs::{self, OpenOptions},
@@ -61,11 +62,18 @@ pub struct Keeper {
     /// 0 while it is not known.
     pid: Arc<AtomicU32>,
     children: Vec<Listed>,
-    /// As lines. Closed while there is no link.
-    requests: mpsc::Sender<Vec<u8>>,
+    /// Closed while there is no link.
+    requests: mpsc::Sender<Message>,
     /// Why there is no link; absent if there is one.
     trouble: Option<String>,
     link: JoinHandle<()>,
+}
+
+/// A request on its way, with the descriptors that come with it.
+#[derive(Debug)]
+pub struct Message {
+    line: Vec<u8>,
+    descriptors: Vec<OwnedFd>,
 }
 
 /// Where the keeper is, and who hears it.
@@ -152,6 +160,7 @@ impl Keeper {
             met => met,
         };
         let (connection, children) = met?;
+        place.known.sockets().believe();
         let pid = Arc::new(AtomicU32::new(connection.peer()));
         let (requests, queue) = mpsc::channel(REQUESTS);
         let link = tokio::spawn(keep(place.clone(), Arc::clone(&pid), connection, queue));
@@ -176,10 +185,44 @@ impl Keeper {
         self.trouble = Some(why);
     }
 
-    /// Tells it from now on what is asked, since it can be reached again.
-    pub fn found(&mut self, requests: mpsc::Sender<Vec<u8>>) {
+    /// Tells it from now on what is asked, since it can be reached again; first of all which
+    /// sockets it is to hold.
+    pub fn found(&mut self, requests: mpsc::Sender<Message>) {
         self.requests = requests;
         self.trouble = None;
+        let corrections = self.place.known.sockets().correct();
+        corrections.into_iter().for_each(|it| self.send(it));
+    }
+
+    /// Which listening sockets it holds for a daemon.
+    #[must_use]
+    pub fn held(&self, name: &str) -> Vec<String> {
+        self.place.known.sockets().of(name)
+    }
+
+    /// For whom it holds sockets.
+    #[must_use]
+    pub fn holds_for(&self) -> Vec<String> {
+        self.place.known.sockets().names()
+    }
+
+    /// For which daemon but this one it holds a socket.
+    #[must_use]
+    pub fn held_for_other(&self, name: &str, socket: &str) -> Option<String> {
+        self.place.known.sockets().other_with(name, socket)
+    }
+
+    /// Has it hold, for a daemon, what it holds already of `kept`, and these besides; what else it
+    /// holds for it is closed. If it can't be reached now, it is told when it can.
+    pub fn hold(&self, name: &str, kept: &[String], added: Vec<(String, OwnedFd)>) {
+        let mut sockets = self.place.known.sockets();
+        sockets.hold(name, kept, added);
+        self.send(sockets.message(name));
+    }
+
+    /// It lacks a socket that it was to hold. What is not held here is bound anew then.
+    pub fn lacks_sockets(&self, name: &str) {
+        self.place.known.sockets().drop_unseen(name);
     }
 
     /// What it held when it was connected to.
@@ -196,7 +239,7 @@ impl Keeper {
         if line.len() > LINE_LIMIT_BYTES {
             return Err(TooLong);
         }
-        self.send(line);
+        self.send(Message { line, descriptors: vec![] });
         Ok(())
     }
 
@@ -225,7 +268,8 @@ impl Keeper {
     pub async fn end(self) {
         let process = self.pid().and_then(|pid| proc::open(pid).ok());
         let Self { requests, mut link, place, .. } = self;
-        let told = requests.send(line(&Request::End {})).await;
+        let message = Message { line: line(&Request::End {}), descriptors: vec![] };
+        let told = requests.send(message).await;
         drop(requests);
         let ended = match told {
             // It closes the connection before it ends.
@@ -240,13 +284,13 @@ impl Keeper {
     }
 
     fn tell(&self, request: Request) {
-        self.send(line(&request));
+        self.send(Message { line: line(&request), descriptors: vec![] });
     }
 
-    fn send(&self, line: Vec<u8>) {
+    fn send(&self, message: Message) {
         // A queue that is full or closed belongs to a keeper that is lost, which is reported by
         // itself.
-        if let Err(error) = self.requests.try_send(line) {
+        if let Err(error) = self.requests.try_send(message) {
             tracing::debug!(%error, "the keeper cannot be told");
         }
     }
@@ -347,7 +391,7 @@ async fn keep(
     place: Place,
     pid: Arc<AtomicU32>,
     mut connection: Connection,
-    mut queue: mpsc::Receiver<Vec<u8>>,
+    mut queue: mpsc::Receiver<Message>,
 ) {
     let mut pause = Duration::ZERO;
     loop {

@@ -8,8 +8,8 @@ use std::{
 use clap::{Arg, Args};
 use manager::{
     definition::{
-        Backoff, Definition, GiveUp, KEYS, Leftovers, LogFull, Ready, Restart, Size, StopSignal,
-        parse_duration, print_duration,
+        Backoff, Definition, GiveUp, HeldSocket, KEYS, Leftovers, LogFull, Ready, Restart, Size,
+        StopSignal, parse_duration, print_duration,
     },
     name::{Name, nearest},
 };
@@ -72,6 +72,10 @@ pub(crate) struct DefinitionFlags {
     /// Port that it is told to listen on
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
     port: Option<u16>,
+    /// Listening socket that is kept open for it over its restarts (repeat): on loopback without an
+    /// address, its Common TCP port without a label
+    #[arg(long = "socket", value_name = "[LABEL=][ADDRESS:]PORT")]
+    sockets: Vec<HeldSocket>,
     /// Size at which a log file is rotated
     #[arg(long, value_name = "SIZE")]
     log_max: Option<Size>,
@@ -108,6 +112,7 @@ impl DefinitionFlags {
             ("start_timeout", self.start_timeout.map(duration)),
             ("ready", text(self.ready)),
             ("port", self.port.map(|it| json!(it))),
+            ("sockets", list(&self.sockets, |it| json!(it.to_string()))),
             ("log_max", text(self.log_max)),
             ("log_keep", self.log_keep.map(|it| json!(it))),
             ("log_full", text(self.log_full)),

@@ -23,7 +23,23 @@ pub(super) struct Entry {
     pub(super) definition_changed: Option<bool>,
     pub(super) cpu: Option<f64>,
     pub(super) memory: Option<u64>,
+    pub(super) sockets: Vec<HeldSocket>,
     note: Option<String>,
+}
+
+/// A listening socket that outlives the processes of its daemon.
+#[derive(Debug, Deserialize)]
+pub(super) struct HeldSocket {
+    label: Option<String>,
+    pub(super) address: String,
+    pub(super) held: bool,
+}
+
+impl HeldSocket {
+    /// What it is for.
+    pub(super) fn label(&self) -> &str {
+        self.label.as_deref().unwrap_or("Common TCP")
+    }
 }
 
 impl Entry {

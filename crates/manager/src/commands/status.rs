@@ -74,11 +74,22 @@ impl Daemon {
             None => out.line(&self.daemon)?,
         }
         let definition = KEYS.iter().filter_map(|&key| Some((key, self.definition.get(key)?)));
+        self.print_sockets(out)?;
         members("definition", definition, out)?;
         members("environment", pairs(&self.environment), out)?;
         members("identity", self.identity.iter().flat_map(pairs), out)?;
         self.print_history(out)?;
         self.print_output(out)
+    }
+
+    fn print_sockets(&self, out: &mut Output) -> Result<(), Error> {
+        let sockets = &self.daemon.sockets;
+        title("sockets", sockets.is_empty(), out)?;
+        let width = sockets.iter().map(|it| it.label().len()).max().unwrap_or_default();
+        sockets.iter().try_for_each(|it| {
+            let held = if it.held { "held" } else { "closed" };
+            out.line(format_args!("  {:width$}  {}  {held}", it.label(), it.address))
+        })
     }
 
     fn print_history(&self, out: &mut Output) -> Result<(), Error> {

@@ -4,9 +4,12 @@ use std::{collections::BTreeMap, path::PathBuf, time::Duration};
 
 use serde_json::Value;
 
-use super::value::{
-    Backoff, DURATION, GiveUp, Leftovers, LogFull, Ready, Restart, SIZE, Size, StopSignal,
-    ValueError, parse_duration, print_duration,
+use super::{
+    socket::{HeldSocket, HeldSockets},
+    value::{
+        Backoff, DURATION, GiveUp, Leftovers, LogFull, Ready, Restart, SIZE, Size, StopSignal,
+        ValueError, parse_duration, print_duration,
+    },
 };
 use crate::name::Name;
 
@@ -52,6 +55,7 @@ texts! {
     StopSignal: Self::WANTED, str::parse, ToString::to_string;
     Ready: Self::WANTED, str::parse, ToString::to_string;
     LogFull: Self::WANTED, str::parse, ToString::to_string;
+    HeldSocket: Self::WANTED, str::parse, ToString::to_string;
     Leftovers: Self::WANTED, str::parse, ToString::to_string;
 }
 
@@ -119,6 +123,16 @@ impl<T: Member> Member for Vec<T> {
 
     fn print(&self) -> Value {
         self.iter().map(T::print).collect()
+    }
+}
+
+impl Member for HeldSockets {
+    fn read(value: &Value) -> Result<Self, ValueError> {
+        Vec::read(value).and_then(Self::new)
+    }
+
+    fn print(&self) -> Value {
+        self.iter().map(HeldSocket::print).collect()
     }
 }
 

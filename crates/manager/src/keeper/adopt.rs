@@ -25,10 +25,11 @@ impl Keeper {
     pub(super) fn adopt(
         &mut self,
         adopt: &Adopt,
-        handed: Option<Handed>,
+        handed: Vec<OwnedFd>,
         now: Now,
     ) -> Result<(), Refusal> {
         let identity = &adopt.identity;
+        let handed = adopt.carried.and_then(|carried| Handed::new(handed, carried));
         if !is_name(&identity.name) {
             return Err(Refusal::Unknown);
         }
@@ -109,7 +110,7 @@ impl Keeper {
         let name = identity.name.clone();
         self.reserve.release();
         // One of another boot is nobody's any more.
-        let _ = self.adopt(&Adopt { identity, let_go, carried: None }, None, now);
+        let _ = self.adopt(&Adopt { identity, let_go, carried: None }, vec![], now);
         self.reserve.keep(&self.epoll);
         if !let_go {
             self.tell_verified(&name);

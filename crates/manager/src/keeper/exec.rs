@@ -6,7 +6,8 @@
 //! runs, while this child has to wait until the keeper has written down who it is; and a program of
 //! ours that waits in between costs a second `exec` and the start of our binary.
 
-use std::ffi::{CString, NulError};
+use std::ffi::{CStr, CString, NulError};
+use std::io::Write;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 
@@ -43,6 +44,8 @@ pub(super) struct Plan {
     cwd: CString,
     umask: Mode,
     nofile: Rlimit,
+    /// How many listening sockets it gets.
+    pub(super) sockets: usize,
 }
 
 /// The ends of pipes and socket that the child gets.
@@ -52,6 +55,24 @@ pub(super) struct Ends {
     pub(super) control: OwnedFd,
     /// Its standard output and error.
     pub(super) outputs: [OwnedFd; 2],
+    /// The listening sockets that follow them.
+    pub(super) sockets: Vec<OwnedFd>,
+}
+
+impl Ends {
+    /// Moves what is needed to the end above the numbers that the sockets will have.
+    ///
+    /// # Errors
+    /// Without room for them.
+    pub(super) fn out_of_the_way(self) -> Result<Self, Errno> {
+        if self.sockets.is_empty() {
+            return Ok(self);
+        }
+        let above = syscall::FIRST + self.sockets.len().try_into().unwrap_or(i32::MAX);
+        let moved = |it| rustix::io::fcntl_dupfd_cloexec(it, above);
+        let sockets = self.sockets.iter().map(moved).collect::<Result<_, _>>()?;
+        Ok(Self { control: moved(&self.control)?, sockets, ..self })
+    }
 }
 
 impl Plan {
@@ -70,23 +91,26 @@ impl Plan {
             cwd: CString::new(order.cwd.as_os_str().as_bytes())?,
             umask: Mode::from_raw_mode(order.umask),
             nofile: limit(order.nofile.unwrap_or(nofile)),
+            sockets: order.sockets.len(),
         })
     }
 
     /// In the copy: becomes the child's program, or tells why not. Takes no memory.
-    pub(super) fn perform(&self, ends: &Ends) {
+    pub(super) fn perform(&mut self, ends: &Ends) {
         if let Err((step, errno)) = self.attempt(ends) {
             // If the keeper is gone there is nobody to tell.
             let _ = rustix::io::write(&ends.control, &failure(step, errno));
         }
     }
 
-    fn attempt(&self, Ends { control, outputs: [out, err] }: &Ends) -> Result<(), (Step, Errno)> {
+    fn attempt(&mut self, ends: &Ends) -> Result<(), (Step, Errno)> {
+        let Ends { control, outputs: [out, err], sockets } = ends;
         let at = |step| move |errno| (step, errno);
         rustix::stdio::dup2_stdout(out).map_err(at(Step::Close))?;
         rustix::stdio::dup2_stderr(err).map_err(at(Step::Close))?;
+        let others = syscall::hand_over(sockets).map_err(at(Step::Socket))?;
         // Early: what is the keeper's, its lock above all, must not outlive it here.
-        syscall::close_others(control.as_fd()).map_err(at(Step::Close))?;
+        syscall::close_others(control.as_fd(), others).map_err(at(Step::Close))?;
         rustix::process::setsid().map_err(at(Step::Session))?;
         syscall::default_signals();
         SigSet::empty().thread_set_mask().map_err(|it| (Step::Session, same(it)))?;
@@ -100,8 +124,21 @@ impl Plan {
             Ok(0) => return Err((Step::Exec, Errno::CANCELED)),
             Err(errno) => return Err((Step::Exec, errno)),
         }
-        Err((Step::Exec, syscall::exec(&self.program, &self.arguments, &self.environment)))
+        let mut text = [0; LISTEN_PID_BYTES];
+        let whose = listen_pid(&mut text).filter(|_| !sockets.is_empty());
+        let Self { program, arguments, environment, .. } = self;
+        Err((Step::Exec, syscall::exec(program, arguments, environment, whose)))
     }
+}
+
+/// `LISTEN_PID=`, a pid and the end.
+const LISTEN_PID_BYTES: usize = 11 + 10 + 1;
+
+/// The one variable that nobody knows before there is the process.
+fn listen_pid(text: &mut [u8; LISTEN_PID_BYTES]) -> Option<&CStr> {
+    let pid = rustix::process::getpid().as_raw_nonzero();
+    write!(&mut text[..], "LISTEN_PID={pid}\0").ok()?;
+    CStr::from_bytes_until_nul(text).ok()
 }
 
 /// The soft limit that programs expect; the keeper has raised its own.
@@ -119,4 +156,17 @@ fn null_stdin() -> Result<(), Errno> {
 /// The same number in the other crate's type.
 fn same(errno: nix::errno::Errno) -> Errno {
     Errno::from_raw_os_error(errno as i32)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_longest_pid_has_room() {
+        assert_eq!(format!("LISTEN_PID={}\0", i32::MAX).len(), LISTEN_PID_BYTES);
+        let own = format!("LISTEN_PID={}", std::process::id());
+        let mut text = [0; LISTEN_PID_BYTES];
+        assert_eq!(listen_pid(&mut text).unwrap().to_str(), Ok(&*own));
+    }
 }

@@ -78,9 +78,9 @@ impl Forker {
         ends: &Ends,
         cgroup: Option<BorrowedFd<'_>>,
     ) -> Result<Forked, Errno> {
-        let Ends { control, outputs: [out, err] } = ends;
-        let own = [control, out, err].map(AsFd::as_fd);
-        let descriptors: Vec<_> = own.into_iter().chain(cgroup).collect();
+        let Ends { control, outputs: [out, err], sockets } = ends;
+        let own = [control, out, err].into_iter().chain(sockets).map(AsFd::as_fd);
+        let descriptors: Vec<_> = own.chain(cgroup).collect();
         handed::send(&self.socket, b"!", &descriptors)?;
         let is_told = self.plans.as_ref().is_some_and(|plans| plans.send(plan).is_ok());
         // The thread ends only when it is told to.
@@ -99,7 +99,7 @@ impl Drop for Forker {
 /// In the thread: forks until nobody asks any more.
 fn serve(socket: &UnixStream, plans: &Receiver<Plan>, answers: &SyncSender<Result<Forked, Errno>>) {
     while let Ok(plan) = plans.recv() {
-        if answers.send(receive(socket).and_then(|group| fork(&plan, group))).is_err() {
+        if answers.send(receive(socket).and_then(|group| fork(plan, group))).is_err() {
             return;
         }
     }
@@ -111,15 +111,20 @@ fn receive(socket: &UnixStream) -> Result<Vec<OwnedFd>, Errno> {
     groups.take_all().ok_or(Errno::BADF)
 }
 
-fn fork(plan: &Plan, group: Vec<OwnedFd>) -> Result<Forked, Errno> {
+fn fork(mut plan: Plan, group: Vec<OwnedFd>) -> Result<Forked, Errno> {
     let mut group = group.into_iter();
     let (Some(control), Some(out), Some(err)) = (group.next(), group.next(), group.next()) else {
         return Err(Errno::MFILE);
     };
-    let (ends, cgroup) = (Ends { control, outputs: [out, err] }, group.next());
-    let step = || plan.perform(&ends);
+    let sockets: Vec<OwnedFd> = group.by_ref().take(plan.sockets).collect();
+    if sockets.len() < plan.sockets {
+        return Err(Errno::MFILE);
+    }
+    let ends = Ends { control, outputs: [out, err], sockets }.out_of_the_way()?;
+    let cgroup = group.next();
+    let mut step = || plan.perform(&ends);
     if let Some(cgroup) = &cgroup
-        && let Ok(pid) = syscall::fork(Some(cgroup.as_fd()), step)
+        && let Ok(pid) = syscall::fork(Some(cgroup.as_fd()), &mut step)
     {
         return Ok(Forked { pid, is_in_cgroup: true });
     }

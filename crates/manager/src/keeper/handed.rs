@@ -15,10 +15,11 @@ use rustix::net::{
     SendAncillaryMessage, SendFlags,
 };
 
-use super::protocol::Carried;
+use super::protocol::{Carried, SOCKETS};
 
-/// A control socket, two pipes and a cgroup; with a line it is a pidfd and two pipes.
-const MOST: usize = 4;
+/// A control socket, two pipes, listening sockets and a cgroup; with a line it is a pidfd and two
+/// pipes, or listening sockets.
+const MOST: usize = 4 + SOCKETS;
 
 /// How many groups may wait for their lines. A line is taken before more is read, so that an honest
 /// peer never has more than one on its way.
@@ -34,6 +35,18 @@ pub(crate) struct Handed {
 }
 
 impl Handed {
+    /// What a group is that came with a line; `None` if it did not arrive whole.
+    pub(crate) fn new(group: Vec<OwnedFd>, carried: Carried) -> Option<Self> {
+        let mut group = group.into_iter();
+        let pidfd = group.next()?;
+        let mut output = |is_there: bool| match is_there {
+            true => group.next().map(Some),
+            false => Some(None),
+        };
+        let outputs = [output(carried.out)?, output(carried.err)?];
+        group.next().is_none().then_some(Self { pidfd, outputs })
+    }
+
     /// What of it goes along with a line.
     pub(crate) fn carried(&self) -> Carried {
         let [out, err] = self.outputs.each_ref().map(Option::is_some);
@@ -52,19 +65,12 @@ impl Handed {
 pub(crate) struct Groups(VecDeque<Vec<OwnedFd>>);
 
 impl Groups {
-    /// The group of a line; `None` if it did not arrive whole.
+    /// The child of a line; `None` if it did not arrive whole.
     pub(crate) fn take(&mut self, carried: Carried) -> Option<Handed> {
-        let mut group = self.0.pop_front()?.into_iter();
-        let pidfd = group.next()?;
-        let mut output = |is_there: bool| match is_there {
-            true => group.next().map(Some),
-            false => Some(None),
-        };
-        let outputs = [output(carried.out)?, output(carried.err)?];
-        group.next().is_none().then_some(Handed { pidfd, outputs })
+        Handed::new(self.take_all()?, carried)
     }
 
-    /// A group that came without a line that says what it is; empty if it did not arrive whole.
+    /// The group of the next line that has one; empty if it did not arrive whole.
     pub(crate) fn take_all(&mut self) -> Option<Vec<OwnedFd>> {
         self.0.pop_front()
     }

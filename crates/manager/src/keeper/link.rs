@@ -1,13 +1,13 @@
 //! The one manager that is connected.
 
 use std::io::{self, ErrorKind, Write};
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::{UnixListener, UnixStream};
 
 use rustix::io::Errno;
 
-use super::handed::{self, Groups, Handed};
-use super::protocol::{Adopt, LINE_LIMIT_BYTES, Report, Request};
+use super::handed::{self, Groups};
+use super::protocol::{LINE_LIMIT_BYTES, Report, Request};
 
 /// What is read at once; a request is usually shorter.
 const READ_BYTES: usize = 64 << 10;
@@ -104,17 +104,14 @@ impl Link {
 
     /// The next request that was read, with the descriptors that came with it; an error for a line
     /// that is none.
-    pub(super) fn next(&mut self) -> Option<Result<(Request, Option<Handed>), serde_json::Error>> {
+    pub(super) fn next(&mut self) -> Option<Result<(Request, Vec<OwnedFd>), serde_json::Error>> {
         let end = self.line_end.take()?;
-        let request = serde_json::from_slice(&self.input[..end]);
+        let request = serde_json::from_slice::<Request>(&self.input[..end]);
         self.input.drain(..=end);
         self.line_end = newline(&self.input);
         Some(request.map(|request| {
-            let carried = match &request {
-                Request::Adopt(Adopt { carried, .. }) => *carried,
-                _ => None,
-            };
-            (request, carried.and_then(|carried| self.groups.take(carried)))
+            let group = request.carries().then(|| self.groups.take_all()).flatten();
+            (request, group.unwrap_or_default())
         }))
     }
 

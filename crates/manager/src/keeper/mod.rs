@@ -23,6 +23,7 @@ mod requests;
 mod reserve;
 mod runtime;
 mod shared_log;
+mod sockets;
 mod sources;
 mod spawn;
 mod stray;

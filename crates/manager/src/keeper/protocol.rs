@@ -14,6 +14,9 @@ use crate::proc::Pid;
 /// it may double.
 pub const LINE_LIMIT_BYTES: usize = 4 << 20;
 
+/// How many listening sockets may be held under one name.
+pub const SOCKETS: usize = 16;
+
 /// What the manager asks for.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -54,7 +57,10 @@ pub enum Request {
         /// Whose.
         name: String,
     },
-    /// Asks for `children`.
+    /// Holds listening sockets for whoever is spawned under a name, and closes the others that were
+    /// held for it. Never answered.
+    Hold(Hold),
+    /// Asks for `children`, before which `holds` comes for each name with sockets.
     List {},
     /// Begins a new log file, between two lines.
     Rotate {
@@ -64,6 +70,17 @@ pub enum Request {
     /// Ends the keeper, if no child lives. Answered by `ending`, once all that was let go is
     /// killed.
     End {},
+}
+
+impl Request {
+    /// Whether descriptors come with its line.
+    pub(crate) fn carries(&self) -> bool {
+        match self {
+            Self::Adopt(adopt) => adopt.carried.is_some(),
+            Self::Hold(hold) => !hold.added.is_empty(),
+            _ => false,
+        }
+    }
 }
 
 /// A child to start.
@@ -89,6 +106,21 @@ pub struct Spawn {
     pub secret: String,
     /// Where its output goes.
     pub log: LogSettings,
+    /// Which of the sockets that are held for it become its descriptors 3, 4, …; it then finds its
+    /// pid in `LISTEN_PID`.
+    #[serde(default)]
+    pub sockets: Vec<String>,
+}
+
+/// What is held for a name from now on. What the sockets are called means nothing to the keeper.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Hold {
+    /// For whom.
+    pub name: String,
+    /// All that are held; of those held already the others are closed.
+    pub sockets: Vec<String>,
+    /// Those of them whose descriptors come with this line, in this order.
+    pub added: Vec<String>,
 }
 
 /// A child to take over, with what is left of it.
@@ -191,6 +223,21 @@ pub enum Report {
     /// A child that was adopted unverified is now known to be the process of before, or to have
     /// ended; also told to whoever would spawn another of its name.
     Verified(Listed),
+    /// What is held for a name.
+    Holds {
+        /// For whom.
+        name: String,
+        /// What the manager called the sockets.
+        sockets: Vec<String>,
+    },
+    /// The descriptors of what is held for a name, for whoever outlives this keeper; after a
+    /// `list`.
+    Sockets {
+        /// For whom.
+        name: String,
+        /// What they are, in the order in which they come with this line.
+        sockets: Vec<String>,
+    },
     /// All children that are not forgotten.
     Children(Vec<Listed>),
     /// The request was not carried out.
@@ -274,6 +321,8 @@ pub enum Step {
     Verify,
     /// Opening the log.
     Log,
+    /// Handing over a listening socket: it is not held (EBADF).
+    Socket,
     /// Making the pipes.
     Pipe,
     /// Making the process.
@@ -296,8 +345,15 @@ pub enum Step {
 
 impl Step {
     /// Those that the new process tells by number: the index is the number.
-    pub const REMOTE: [Self; 6] =
-        [Self::Session, Self::Cwd, Self::Nofile, Self::Stdin, Self::Close, Self::Exec];
+    pub const REMOTE: [Self; 7] = [
+        Self::Session,
+        Self::Cwd,
+        Self::Nofile,
+        Self::Stdin,
+        Self::Close,
+        Self::Exec,
+        Self::Socket,
+    ];
 }
 
 /// Why a request was not carried out.

@@ -1,5 +1,6 @@
 //! What the manager may ask for.
 
+use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::{fs, io};
 
@@ -7,12 +8,11 @@ use rustix::io::Errno;
 
 use super::child::Child;
 use super::clock::Now;
-use super::handed::Handed;
 use super::link::Link;
 use super::log::Dropped;
 use super::protocol::{Refusal, Report, Request, Scope, Spawn, State, Step};
 use super::shared_log::SharedLog;
-use super::spawn::{self, SpawnError};
+use super::spawn::{self, Place, SpawnError};
 use super::turn::Keeper;
 use super::{sources, tree};
 use crate::cgroup::Cgroup;
@@ -31,7 +31,7 @@ impl Keeper {
         }
     }
 
-    pub(super) fn obey(&mut self, request: &Request, handed: Option<Handed>, now: Now) {
+    pub(super) fn obey(&mut self, request: &Request, handed: Vec<OwnedFd>, now: Now) {
         // A child is not to have them; all else is about those who run.
         if !matches!(request, Request::Spawn(_)) {
             self.reserve.release();
@@ -40,7 +40,7 @@ impl Keeper {
         self.reserve.keep(&self.epoll);
     }
 
-    fn carry_out(&mut self, request: &Request, handed: Option<Handed>, now: Now) {
+    fn carry_out(&mut self, request: &Request, handed: Vec<OwnedFd>, now: Now) {
         let (request, name, outcome) = match request {
             Request::Adopt(adopt) => {
                 ("adopt", Some(&adopt.identity.name), self.adopt(adopt, handed, now))
@@ -51,6 +51,7 @@ impl Keeper {
                 ("signal", Some(name), self.signal(name, *signal, *scope))
             }
             Request::Intend { name, stop } => return self.intend(name, *stop),
+            Request::Hold(hold) => return self.sockets.hold(hold, handed),
             Request::Kill { name } => ("kill", Some(name), self.kill(name)),
             Request::Forget { name } => ("forget", Some(name), self.forget(name)),
             Request::Rotate { name } => ("rotate", Some(name), self.rotate(name, now)),
@@ -87,10 +88,14 @@ impl Keeper {
         if before.is_some_and(|key| !self.children[&key].is_empty()) {
             return Err(SpawnError::at(Step::Name)(Errno::BUSY));
         }
+        let sockets = self.sockets.copies(&order.name, &order.sockets);
+        let sockets = sockets.unwrap_or_else(|| Err(Errno::BADF.into()));
+        let sockets = sockets.map_err(SpawnError::at(Step::Socket))?;
         let log = self.open_log(order, before, now).map_err(SpawnError::at(Step::Log))?;
         self.archivist.find_logs(&order.log.dir);
         let Self { runtime, nofile, cgroups, forker, .. } = &*self;
-        let mut started = spawn::start(order, runtime, *nofile, cgroups.as_ref(), forker, now)?;
+        let place = Place { runtime, nofile: *nofile, cgroups: cgroups.as_ref(), forker };
+        let mut started = spawn::start(order, sockets, place, now)?;
         self.last_key += 1;
         // What cannot be watched must not run.
         sources::watch_started(&self.epoll, self.last_key, &started)
@@ -134,6 +139,7 @@ impl Keeper {
         }
         let living = self.children.iter().filter(|(_, child)| child.is_led());
         self.owed = living.map(|(key, _)| *key).collect();
+        self.tell_sockets();
         self.tell(&Report::Children(self.children.values().map(Child::listed).collect()));
     }
 

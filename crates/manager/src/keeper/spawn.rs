@@ -55,6 +55,16 @@ impl SpawnError {
     }
 }
 
+/// Where children are made.
+pub(super) struct Place<'a> {
+    /// Where their identities are stored.
+    pub(super) runtime: &'a Path,
+    /// The soft limit of open files of those whose order has none.
+    pub(super) nofile: u64,
+    pub(super) cgroups: Option<&'a Cgroups>,
+    pub(super) forker: &'a Forker,
+}
+
 /// Forks a child and writes down who it is. It runs the program when it is told to
 /// ([`Started::go`]); dropped before, it ends.
 ///
@@ -62,10 +72,8 @@ impl SpawnError {
 /// [`SpawnError`], and nothing runs.
 pub(super) fn start(
     order: &Spawn,
-    runtime: &Path,
-    nofile: u64,
-    cgroups: Option<&Cgroups>,
-    forker: &Forker,
+    sockets: Vec<OwnedFd>,
+    Place { runtime, nofile, cgroups, forker }: Place<'_>,
     now: Now,
 ) -> Result<Started, SpawnError> {
     let plan = Plan::new(order, nofile).map_err(SpawnError::at(Step::Spawn))?;
@@ -73,7 +81,7 @@ pub(super) fn start(
     let (err, err_end) = pipe().map_err(SpawnError::at(Step::Pipe))?;
     let (control, control_end) = UnixStream::pair().map_err(SpawnError::at(Step::Pipe))?;
     control.set_nonblocking(true).map_err(SpawnError::at(Step::Pipe))?;
-    let ends = Ends { control: control_end.into(), outputs: [out_end, err_end] };
+    let ends = Ends { control: control_end.into(), outputs: [out_end, err_end], sockets };
     let cgroup = cgroups.and_then(|it| it.make(&order.name, now));
     let (pid, cgroup) = fork(forker, plan, &ends, cgroup).map_err(SpawnError::at(Step::Spawn))?;
     // An early return drops `control`, and without its go the child ends.

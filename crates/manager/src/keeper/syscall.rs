@@ -2,7 +2,7 @@
 #![expect(unsafe_code, reason = "no crate of ours wraps these calls")]
 
 use std::ffi::{CStr, CString, NulError, c_char};
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::ptr;
 
 use rustix::io::Errno;
@@ -96,15 +96,30 @@ pub(super) fn default_signals() {
 /// # Errors
 /// ENOSYS before Linux 5.9.
 pub(super) fn close_inherited() -> Result<(), Errno> {
-    close_range(FIRST, libc::c_uint::MAX, Table::Shared)
+    close_range(FIRST.cast_unsigned(), libc::c_uint::MAX, Table::Shared)
 }
 
-/// Closes every descriptor above stderr but one, for a process that will use no other.
+/// Gives descriptors the numbers behind stderr, for the program that this process becomes; returns
+/// the number behind theirs. They lie above those, and what lay there is closed.
+///
+/// # Errors
+/// Those of dup2(2).
+pub(super) fn hand_over(descriptors: &[OwnedFd]) -> Result<RawFd, Errno> {
+    let mut next = FIRST;
+    for descriptor in descriptors {
+        // SAFETY: takes no memory. The caller promises that nothing uses what is closed by this.
+        outcome(unsafe { libc::dup2(descriptor.as_raw_fd(), next) }.into())?;
+        next += 1;
+    }
+    Ok(next)
+}
+
+/// Closes every descriptor from `first` on but one, for a process that will use no other.
 ///
 /// # Errors
 /// ENOSYS before Linux 5.9.
-pub(super) fn close_others(kept: BorrowedFd<'_>) -> Result<(), Errno> {
-    close_but(kept, Table::Shared)
+pub(super) fn close_others(kept: BorrowedFd<'_>, first: RawFd) -> Result<(), Errno> {
+    close_but(kept, first, Table::Shared)
 }
 
 /// Gives the calling thread a table of descriptors of its own, with nothing above stderr but one.
@@ -112,11 +127,11 @@ pub(super) fn close_others(kept: BorrowedFd<'_>) -> Result<(), Errno> {
 /// # Errors
 /// ENOSYS before Linux 5.9.
 pub(super) fn leave_table(kept: BorrowedFd<'_>) -> Result<(), Errno> {
-    close_but(kept, Table::Own)
+    close_but(kept, FIRST, Table::Own)
 }
 
 /// The first descriptor above stderr.
-const FIRST: libc::c_uint = 3;
+pub(super) const FIRST: RawFd = 3;
 
 /// In which table descriptors are closed.
 #[derive(Clone, Copy)]
@@ -127,12 +142,12 @@ enum Table {
     Own = 1 << 1,
 }
 
-fn close_but(kept: BorrowedFd<'_>, table: Table) -> Result<(), Errno> {
-    let kept = kept.as_raw_fd().cast_unsigned();
-    if kept > FIRST {
-        close_range(FIRST, kept - 1, table)?;
+fn close_but(kept: BorrowedFd<'_>, first: RawFd, table: Table) -> Result<(), Errno> {
+    let (kept, first) = (kept.as_raw_fd().cast_unsigned(), first.cast_unsigned());
+    if kept > first {
+        close_range(first, kept - 1, table)?;
     }
-    close_range(kept.max(FIRST - 1) + 1, libc::c_uint::MAX, table)
+    close_range(kept.max(first - 1) + 1, libc::c_uint::MAX, table)
 }
 
 fn close_range(first: libc::c_uint, last: libc::c_uint, table: Table) -> Result<(), Errno> {
@@ -207,7 +222,7 @@ impl Drop for Exit {
     }
 }
 
-/// Strings as a program takes them: an array of pointers that ends in null.
+/// Strings as a program takes them: an array of pointers that ends in null, with room for one more.
 #[derive(Debug)]
 pub(super) struct Strings {
     /// What the pointers point at; a string's bytes stay where they are.
@@ -228,16 +243,24 @@ impl Strings {
         strings: impl IntoIterator<Item = S>,
     ) -> Result<Self, NulError> {
         let strings: Vec<_> = strings.into_iter().map(CString::new).collect::<Result<_, _>>()?;
-        let pointers = strings.iter().map(|it| it.as_ptr()).chain([ptr::null()]).collect();
+        let pointers = strings.iter().map(|it| it.as_ptr()).chain([ptr::null(); 2]).collect();
         Ok(Self { strings, pointers })
     }
 }
 
-/// Becomes another program; returns why not.
-pub(super) fn exec(program: &CStr, arguments: &Strings, environment: &Strings) -> Errno {
+/// Becomes another program, with one variable more if there is one; returns why not.
+pub(super) fn exec(
+    program: &CStr,
+    arguments: &Strings,
+    environment: &mut Strings,
+    variable: Option<&CStr>,
+) -> Errno {
+    if let [.., place, _] = &mut environment.pointers[..] {
+        *place = variable.map_or(ptr::null(), CStr::as_ptr);
+    }
     let (arguments, environment) = (arguments.pointers.as_ptr(), environment.pointers.as_ptr());
-    // SAFETY: the program ends in NUL, both arrays end in null, and what they point at is borrowed
-    // with them.
+    // SAFETY: the program and the variable end in NUL, both arrays end in null, and what they point
+    // at is borrowed with them.
     let returned = unsafe { libc::execve(program.as_ptr(), arguments, environment) };
     outcome(returned.into()).err().unwrap_or(Errno::IO)
 }

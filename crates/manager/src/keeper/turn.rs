@@ -22,6 +22,7 @@ use super::link::{Link, LinkError};
 use super::log::Stream;
 use super::protocol::{Report, State};
 use super::reserve::Reserve;
+use super::sockets::Sockets;
 use super::sources::{self, Source};
 use super::tree::{Children, Orphans};
 use super::{KeeperError, runtime, syscall};
@@ -67,6 +68,9 @@ pub(super) struct Keeper {
     pub(super) last_key: u64,
     /// Whose descriptors the manager is to hold and has not been sent.
     pub(super) owed: BTreeSet<u64>,
+    pub(super) sockets: Sockets,
+    /// For whom it is to hold sockets that it has not been sent.
+    pub(super) owed_sockets: BTreeSet<String>,
     /// Who waits for a moment: for room on the disk, or for the end of its pipes.
     pub(super) due: BTreeSet<u64>,
     /// How many children's output waits for room on the disk.
@@ -116,6 +120,8 @@ impl Keeper {
             is_untidy: false,
             last_key: 0,
             owed: BTreeSet::new(),
+            sockets: Sockets::default(),
+            owed_sockets: BTreeSet::new(),
             due: BTreeSet::new(),
             blocked: 0,
             living: 0,
@@ -216,7 +222,7 @@ impl Keeper {
             None => self.newcomer = Some(link),
             Some(Ok((request, handed))) if sources::promote(&self.epoll, &link).is_ok() => {
                 self.link = Some(link);
-                self.owed.clear();
+                self.owe_nothing();
                 self.obey(&request, handed, now);
             }
             Some(_) => {}
@@ -238,16 +244,23 @@ impl Keeper {
         let flushed = self.link.as_mut().map_or(Ok(()), Link::flush);
         self.drop_link_on(flushed);
         self.hand_on();
+        self.hand_on_sockets();
+        let owes = !self.owed.is_empty() || !self.owed_sockets.is_empty();
         if let Some(link) = &mut self.link {
-            sources::watch_backlog(&self.epoll, link, !self.owed.is_empty());
+            sources::watch_backlog(&self.epoll, link, owes);
         }
     }
 
     pub(super) fn drop_link_on(&mut self, outcome: Result<(), LinkError>) {
         if outcome.is_err() {
             self.link = None;
-            self.owed.clear();
+            self.owe_nothing();
         }
+    }
+
+    fn owe_nothing(&mut self) {
+        self.owed.clear();
+        self.owed_sockets.clear();
     }
 
     fn listen_to(&mut self, key: u64) {

@@ -1,10 +1,17 @@
 //! One connection with the keeper: lines in both directions, some with descriptors.
 
-use std::{io, os::fd::BorrowedFd, sync::Arc};
+use std::{
+    io,
+    os::fd::{AsFd, BorrowedFd},
+    sync::Arc,
+};
 
 use tokio::{io::Interest, net::UnixStream, sync::mpsc};
 
-use super::known::{Adoption, Known};
+use super::{
+    Message,
+    known::{Adoption, Known},
+};
 use crate::{
     keeper::{
         handed::{self, Groups, Handed},
@@ -45,6 +52,7 @@ impl Connection {
 
     /// All that the keeper has. What it reports before is told by the list as well.
     pub(super) async fn list(&mut self) -> Option<Vec<Listed>> {
+        self.reports.known.sockets().forget_told();
         write(&self.stream, &line(&Request::List {}), &[]).await.ok()?;
         loop {
             if let Report::Children(children) = self.reports.next().await? {
@@ -63,7 +71,7 @@ impl Connection {
     pub(super) async fn carry(
         self,
         mailbox: &mpsc::Sender<Event>,
-        queue: &mut mpsc::Receiver<Vec<u8>>,
+        queue: &mut mpsc::Receiver<Message>,
     ) {
         let Self { stream, mut reports } = self;
         let hear = async {
@@ -75,12 +83,11 @@ impl Connection {
             }
         };
         let tell = async {
-            let mut lines = vec![];
-            while queue.recv_many(&mut lines, 64).await > 0 {
-                if write(&stream, &lines.concat(), &[]).await.is_err() {
+            let mut messages = vec![];
+            while queue.recv_many(&mut messages, 64).await > 0 {
+                if write_all(&stream, messages.drain(..)).await.is_err() {
                     return;
                 }
-                lines.clear();
             }
             // The manager is ending; what the keeper still says is heard.
             std::future::pending::<()>().await;
@@ -115,6 +122,10 @@ impl Reports {
             match report {
                 Report::Held { name, pid, carried } => {
                     self.known.hold(name, pid, self.groups.take(carried));
+                }
+                Report::Sockets { name, sockets } => {
+                    let came = self.groups.take_all().unwrap_or_default();
+                    self.known.sockets().hand(&name, sockets, came);
                 }
                 report => {
                     self.known.note(&report);
@@ -173,6 +184,21 @@ impl Reports {
             _ => Ok(()),
         }
     }
+}
+
+/// In as few writes as can be: what comes with descriptors needs one of its own.
+async fn write_all(stream: &UnixStream, messages: impl Iterator<Item = Message>) -> io::Result<()> {
+    let mut plain = vec![];
+    for Message { line, descriptors } in messages {
+        if descriptors.is_empty() {
+            plain.extend(line);
+            continue;
+        }
+        write(stream, &std::mem::take(&mut plain), &[]).await?;
+        let descriptors: Vec<_> = descriptors.iter().map(AsFd::as_fd).collect();
+        write(stream, &line, &descriptors).await?;
+    }
+    write(stream, &plain, &[]).await
 }
 
 async fn write(

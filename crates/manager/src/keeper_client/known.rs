@@ -8,6 +8,7 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
+use super::sockets::Sockets;
 use crate::{
     identity::Identity,
     keeper::{
@@ -19,7 +20,10 @@ use crate::{
 
 /// All children that the keeper is not to forget.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Known(Arc<Mutex<BTreeMap<String, Child>>>);
+pub(super) struct Known {
+    children: Arc<Mutex<BTreeMap<String, Child>>>,
+    sockets: Arc<Mutex<Sockets>>,
+}
 
 #[derive(Debug, Default)]
 struct Child {
@@ -41,6 +45,7 @@ impl Known {
             Report::Spawned { identity, .. } => self.identify(identity),
             Report::Children(children) => self.list(children),
             Report::Verified(child) => self.list(std::slice::from_ref(child)),
+            Report::Holds { name, sockets } => self.sockets().tell(name, sockets),
             _ => {}
         }
     }
@@ -103,7 +108,12 @@ impl Known {
 
     fn lock(&self) -> MutexGuard<'_, BTreeMap<String, Child>> {
         // Each change is one call, so that a panic elsewhere leaves nothing half done.
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.children.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The listening sockets that the keeper holds.
+    pub(super) fn sockets(&self) -> MutexGuard<'_, Sockets> {
+        self.sockets.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -1,4 +1,4 @@
-use std::sync::Arc;
+use std::{net::SocketAddr, sync::Arc};
 
 use serde_json::json;
 use tokio::time::Instant;
@@ -6,9 +6,9 @@ use tokio::time::Instant;
 use super::{Manager, ended::End, listing, plan, readiness, request::Target};
 use crate::{
     child::{Action, Event, State, Then},
-    definition::Ready,
+    definition::{HeldSockets, Ready},
     identity::Identity,
-    keeper::protocol::Report,
+    keeper::protocol::{Report, Step},
     name::Name,
 };
 
@@ -24,6 +24,7 @@ impl Manager {
             self.act(&name, action);
         }
         self.intend(&name);
+        self.tend_sockets(&name);
     }
 
     /// Tells the keeper of a stop that a manager after this one has to see through. When all are
@@ -104,7 +105,7 @@ impl Manager {
         let secret = secret();
         let socket = self.socket_of(name);
         let Some(definition) = self.definition(name) else { return };
-        let planned = plan::spawn(&plan::Plan {
+        let plan = plan::Plan {
             id: self.last_spawn,
             name,
             definition: &definition,
@@ -114,7 +115,9 @@ impl Manager {
             nofile: self.nofile,
             socket: socket.as_deref(),
             secret: &secret,
-        });
+        };
+        let held = self.hold_sockets(name, &definition.sockets);
+        let planned = held.and_then(|()| plan::spawn(&plan));
         let notify = (definition.ready == Ready::Notify)
             .then(|| plan::listen(&readiness::notify_path(&self.paths, name)));
         let Some(entry) = self.entries.get_mut(name) else { return };
@@ -148,6 +151,7 @@ impl Manager {
             pid,
             ready: entry.child.definition().ready,
             secret: entry.secret.clone().unwrap_or_default(),
+            others: labelled(&entry.child.definition().sockets),
             notify: entry.notify.take(),
             mailbox: self.mailbox.clone(),
         };
@@ -199,6 +203,9 @@ impl Manager {
         match report {
             Report::Spawned { name, identity, .. } => self.spawned(&name, identity),
             Report::SpawnFailed { name, step, errno, .. } => {
+                if step == Step::Socket {
+                    self.keeper.lacks_sockets(&name);
+                }
                 if let Ok(name) = Name::new(&name) {
                     self.spawn_failed(&name, plan::step_words(step).to_owned(), errno);
                 }
@@ -215,7 +222,8 @@ impl Manager {
             }
             // Those with descriptors do not come as far as this, and lists come when there is a new
             // link.
-            Report::Held { .. } | Report::Children(_) | Report::Ending {} => {}
+            Report::Held { .. } | Report::Sockets { .. } | Report::Ending {} => {}
+            Report::Children(_) | Report::Holds { .. } => {}
         }
     }
 
@@ -240,6 +248,11 @@ impl Manager {
     pub(super) fn definition(&self, name: &Name) -> Option<Arc<crate::definition::Definition>> {
         self.entries.get(name).map(|entry| Arc::clone(entry.child.definition()))
     }
+}
+
+/// Where a daemon listens for others than its guests.
+fn labelled(sockets: &HeldSockets) -> Vec<SocketAddr> {
+    sockets.iter().filter(|it| it.label.is_some()).map(|it| it.address).collect()
 }
 
 /// A number that nobody can guess; if the kernel has none, one that differs is enough for jitter.

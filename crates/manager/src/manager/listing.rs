@@ -41,6 +41,18 @@ pub(super) struct Listed<'a> {
     created: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     unix: Option<String>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    sockets: Vec<ListedSocket<'a>>,
+}
+
+/// A listening socket that outlives the processes of its daemon.
+#[derive(Serialize)]
+struct ListedSocket<'a> {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    label: Option<&'a str>,
+    address: String,
+    /// Whether whoever connects is waited for just now, process or not.
+    held: bool,
 }
 
 impl Listed<'_> {
@@ -106,7 +118,23 @@ impl Manager {
             note: child.note().map(Into::into),
             created: entry.identity.as_ref().map(|it| it.spawned_at_ms),
             unix: state.pid().and_then(|_| socket()).map(|it| it.to_string_lossy().into_owned()),
+            sockets: self.listed_sockets(name, entry),
         }
+    }
+
+    /// Those of the process that runs; of a daemon at rest, those that it would have.
+    fn listed_sockets<'a>(&self, name: &Name, entry: &'a Entry) -> Vec<ListedSocket<'a>> {
+        let child = &entry.child;
+        let is_at_rest = child.state().is_at_rest();
+        let definition = if is_at_rest { child.defined() } else { child.definition() };
+        let held = self.held_sockets(name, &definition.sockets);
+        let all = definition.sockets.iter().zip(held);
+        all.map(|(socket, held)| ListedSocket {
+            label: socket.label.as_deref(),
+            address: socket.address.to_string(),
+            held,
+        })
+        .collect()
     }
 
     /// A daemon in full.
@@ -191,6 +219,7 @@ pub(super) fn foreign(found: &Foreign, note: Option<String>) -> Listed<'_> {
         note: note.map(Into::into),
         created: None,
         unix: None,
+        sockets: vec![],
     }
 }
 

@@ -17,6 +17,7 @@ mod readiness;
 mod reconcile;
 mod request;
 mod slots;
+mod sockets;
 mod timers;
 mod transition;
 mod verbs;
@@ -51,7 +52,7 @@ use crate::{
     events::{self, Kind, What},
     identity::Identity,
     keeper::protocol::{Listed, Report},
-    keeper_client::Keeper,
+    keeper_client::{Keeper, Message},
     name::Name,
     order::Order,
     paths::Paths,
@@ -81,7 +82,7 @@ pub enum Event {
         /// What it has.
         children: Vec<Listed>,
         /// Where requests go from now on.
-        requests: mpsc::Sender<Vec<u8>>,
+        requests: mpsc::Sender<Message>,
     },
     /// The search for a child's readiness has a result.
     Probed(child::Event, Name),
@@ -207,9 +208,13 @@ impl Manager {
         }
         let children = self.keeper.take_children();
         self.reconcile(children);
-        if !start_enabled {
-            return;
+        if start_enabled {
+            self.start_enabled();
         }
+        self.tend_all_sockets();
+    }
+
+    fn start_enabled(&mut self) {
         let order: Vec<Name> = self.order.start_order().into_iter().cloned().collect();
         for name in order {
             // Who ended while nobody managed is at rest because its policy says so.
@@ -258,6 +263,7 @@ impl Manager {
                 self.keeper.found(requests);
                 self.note("the keeper is back", None);
                 self.reconcile(children);
+                self.tend_all_sockets();
             }
             Event::Probed(event, name) => self.step(&name, event),
             Event::Scanned(look) => self.looked(look),

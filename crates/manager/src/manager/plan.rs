@@ -11,7 +11,7 @@ use std::{
 use tokio::net::UnixDatagram;
 
 use crate::{
-    definition::Definition,
+    definition::{Definition, HeldSocket},
     identity::SECRET_VARIABLE,
     keeper::protocol::{LogSettings, Spawn, Step},
     keeper_client::TooLong,
@@ -87,6 +87,7 @@ pub(super) fn spawn(plan: &Plan<'_>) -> Result<Spawn, PlanError> {
             patience_ms: u64::try_from(definition.log_full.patience().as_millis())
                 .unwrap_or(u64::MAX),
         },
+        sockets: definition.sockets.iter().map(|it| it.address.to_string()).collect(),
     })
 }
 
@@ -107,6 +108,10 @@ fn environment(plan: &Plan<'_>) -> Result<BTreeMap<String, String>, PlanError> {
     }
     all.extend(definition.env.clone());
     all.extend(ours(plan));
+    if !definition.sockets.is_empty() {
+        // Whose sockets they are is for the keeper to say, once there is a process.
+        all.remove("LISTEN_PID");
+    }
     Ok(all)
 }
 
@@ -129,6 +134,12 @@ fn ours(plan: &Plan<'_>) -> BTreeMap<String, String> {
     }
     if let Some(port) = plan.definition.port {
         ours.insert(of_name("PORT"), port.to_string());
+    }
+    let sockets = &plan.definition.sockets;
+    if !sockets.is_empty() {
+        let names: Vec<&str> = sockets.iter().map(HeldSocket::name).collect();
+        ours.insert("LISTEN_FDS".to_owned(), names.len().to_string());
+        ours.insert("LISTEN_FDNAMES".to_owned(), names.join(":"));
     }
     if plan.definition.ready == crate::definition::Ready::Notify {
         let notify = super::readiness::notify_path(plan.paths, plan.name);
@@ -201,6 +212,7 @@ pub(super) fn step_words(step: Step) -> &'static str {
         Step::Name => "cannot use the name: its tree has not ended",
         Step::Verify => "cannot tell whether the process of before is still it",
         Step::Log => "cannot open the log",
+        Step::Socket => "cannot hand over a listening socket",
         Step::Pipe => "cannot make the pipes",
         Step::Spawn => "cannot make the process",
         Step::Identity => "cannot store the identity",

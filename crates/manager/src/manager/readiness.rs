@@ -1,5 +1,6 @@
 use std::{
     fs, io,
+    net::SocketAddr,
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -23,6 +24,8 @@ pub(super) struct Search {
     pub(super) pid: u32,
     pub(super) ready: Ready,
     pub(super) secret: String,
+    /// Where it listens for others than its guests: nobody is asked for it there.
+    pub(super) others: Vec<SocketAddr>,
     /// Where a child with `ready = "notify"` is heard.
     pub(super) notify: Option<UnixDatagram>,
     pub(super) mailbox: mpsc::Sender<Event>,
@@ -106,7 +109,8 @@ impl Search {
     /// Where the child and its descendants listen so that this machine can connect.
     fn listening(&self) -> io::Result<Vec<Listening>> {
         let mut listening = scan::listening_of(&proc::tree(self.pid)?)?;
-        listening.retain(|it| !it.socket.dial().is_empty());
+        let is_other = |it: &Listening| self.others.contains(&it.socket.address);
+        listening.retain(|it| !it.socket.dial().is_empty() && !is_other(it));
         Ok(listening)
     }
 

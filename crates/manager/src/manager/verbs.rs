@@ -135,7 +135,9 @@ impl Manager {
             let hint = format!("give another name, `--replace`, or `dae uninstall {known}` first");
             return answer.send(Err(listing::about("exists", known, message).with("hint", hint)));
         }
-        if let Err(failure) = self.check_not_ending(&name).and_then(|()| self.check_budget()) {
+        if let Err(failure) =
+            self.check_not_ending(&name).and_then(|()| self.check_budget(&definition))
+        {
             return answer.send(Err(failure));
         }
         let name = self.entries.get_key_value(&name).map_or(name, |(known, _)| known.clone());
@@ -191,10 +193,13 @@ impl Manager {
     }
 
     /// Five descriptors a child are needed by the keeper (two pipes, two files of its log, a pidfd
-    /// if it was adopted), and fewer by the manager; some by both for themselves.
-    fn check_budget(&self) -> Result<(), Failure> {
+    /// if it was adopted), and fewer by the manager; one for each listening socket that is held;
+    /// some by both for themselves.
+    fn check_budget(&self, new: &Definition) -> Result<(), Failure> {
         let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile).maximum;
-        let needed = 5 * (self.entries.len() as u64 + 1) + 48;
+        let sockets: usize = self.entries.values().map(|it| it.child.defined().sockets.len()).sum();
+        let sockets = (sockets + new.sockets.len()) as u64;
+        let needed = 5 * (self.entries.len() as u64 + 1) + sockets + 48;
         match limit {
             Some(limit) if needed > limit => Err(Failure::new(
                 "fd-budget",

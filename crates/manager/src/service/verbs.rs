@@ -64,7 +64,8 @@ impl Dae {
         let definition = Definition::from_json(&definition)
             .map_err(|error| Failure::bad_argument(1, "definition", chain(&error)))?;
         check_program(&definition.program)?;
-        let warnings = Vec::from_iter(warning_if_writable_by_others(&definition.program));
+        let mut warnings = Vec::from_iter(warning_if_writable_by_others(&definition.program));
+        warnings.extend(definition.sockets.warning_if_open_to_others());
         let definition = Box::new(definition);
         let request = Request::Install { name, definition, start: !stays, replace };
         let daemon = self.ask_within(&guest, request, patience).await?;

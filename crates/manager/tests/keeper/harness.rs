@@ -125,6 +125,7 @@ impl Keeper {
                 keep: 10,
                 patience_ms: 10_000,
             },
+            sockets: vec![],
         }
     }
 
