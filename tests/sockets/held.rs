@@ -197,7 +197,15 @@ fn nobody_is_refused_while_the_keeper_is_dead_and_its_daemon_with_it() {
     let second = up_again(&dae, first);
     assert_eq!(told(waiting), Some(("ws".into(), second)));
     assert_eq!(held(&dae, "Doors"), json!([true]));
-    dae.succeed(["restart", "Doors"]);
+    // The keeper of now has what the one before held, though it has spawned nobody.
+    kill_keeper(&dae);
+    dae.kill_manager();
+    kill(second);
+    eventually("it is dead", || (!is_running(second)).then_some(()));
+    let waiting = connect(local(port));
+    dae.succeed(["up"]);
+    let third = up_again(&dae, second);
+    assert_eq!(told(waiting), Some(("ws".into(), third)));
     guest.met();
 }
 
@@ -333,10 +341,12 @@ fn what_is_edited_holds_from_the_next_start_on() {
     let new = free_port();
     let guest = Guest::at(old);
     // Only the label is another: the socket stays.
+    let socket = fs::read_link(of(first, "fd/3")).unwrap();
     dae.succeed(["edit", "Doors", "--socket", &format!("other={old}"), "--env", "DOORS=other ws"]);
     assert_eq!(told(connect(local(old))), Some(("ws".into(), first)));
     dae.succeed(["restart", "Doors"]);
-    assert_eq!(told(connect(local(old))).unwrap().0, "other");
+    let (label, second) = told(connect(local(old))).unwrap();
+    assert_eq!((&*label, fs::read_link(of(second, "fd/3")).unwrap()), ("other", socket));
     guest.met();
 
     dae.succeed(["edit", "Doors", "--socket", &format!("ws={new}")]);
