@@ -2,6 +2,7 @@
 
 mod bytes;
 mod guests;
+mod held;
 mod house;
 mod http;
 mod order;

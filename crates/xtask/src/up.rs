@@ -1,6 +1,6 @@
 //! `cargo xtask up`: from a clone to a manager with our daemons in it.
 
-use std::{env, ffi::OsString, fs, path::Path, process::Command};
+use std::{env, ffi::OsString, fs, net::TcpListener, path::Path, process::Command};
 
 use serde_json::Value;
 
@@ -20,7 +20,11 @@ pub(crate) enum UpError {
 }
 
 /// The daemons that are installed, each with its program.
-const DAEMONS: [(&str, &str); 2] = [("Sample", "sample"), ("State", "state")];
+const DAEMONS: [(&str, &str); 3] = [("Sample", "sample"), ("State", "state"), (RELAY, "relay")];
+
+/// The one with a door at a port that clients know.
+const RELAY: &str = "Relay";
+const RELAY_PORT: u16 = 9163;
 
 /// Builds, starts the manager unless one runs, brings our daemons in it up to date, and says what
 /// to type next.
@@ -38,7 +42,7 @@ pub(crate) fn up() -> Result<(), UpError> {
     announce("running now");
     step::run(&mut dae(["list"]))?;
     let port = |name| Ok::<_, UpError>(listed(name)?.and_then(|it| it.port));
-    print_next(manager_port(), port("Sample")?, port("State")?);
+    print_next(manager_port(), port("Sample")?, port("State")?, port(RELAY)?);
     Ok(())
 }
 
@@ -82,11 +86,11 @@ fn bring_up(name: &str, program: &Path) -> Result<(), UpError> {
     match Plan::new(listed.as_ref(), running.as_deref(), &canonical) {
         Plan::Install => {
             announce(&format!("installing {name}"));
-            step::run(dae(["install", name]).arg(program))?;
+            step::run(dae(["install", name]).arg(program).args(besides(name)))?;
         }
         Plan::Replace => {
             announce(&format!("installing {name} from here over one from elsewhere"));
-            step::run(dae(["install", "--replace", name]).arg(program))?;
+            step::run(dae(["install", "--replace", name]).arg(program).args(besides(name)))?;
         }
         Plan::Restart => {
             announce(&format!("restarting {name}"));
@@ -95,6 +99,23 @@ fn bring_up(name: &str, program: &Path) -> Result<(), UpError> {
         Plan::Keep => announce(&format!("{name} is installed and up to date")),
     }
     Ok(())
+}
+
+/// What else is said to `install`: the manager holds the relay's door, as its clients do not survive
+/// that it is closed while the relay restarts. Somebody else may be there already.
+fn besides(name: &str) -> Vec<String> {
+    if name != RELAY {
+        return Vec::new();
+    }
+    match TcpListener::bind(("127.0.0.1", RELAY_PORT)) {
+        Ok(_) => vec![format!("--socket=ws={RELAY_PORT}")],
+        Err(error) => {
+            say(&format!(
+                "port {RELAY_PORT} can't be had, so AceBase's clients get another: {error}"
+            ));
+            ["--", "--listen", "127.0.0.1:0"].map(str::to_owned).into()
+        }
+    }
 }
 
 fn listed(name: &str) -> Result<Option<Listed>, UpError> {
@@ -122,7 +143,7 @@ fn manager_port() -> Option<u64> {
     ["/port", "/manager/port"].iter().find_map(|path| status.pointer(path)?.as_u64())
 }
 
-fn print_next(manager: Option<u64>, sample: Option<u64>, state: Option<u64>) {
+fn print_next(manager: Option<u64>, sample: Option<u64>, state: Option<u64>, relay: Option<u64>) {
     let dae = release("dae");
     let dae = dae.display();
     say("");
@@ -140,6 +161,9 @@ fn print_next(manager: Option<u64>, sample: Option<u64>, state: Option<u64>) {
     }
     if let Some(port) = state {
         say(&format!("State listens on port {port}; daemons/state/README.md shows a session."));
+    }
+    if let Some(port) = relay {
+        say(&format!("Relay listens on port {port}; daemons/relay/README.md shows a session."));
     }
     say("The same from the shell, and the end of it:");
     say(&format!("    {dae} call Sample set key 5"));

@@ -13,9 +13,10 @@ async fn main() -> daemon::Outcome {
     let usual: Vec<_> = usual.iter().map(|(flag, value)| (*flag, &**value)).collect();
     let (flags, own) = flags::parse_with::<Own>(NAME, &usual);
     let result = async {
-        let doors = server::open(&own).await?;
+        let settings = flags.settings();
+        let doors = server::open(&own, &settings.environment).await?;
         let relay = Relay::new(&own, &doors)?;
-        let bound = server::daemon(relay).settings(flags.settings()).bind().await?;
+        let bound = server::daemon(relay).settings(settings).bind().await?;
         doors.serve(bound, &own).await?;
         Ok::<_, StartError>(())
     };

@@ -2,7 +2,7 @@
 
 use std::{fs, io, net::SocketAddr, sync::Arc};
 
-use daemon::{Bound, Shutdown};
+use daemon::{Bound, Environment, Shutdown};
 use websocket::{Access, Control, LimitsError, Rules, Server};
 
 use super::{
@@ -20,6 +20,9 @@ pub(crate) struct Doors {
     admin_port: u16,
     tls: Option<Tls>,
 }
+
+/// How sockets are called that are held for this door.
+const LABEL: &str = "ws";
 
 /// Why there is no door.
 #[derive(Debug, thiserror::Error)]
@@ -43,12 +46,12 @@ pub(crate) enum DoorError {
 }
 
 /// Listens where the flags say.
-pub(crate) async fn open(own: &Own) -> Result<Doors, StartError> {
+pub(crate) async fn open(own: &Own, held: &Environment) -> Result<Doors, StartError> {
     let has_token = !own.terms()?.tokens.is_empty();
     let mut server = Server::new(own.door(), own.rules(has_token)).map_err(DoorError::from)?;
     let tls = Tls::load(own).map_err(DoorError::from)?;
     let mut port = None;
-    for (address, listener) in listeners(own)? {
+    for (address, listener) in listeners(own, held)? {
         if !address.ip().is_loopback() {
             judge(address, has_token, tls.is_some() || own.insecure)?;
         }
@@ -116,9 +119,20 @@ impl Doors {
     }
 }
 
-/// Listens at each place; a loopback that this machine does not have is left out.
-fn listeners(own: &Own) -> Result<Vec<(SocketAddr, std::net::TcpListener)>, DoorError> {
+/// The sockets that somebody holds for us; without any, one at each place, but for a loopback that
+/// this machine does not have.
+fn listeners(
+    own: &Own,
+    held: &Environment,
+) -> Result<Vec<(SocketAddr, std::net::TcpListener)>, DoorError> {
     let mut listeners = Vec::new();
+    while let Some(listener) = held.take_socket(LABEL) {
+        let failed = |source| DoorError::Listen { place: LABEL.to_owned(), source };
+        listeners.push((listener.local_addr().map_err(failed)?, listener));
+    }
+    if !listeners.is_empty() {
+        return Ok(listeners);
+    }
     for place in &own.listen {
         let failed = |source| DoorError::Listen { place: place.to_string(), source };
         for address in place.addresses().map_err(failed)? {
