@@ -336,3 +336,6 @@ impl<M: Mailbox> Hub<M> {
         self.last
     }
 }
+
+#[cfg(test)]
+mod tests;
