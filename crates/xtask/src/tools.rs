@@ -85,10 +85,12 @@ pub(crate) fn ensure_cargo(tool: &CargoTool) -> Result<(), ToolError> {
     Ok(step::run(&mut install)?)
 }
 
-/// Installs the packages that `folder` of the workspace locks, unless they are there.
+/// Installs the packages that `folder` of the workspace locks, unless that was done since.
 pub(crate) fn ensure_node(folder: &str) -> Result<(), ToolError> {
     let folder = root().join(folder);
-    if folder.join("node_modules/.package-lock.json").is_file() {
+    let written = |file: &str| folder.join(file).metadata().and_then(|it| it.modified()).ok();
+    let installed = written("node_modules/.package-lock.json");
+    if installed.is_some() && installed >= written("package-lock.json") {
         return Ok(());
     }
     announce(&format!("installing the packages of {}", folder.display()));
