@@ -1,6 +1,8 @@
 //! The relay from outside: byte by byte, under load, and as the clients of others see it.
 
+mod acebase;
 mod bytes;
+mod cluster;
 mod guests;
 mod held;
 mod house;
