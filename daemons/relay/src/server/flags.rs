@@ -163,8 +163,9 @@ pub(crate) struct Own {
     #[arg(long, value_name = "TIME", default_value = "500ms", value_parser = parse_duration, help_heading = "Limits")]
     dup_probe: Duration,
 
-    /// How long an end waits for peers to take what they were sent
-    #[arg(long, value_name = "TIME", default_value = "5s", value_parser = parse_duration, help_heading = "Limits")]
+    /// How long an end waits for peers to take what they were sent, and as long again for their
+    /// answer; AceBase's clients end after 5 s before a door that does not open
+    #[arg(long, value_name = "TIME", default_value = "1500ms", value_parser = parse_duration, help_heading = "Limits")]
     drain_time: Duration,
 
     /// Write the text of messages into the log, at `debug`; never tokens
