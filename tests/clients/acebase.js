@@ -46,6 +46,14 @@ const deeds = {
     }
   },
 
+  // Writes one number after the other from now on, whatever becomes of each.
+  keep_writing({ path }) {
+    const write = async () => {
+      for (let n = 1; ; n += 1) await db.ref(path).set(n).catch(complain);
+    };
+    write();
+  },
+
   // Tells of everything new at a path.
   listen: ({ path, event }) =>
     db.ref(path).on(event).subscribe((it) => tell({ event, path: (it.ref ?? it).path, value: it.val?.() })).activated(),

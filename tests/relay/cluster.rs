@@ -12,11 +12,15 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use super::house::House;
-use crate::harness::{PATIENCE, workspace};
+use crate::{
+    harness::{Dae, PATIENCE, binary, workspace},
+    sockets::free_port,
+};
 
-/// A relay, and a folder for what its clients share.
-pub(super) struct Cluster {
-    relay: House,
+/// A relay, and a folder for what its clients share. `K` is what keeps the relay running.
+pub(super) struct Cluster<K = House> {
+    pub(super) keeper: K,
+    door: u16,
     folder: TempDir,
 }
 
@@ -31,8 +35,27 @@ pub(super) struct Process {
 impl Cluster {
     /// Starts a relay with `args`; nobody is there yet.
     pub(super) fn start(args: &[&str]) -> Self {
-        let folder = TempDir::with_prefix_in("relay-", "/tmp").unwrap();
-        Self { relay: House::start(args), folder }
+        let house = House::start(args);
+        Self::at(house.door, house)
+    }
+}
+
+impl Cluster<Dae> {
+    /// Installs a relay, whose door the manager holds.
+    pub(super) fn install() -> Self {
+        let (dae, door) = (Dae::start(), free_port());
+        let definition = json!({
+            "program": binary("relay"), "sockets": [format!("ws={door}")],
+            "backoff": "10ms..10ms", "stable": "1h",
+        });
+        dae.install("Relay", &definition);
+        Self::at(door, dae)
+    }
+}
+
+impl<K> Cluster<K> {
+    fn at(door: u16, keeper: K) -> Self {
+        Self { keeper, door, folder: TempDir::with_prefix_in("relay-", "/tmp").unwrap() }
     }
 
     /// The one process that gives locks. It makes the database, and so is the first.
@@ -55,7 +78,7 @@ impl Cluster {
     /// How a process is told to open the database.
     pub(super) fn opening(&self, role: &str, token: Option<&str>) -> Value {
         let folder = self.folder.path();
-        json!({ "folder": folder, "port": self.relay.door, "role": role, "token": token })
+        json!({ "folder": folder, "port": self.door, "role": role, "token": token })
     }
 }
 

@@ -8,4 +8,5 @@ mod held;
 mod house;
 mod http;
 mod order;
+mod restart;
 mod tls;

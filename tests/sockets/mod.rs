@@ -10,7 +10,7 @@ mod held;
 mod inherited;
 
 /// A port that nobody has, below those that the kernel gives away by itself.
-fn free_port() -> u16 {
+pub(crate) fn free_port() -> u16 {
     static NEXT: AtomicU16 = AtomicU16::new(0);
     loop {
         let spread = process::id() % 1000 * 10;
