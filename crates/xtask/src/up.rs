@@ -101,8 +101,8 @@ fn bring_up(name: &str, program: &Path) -> Result<(), UpError> {
     Ok(())
 }
 
-/// What else is said to `install`: the manager holds the relay's door, as its clients do not survive
-/// that it is closed while the relay restarts. Somebody else may be there already.
+/// What else is said to `install`: the manager holds the relay's door, as its clients do not
+/// survive that it is closed while the relay restarts. Somebody else may be there already.
 fn besides(name: &str) -> Vec<String> {
     if name != RELAY {
         return Vec::new();
