@@ -3,14 +3,14 @@
 use nix::sys::signal::Signal;
 
 use super::house::{HOST, hear, target};
-use crate::harness::{Dae, Heard, WebSocket, binary, tell};
+use crate::{
+    harness::{Dae, Heard, WebSocket, binary, tell},
+    sockets::free_port,
+};
 
 #[test]
 fn clients_are_never_refused_while_a_relay_dies_and_is_started_anew() {
-    let dae = Dae::start();
-    let free = std::net::TcpListener::bind(("127.0.0.1", 0)).unwrap();
-    let port = free.local_addr().unwrap().port();
-    drop(free);
+    let (dae, port) = (Dae::start(), free_port());
     let relay = binary("relay");
     let socket = format!("ws={port}");
     dae.succeed(["install", "Relay", relay.to_str().unwrap(), "--socket", &socket]);
