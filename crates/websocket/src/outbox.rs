@@ -219,13 +219,17 @@ impl Outbox {
         }
     }
 
-    /// Asks the peer whether it is there, and waits until it is heard.
-    pub(crate) async fn answer(&self) {
+    /// Asks the peer whether it is there, and waits until it is heard; false if the connection is
+    /// over.
+    pub(crate) async fn answer(&self) -> bool {
         let mut was_heard = pin!(self.was_heard.notified());
         was_heard.as_mut().enable();
         self.is_awaited.store(true, Relaxed);
         self.ping();
-        was_heard.await;
+        if !self.has_ended() {
+            was_heard.await;
+        }
+        !self.has_ended()
     }
 
     pub(crate) fn heard(&self) -> u64 {
@@ -324,7 +328,10 @@ impl Outbox {
     /// Lets the others see what has changed, and wakes the socket's task if it waits.
     fn publish(&self, mut state: MutexGuard<'_, State>) {
         self.note_queued(&state);
-        self.has_ended.store(state.ending.is_some(), Release);
+        if state.ending.is_some() && !self.has_ended.swap(true, Release) {
+            // Who waits for an answer waits no longer.
+            self.was_heard.notify_waiters();
+        }
         let waker = std::mem::take(&mut state.is_parked).then(|| state.waker.take()).flatten();
         drop(state);
         if let Some(waker) = waker {

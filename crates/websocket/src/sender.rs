@@ -60,7 +60,7 @@ impl Sender {
 
     /// Asks the peer whether it is there; whether it showed that within that time. Cancel safe.
     pub async fn is_there(&self, within: Duration) -> bool {
-        timeout(within, self.0.answer()).await.is_ok()
+        timeout(within, self.0.answer()).await.unwrap_or(false)
     }
 
     /// When the peer showed last that it is there, by sending anything or by taking what it was

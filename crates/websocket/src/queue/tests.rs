@@ -1,3 +1,5 @@
+use std::time::Duration;
+
 use super::*;
 
 fn queue(queue_bytes: usize, overflow: Overflow) -> Queue {
@@ -122,4 +124,18 @@ fn what_was_pushed_can_be_dropped_and_what_was_asked_for_stays() {
     assert!(!queue.is_past(last - 1) && queue.is_past(0));
     assert_eq!(drain(&mut queue, 9), wire_of(&["begun", "asked for"])[1..]);
     assert!(queue.is_past(last) && queue.dropped() == 2);
+}
+
+#[test]
+fn a_queue_is_stale_when_enough_has_waited_for_long_enough() {
+    let (now, later) = (Duration::ZERO, Duration::from_secs(3600));
+    for (age, bytes, is_stale) in [(now, 100, true), (later, 100, false), (now, 100_000, false)] {
+        let stale = Some(crate::Stale { age, bytes });
+        let mut queue = Queue::new(SocketLimits { stale, ..SocketLimits::default() });
+        assert!(!queue.is_stale());
+        queue.offer(Frame::binary(&[0; 1000]), None);
+        // The clock goes on between two looks at it.
+        std::thread::yield_now();
+        assert_eq!(queue.is_stale(), is_stale, "{age:?} {bytes}");
+    }
 }

@@ -104,3 +104,43 @@ async fn a_sender_asks_and_hears_whether_the_peer_is_there() {
         }
     }
 }
+
+#[tokio::test]
+async fn who_is_asked_answers_or_has_gone() {
+    let (tell, mut told) = tokio::sync::mpsc::unbounded_channel();
+    let lab =
+        Lab::serving(Limits { ping: None, ..Limits::default() }, move |mut socket: Socket| {
+            tell.send(socket.sender()).unwrap();
+            async move { while socket.read().await.is_some() {} }
+        })
+        .await;
+    let mut raw = lab.open().await;
+    let sender = patiently(told.recv()).await.unwrap();
+    let long = Duration::from_secs(3600);
+    let asked = sender.clone();
+    let asking = tokio::spawn(async move { asked.is_there(long).await });
+    assert_eq!(raw.frame().await, Some((0x89, vec![])));
+    raw.send(&frame(0x8A, b"")).await;
+    assert!(patiently(asking).await.unwrap());
+
+    assert!(!sender.is_there(Duration::from_millis(10)).await, "nobody has answered");
+    let asking = tokio::spawn(async move { sender.is_there(long).await });
+    drop(raw);
+    assert!(!patiently(asking).await.unwrap());
+}
+
+#[tokio::test]
+async fn who_is_abandoned_gets_nothing_of_what_waits_but_the_close() {
+    let (tell, mut told) = tokio::sync::mpsc::unbounded_channel();
+    let lab = Lab::serving(Limits::default(), move |mut socket: Socket| {
+        tell.send(socket.sender()).unwrap();
+        async move { while socket.read().await.is_some() {} }
+    })
+    .await;
+    let mut raw = lab.open().await;
+    let sender = patiently(told.recv()).await.unwrap();
+    // All of this happens before the socket's task is at work again.
+    sender.send(websocket::Frame::text("never read"));
+    sender.abandon(code::POLICY, "gone");
+    assert_eq!(raw.frame().await, Some((0x88, [&[3, 0xF0], &b"gone"[..]].concat())));
+}
