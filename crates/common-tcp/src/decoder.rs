@@ -158,6 +158,9 @@ impl Decoder {
 
     /// Whether [`next`](Self::next) has something to hand out.
     pub fn has_next(&mut self) -> bool {
+        if self.bytes.is_empty() && self.found.is_none() && !self.ended {
+            return false;
+        }
         if self.found.is_none() {
             self.found = self.step();
         }

@@ -56,6 +56,10 @@ pub fn encode_with<E>(
 /// Turns line feeds in written arguments into blanks. JSON that somebody else wrote may have some
 /// between its values, and there only; on the wire they would end the packet.
 pub fn in_one_line(json: &mut [u8]) {
+    // Mostly there is none, and `contains` looks at many bytes at once.
+    if !json.contains(&b'\n') {
+        return;
+    }
     let mut rest = json;
     while let Some(at) = rest.iter().position(|&byte| byte == b'\n') {
         rest[at] = b' ';
