@@ -43,6 +43,8 @@ const TURN: Duration = Duration::from_micros(100);
 /// So many answers belong to a turn even if they take longer, up to `LONGEST`: what is told to many
 /// at once costs each of them a system call, so some of it had better come together.
 const LEAST_ANSWERS: u32 = 16;
+/// Twice before anything is read, and once after that.
+const OTHER_LOOKS: u32 = 3;
 const LONGEST: Duration = Duration::from_millis(4);
 
 /// The clock costs as much as a part of a small answer, so it is looked at once for so many.
@@ -81,7 +83,7 @@ impl Turn {
         if self.looks.is_multiple_of(ANSWERS_A_LOOK) {
             self.now = Instant::now();
         }
-        let is_end = self.now >= self.end && self.looks > LEAST_ANSWERS;
+        let is_end = self.now >= self.end && self.looks > LEAST_ANSWERS + OTHER_LOOKS;
         is_end || self.now >= self.latest
     }
 }
