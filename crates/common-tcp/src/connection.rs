@@ -1,7 +1,7 @@
 use std::{
-    cell::RefCell,
+    cell::{Cell, RefCell},
     future::poll_fn,
-    io,
+    io, mem,
     pin::Pin,
     task::{Context, Poll, ready},
 };
@@ -31,6 +31,9 @@ const KEPT_BYTES: usize = 512;
 
 thread_local! {
     static SHARED: RefCell<Box<[u8]>> = RefCell::new(vec![0; SHARED_BYTES].into_boxed_slice());
+
+    /// Room for output, for the next connection that needs much.
+    static SPARE: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
 }
 
 impl Connection {
@@ -64,6 +67,27 @@ impl Connection {
     /// The decoder and the buffer of what is to be written, for who answers while it reads.
     pub fn halves(&mut self) -> (&mut Decoder, &mut Vec<u8>) {
         (&mut self.decoder, &mut self.unsent)
+    }
+
+    /// Makes room for much that will be written at once: all connections of a thread have it in
+    /// turn, each until all of it is written.
+    pub fn take_room(&mut self) {
+        if self.unsent.is_empty() {
+            let spare = SPARE.take();
+            if spare.capacity() > self.unsent.capacity() {
+                self.unsent = spare;
+            }
+        }
+    }
+
+    fn give_room_back(&mut self) {
+        self.unsent.clear();
+        self.sent = 0;
+        if self.unsent.capacity() > KEPT_BYTES {
+            let mut spare = mem::take(&mut self.unsent);
+            spare.shrink_to(SHARED_BYTES);
+            SPARE.set(spare);
+        }
     }
 
     /// How many bytes wait to be written.
@@ -157,9 +181,7 @@ impl Connection {
                 }
             }
         }
-        self.unsent.clear();
-        self.unsent.shrink_to(KEPT_BYTES);
-        self.sent = 0;
+        self.give_room_back();
         Poll::Ready(Ok(()))
     }
 

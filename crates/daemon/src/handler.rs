@@ -170,7 +170,7 @@ macro_rules! handlers {
                     Err(misfit) => return Ran::Misfit(misfit),
                 };
                 Ran::Later(Box::pin(async move {
-                    let mut out = Vec::new();
+                    let mut out = Vec::with_capacity(REPLY_BYTES);
                     started.await.write(&mut out).map(|()| out)
                 }))
             }
@@ -187,6 +187,9 @@ handlers!(A B C D E);
 handlers!(A B C D E G);
 handlers!(A B C D E G H);
 handlers!(A B C D E G H I);
+
+/// Room for most replies.
+const REPLY_BYTES: usize = 64;
 
 /// Reads all parameters from a JSON array.
 fn read<T: Arguments>(call: &Call<'_>, args: &str) -> Result<T, serde_json::Error> {

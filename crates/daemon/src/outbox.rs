@@ -1,10 +1,13 @@
 use std::{
-    collections::{HashMap, VecDeque},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    collections::{BTreeMap, VecDeque},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
     task::{Context, Poll, Waker},
 };
 
-use common_tcp::{Failure, Limits, encode};
+use common_tcp::{Failure, Limits, encode, in_one_line};
 use serde_json::json;
 
 use crate::{EventWriter, Source};
@@ -14,16 +17,20 @@ use crate::{EventWriter, Source};
 /// Whoever has something to say appends to it; the guest's task alone writes to the socket. A
 /// stream whose queue is full is ended as `lagged`, and what waited in it is dropped: the guest
 /// learns how much it missed. A stream with a [`Source`] has its queue there.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct Outbox {
     packets: usize,
     bytes: usize,
     state: Mutex<State>,
+    /// Whether a stream is ready, for who asks often and is mostly told that none is.
+    has_news: AtomicBool,
+    /// Whether there has been a stream: most guests never have one.
+    is_used: AtomicBool,
 }
 
 #[derive(Debug, Default)]
 struct State {
-    streams: HashMap<u64, Queue>,
+    streams: BTreeMap<u64, Queue>,
     /// Streams that have something to send, in the order in which they got it.
     ready: VecDeque<u64>,
     /// How many bytes wait in all streams together.
@@ -80,8 +87,8 @@ const STREAM_BYTES: usize = 512;
 
 impl Outbox {
     pub(crate) fn new(limits: &Limits) -> Self {
-        let state = Mutex::default();
-        Self { packets: limits.stream_packets, bytes: limits.stream_bytes, state }
+        let (packets, bytes) = (limits.stream_packets, limits.stream_bytes);
+        Self { packets, bytes, ..Self::default() }
     }
 
     /// Makes a stream, which sends nothing before it is opened.
@@ -97,6 +104,7 @@ impl Outbox {
         if state.streams.values().any(|queue| queue.tag.as_deref() == tag) {
             return Err(Failure::new("conflict", "a stream with this tag runs already"));
         }
+        self.is_used.store(true, Relaxed);
         state.last_id += 1;
         let id = state.last_id;
         state.streams.insert(id, Queue { tag: tag.map(str::to_owned), ..Queue::default() });
@@ -109,9 +117,8 @@ impl Outbox {
         let found = state.streams.iter_mut().find(|(_, it)| !it.open && it.tag.as_deref() == tag);
         if let Some((&id, queue)) = found {
             queue.open = true;
-            if queue.has_something() {
-                state.make_ready(id);
-            }
+            // By who asks what is ready.
+            self.has_news.fetch_or(state.make_ready(id), Relaxed);
         }
     }
 
@@ -134,7 +141,7 @@ impl Outbox {
         if lags {
             *bytes -= queue.lag();
         }
-        state.wake(id);
+        self.has_more(&mut state, id);
         !lags
     }
 
@@ -150,7 +157,7 @@ impl Outbox {
             return false;
         };
         queue.finish(why);
-        state.wake(id);
+        self.has_more(&mut state, id);
         true
     }
 
@@ -166,7 +173,7 @@ impl Outbox {
         let mut state = self.lock();
         if let Some(queue) = state.streams.get_mut(&id) {
             queue.is_awake = true;
-            state.wake(id);
+            self.has_more(&mut state, id);
         }
     }
 
@@ -211,9 +218,14 @@ impl Outbox {
 
     /// How much is kept for the guest: its streams, and what waits in them.
     pub(crate) fn held_bytes(&self) -> usize {
+        if !self.is_used.load(Relaxed) {
+            return 0;
+        }
         let state = self.lock();
         let here = state.bytes + state.streams.len() * STREAM_BYTES;
-        let sources: Vec<_> = state.streams.values().filter_map(|it| it.source.clone()).collect();
+        // In one that sleeps nothing waits.
+        let awake = state.streams.values().filter(|it| it.is_awake);
+        let sources: Vec<_> = awake.filter_map(|it| it.source.clone()).collect();
         // A source may be asked for something while it puts something into a stream.
         drop(state);
         here + sources.iter().map(|it| it.held_bytes()).sum::<usize>()
@@ -230,19 +242,27 @@ impl Outbox {
         *state = State { closed: true, ..State::default() };
     }
 
-    /// Moves what is to be sent to `out` until that has `enough` bytes, and remembers whom to wake
-    /// when there is more; true if some is left.
-    pub(crate) fn take(&self, out: &mut Vec<u8>, enough: usize, waker: &Waker) -> bool {
+    /// Remembers whom to wake when there is something to send.
+    pub(crate) fn listen(&self, waker: &Waker) {
+        self.lock().waker = Some(waker.clone());
+    }
+
+    /// Whether there is something to send. Whoever puts something in wakes the one who listens.
+    pub(crate) fn has_news(&self) -> bool {
+        self.has_news.load(Relaxed)
+    }
+
+    /// Moves what is to be sent to `out` until that has `enough` bytes; true if some is left.
+    pub(crate) fn take(&self, out: &mut Vec<u8>, enough: usize) -> bool {
         let mut state = self.lock();
-        if !state.waker.as_ref().is_some_and(|known| known.will_wake(waker)) {
-            state.waker = Some(waker.clone());
-        }
         while out.len() < enough
             && let Some(id) = state.ready.pop_front()
         {
             state = self.send(state, id, out, enough);
         }
-        !state.ready.is_empty()
+        let is_left = !state.ready.is_empty();
+        self.has_news.store(is_left, Relaxed);
+        is_left
     }
 
     /// Moves what streams that have ended have left to `out`, so that each has its `end` before
@@ -287,6 +307,17 @@ impl Outbox {
         state
     }
 
+    /// Has a stream that has something sent.
+    fn has_more(&self, state: &mut State, id: u64) {
+        if !state.make_ready(id) {
+            return;
+        }
+        self.has_news.store(true, Relaxed);
+        if let Some(waker) = &state.waker {
+            waker.wake_by_ref();
+        }
+    }
+
     /// Wakes the guest's task.
     pub(crate) fn wake(&self) {
         if let Some(waker) = &self.lock().waker {
@@ -300,15 +331,6 @@ impl Outbox {
 }
 
 impl State {
-    /// Has a stream that has something sent.
-    fn wake(&mut self, id: u64) {
-        if self.make_ready(id)
-            && let Some(waker) = &self.waker
-        {
-            waker.wake_by_ref();
-        }
-    }
-
     /// Puts a stream among those that are ready; false if it may not send, or is there already.
     fn make_ready(&mut self, id: u64) -> bool {
         let Some(queue) = self.streams.get_mut(&id) else { return false };
@@ -363,7 +385,10 @@ impl Queue {
             EventWriter::new(&mut self.bytes, self.tag.as_deref(), self.seq, usize::MAX);
         events.push(topic, payload);
         self.seq = events.seq();
-        self.bytes.len() - before
+        let written = self.bytes.len() - before;
+        // What others wrote may have several lines; the last one ends the packet.
+        in_one_line(&mut self.bytes[before..before + written - 1]);
+        written
     }
 
     /// Ends it; what waits in it is sent first.

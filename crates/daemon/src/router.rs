@@ -241,7 +241,7 @@ impl fmt::Debug for Running<'_> {
     }
 }
 
-fn write_head(out: &mut Vec<u8>, name: &str, tag: Option<&str>) {
+pub(crate) fn write_head(out: &mut Vec<u8>, name: &str, tag: Option<&str>) {
     out.extend_from_slice(name.as_bytes());
     if let Some(tag) = tag {
         out.push(b'#');

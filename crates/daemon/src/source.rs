@@ -1,6 +1,8 @@
 use std::fmt;
 
-use common_tcp::encode_with;
+use serde::Serialize;
+
+use crate::router::write_head;
 
 /// What is asked for the events of a stream whenever its guest has room, so that what waits stays
 /// with the daemon: it may drop it, or put something shorter in its place.
@@ -14,6 +16,9 @@ pub trait Source: fmt::Debug + Send + Sync + 'static {
     /// How many bytes wait here, for the bound on what all guests together make a daemon keep.
     fn held_bytes(&self) -> usize;
 }
+
+/// What stands around topic and payload, mostly.
+const AROUND_BYTES: usize = 64;
 
 /// Where a [`Source`] puts its events: straight behind what is written to the guest.
 #[derive(Debug)]
@@ -36,25 +41,27 @@ impl<'a> EventWriter<'a> {
         self.out.len() >= self.enough
     }
 
-    /// Writes `event ["<topic>", payload, <seq>]`; `payload` is JSON.
+    /// Writes `event ["<topic>", payload, <seq>]`; `payload` is JSON on one line.
     pub fn push(&mut self, topic: &str, payload: &str) {
         self.seq += 1;
-        let seq = self.seq;
-        let written = encode_with(self.out, "event", self.tag, |out| {
-            out.push(b'[');
-            serde_json::to_writer(&mut *out, topic)?;
-            out.push(b',');
-            out.extend_from_slice(payload.as_bytes());
-            out.push(b',');
-            serde_json::to_writer(&mut *out, &seq)?;
-            out.push(b']');
-            Ok::<_, serde_json::Error>(())
-        });
-        written.expect("a string and a number are JSON");
+        let out = &mut *self.out;
+        out.reserve(payload.len() + topic.len() + AROUND_BYTES);
+        write_head(out, "event", self.tag);
+        out.push(b'[');
+        write_json(out, topic);
+        out.push(b',');
+        out.extend_from_slice(payload.as_bytes());
+        out.push(b',');
+        write_json(out, &self.seq);
+        out.extend_from_slice(b"]\n");
     }
 
     /// The number of the last event.
     pub(crate) fn seq(&self) -> u64 {
         self.seq
     }
+}
+
+fn write_json<T: Serialize + ?Sized>(out: &mut Vec<u8>, value: &T) {
+    serde_json::to_writer(out, value).expect("a string and a number are JSON");
 }

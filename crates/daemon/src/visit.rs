@@ -3,7 +3,7 @@ use std::{
     io,
     panic::{AssertUnwindSafe, catch_unwind},
     pin::Pin,
-    task::{Context, Poll, ready},
+    task::{Context, Poll, Waker, ready},
     time::Duration,
 };
 
@@ -39,6 +39,8 @@ pub(crate) struct Visit<'a, S> {
     running: Vec<Running<'a>>,
     bad_lines: u32,
     stage: Stage,
+    /// Who is woken when there is something to send.
+    listening: Option<Waker>,
     /// Runs while a packet is unfinished.
     unfinished: Option<Pin<Box<Sleep>>>,
     /// Runs while a guest that may not be idle is.
@@ -104,6 +106,7 @@ impl<'a, S: 'static> Visit<'a, S> {
             running: Vec::new(),
             bad_lines: 0,
             stage: Stage::Open,
+            listening: None,
             unfinished: None,
             idle: None,
             held_up: None,
@@ -145,12 +148,21 @@ impl<'a, S: 'static> Visit<'a, S> {
     }
 
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Step> {
+        self.listen(cx.waker());
         let polled = self.advance(cx);
         match polled {
             Poll::Pending | Poll::Ready(Step::HadItsTurn) => self.note_share(),
             Poll::Ready(_) => self.budget.release(&mut self.share),
         }
         polled
+    }
+
+    /// Is woken from now on when there is something to send.
+    fn listen(&mut self, waker: &Waker) {
+        if !self.listening.as_ref().is_some_and(|known| known.will_wake(waker)) {
+            self.guest.outbox().listen(waker);
+            self.listening = Some(waker.clone());
+        }
     }
 
     fn advance(&mut self, cx: &mut Context<'_>) -> Poll<Step> {
@@ -174,10 +186,10 @@ impl<'a, S: 'static> Visit<'a, S> {
             }
             // What was said before a command was done goes out before its reply.
             // Where they have no room, both wait for it.
-            let ran_all = self.take_events(cx) || self.poll_running(cx);
+            let ran_all = self.take_events() || self.poll_running(cx);
             self.answer(cx);
             self.note_ending();
-            let has_events = self.take_events(cx);
+            let has_events = self.take_events();
             let wrote_all = self.connection.poll_write(cx)?.is_ready();
             let may_go_on = self.may_answer() && self.connection.decoder().has_next();
             if may_go_on || has_events && wrote_all || !ran_all && self.may_run() {
@@ -308,8 +320,13 @@ impl<'a, S: 'static> Visit<'a, S> {
     }
 
     /// Puts events behind the replies; true if some are left for the next time.
-    fn take_events(&mut self, cx: &Context<'_>) -> bool {
-        self.guest.outbox().take(self.connection.halves().1, TAKEN_BYTES, cx.waker())
+    fn take_events(&mut self) -> bool {
+        let outbox = self.guest.outbox();
+        if !outbox.has_news() {
+            return false;
+        }
+        self.connection.take_room();
+        outbox.take(self.connection.halves().1, TAKEN_BYTES)
     }
 
     fn may_answer(&self) -> bool {
