@@ -104,7 +104,9 @@ struct Draft<'a> {
 impl<'a> Draft<'a> {
     fn new(state: &State, asker: &'a Actor, request: &'a Request, limits: &'a Limits) -> Self {
         let state = State { revision: state.revision + 1, ..state.clone() };
-        let (acts, answers, messages) = (Vec::new(), Vec::new(), Vec::new());
+        let steps = request.steps.len();
+        let (acts, answers) = (Vec::with_capacity(steps), Vec::with_capacity(steps));
+        let messages = Vec::new();
         let actor = asker.clone();
         Self { limits, request, asker, actor, req: None, state, acts, answers, messages }
     }

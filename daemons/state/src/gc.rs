@@ -33,6 +33,9 @@ pub enum Occasion {
 impl State {
     /// The registrations that `occasion` fires, each once.
     pub fn due(&self, occasion: &Occasion) -> Vec<RegistrationId> {
+        if self.registrations.is_empty() {
+            return Vec::new();
+        }
         let mut due = match occasion {
             Occasion::Time(now) => self.overdue(*now),
             Occasion::Disconnected(session) => self.fired_by(&Trigger::Disconnect(session.clone())),

@@ -236,11 +236,6 @@ impl Subscriptions {
         meant.into_iter().filter(|id| self.unsubscribe(session, *id)).count()
     }
 
-    /// The open sessions of `user`.
-    pub fn sessions_of(&self, user: &UserName) -> impl Iterator<Item = &SessionId> {
-        self.by_user.get(user).into_iter().flatten()
-    }
-
     /// An open session.
     pub fn subscriber(&self, session: &SessionId) -> Option<&Subscriber> {
         self.sessions.get(session)

@@ -2,6 +2,7 @@
 
 use std::{
     collections::VecDeque,
+    ops::ControlFlow,
     sync::{Arc, Mutex, PoisonError},
 };
 
@@ -13,7 +14,7 @@ use state::{
     account::Time,
     actor::{Actor, SessionId},
     decide,
-    decide::Sent,
+    decide::{Answer, Sent},
     event::SubscriptionId,
     log::ChangeLog,
     queue::{Item, Owed},
@@ -70,12 +71,26 @@ struct Pending {
     after: State,
 }
 
+/// Whether more is wanted.
+pub(crate) type Flow = ControlFlow<()>;
+
 /// To how many sessions each message of a commit went.
 pub(crate) type Reached = Vec<usize>;
 
+/// What is told of a decision.
+#[derive(Debug)]
+pub(crate) struct Verdict {
+    /// The revision that a reply tells.
+    pub(crate) rev: Revision,
+    /// What each step is answered, in order.
+    pub(crate) answers: Vec<Answer>,
+    /// What was sent, in order.
+    pub(crate) messages: Vec<Sent>,
+}
+
 /// A decision, and when it may be told.
 pub(crate) struct Decided {
-    decision: Result<Commit, Failure>,
+    decision: Result<Verdict, Failure>,
     done: Outcome,
     /// Who asked may be told something by it.
     tells_himself: bool,
@@ -91,7 +106,7 @@ enum Outcome {
 
 impl Decided {
     /// Waits until it may be told: a refusal, too, tells of what it was decided on.
-    pub(crate) async fn settled(self) -> Result<(Commit, Reached), Failure> {
+    pub(crate) async fn settled(self) -> Result<(Verdict, Reached), Failure> {
         let reached = match self.done {
             Outcome::Done(reached) => {
                 if self.tells_himself {
@@ -154,13 +169,12 @@ impl Commits {
             Err(failure) => {
                 self.counters.count_refused(failure.refusal.code());
                 self.audit.refused(actor, request, failure.refusal.code());
-                return Ok(self.hold(actor, Err(failed(&failure)), vec![]));
+                return Ok(self.hold(actor, Err(failed(&failure))));
             }
         };
-        let Some(record) = &commit.record else {
-            let messages = commit.messages.clone();
-            return Ok(self.hold(actor, Ok(commit), messages));
-        };
+        let Commit { record, after, rev, answers, messages } = commit;
+        let verdict = Verdict { rev, answers, messages };
+        let Some(record) = record else { return Ok(self.hold(actor, Ok(verdict))) };
         // The journal may take records a moment before it is known that it does.
         if self.is_read_only {
             return Err(read_only());
@@ -168,27 +182,21 @@ impl Commits {
         let expected = Expected::Last(self.newest.revision());
         let bytes = record.encode();
         let receipt = journal.append(Entry::new(&bytes), expected).map_err(unwritable)?;
-        self.newest = commit.after.clone();
-        let (record, after) = (Arc::new(record.clone()), commit.after.clone());
-        let change = Some(Pending { record, bytes: bytes.len(), after });
-        let messages = commit.messages.clone();
-        let done = self.line_up(receipt, change, messages);
-        Ok(Decided { decision: Ok(commit), done, tells_himself: true })
+        self.newest = after.clone();
+        let change = Some(Pending { record: Arc::new(record), bytes: bytes.len(), after });
+        let done = self.line_up(receipt, change, verdict.messages.clone());
+        Ok(Decided { decision: Ok(verdict), done, tells_himself: true })
     }
 
     /// Keeps a decision that changes nothing until all that it was made on is durable, so that
     /// nobody is told of what may yet be lost.
-    fn hold(
-        &mut self,
-        actor: &Actor,
-        decision: Result<Commit, Failure>,
-        messages: Vec<Sent>,
-    ) -> Decided {
+    fn hold(&mut self, actor: &Actor, decision: Result<Verdict, Failure>) -> Decided {
+        let messages = decision.as_ref().map_or(&[][..], |it| &it.messages);
         let hears = |it| self.watchers.is_open(it);
         let tells_himself = !messages.is_empty() && actor.session.as_ref().is_some_and(hears);
         let done = match self.waiting.back().map(|it| it.receipt) {
-            Some(receipt) => self.line_up(receipt, None, messages),
-            None => Outcome::Done(self.send(&messages)),
+            Some(receipt) => self.line_up(receipt, None, messages.to_vec()),
+            None => Outcome::Done(self.send(messages)),
         };
         Decided { decision, done, tells_himself }
     }
@@ -266,14 +274,13 @@ impl Commits {
         }
     }
 
-    /// Whether nothing is told to a session any more, as what it was opened with has expired.
-    pub(crate) fn has_expired(&self, session: &SessionId) -> bool {
-        self.visitors.has_expired(session, now())
-    }
-
-    /// The next that waits for a session that watches.
-    pub(crate) fn next_for(&mut self, session: &SessionId) -> Option<Item> {
-        self.watchers.next(session, &self.durable)
+    /// Gives what waits for a session that watches, until `give` has enough; nothing any more when
+    /// what the session was opened with has expired.
+    pub(crate) fn give(&mut self, session: &SessionId, give: impl FnMut(&Item) -> Flow) {
+        let now = now();
+        if !self.visitors.has_expired(session, now) {
+            self.watchers.give(session, &self.durable, now, give);
+        }
     }
 
     /// When something is to be done next, at `from` or later, whoever asks for what.

@@ -62,6 +62,16 @@ impl Server {
     /// Fires what `user` himself has registered for `occasion`, before he is answered. What others
     /// have registered costs him nothing.
     pub(super) async fn fire_own(&self, user: &UserName, occasion: &Occasion) {
+        self.fire_all(&self.make_others_due(user, occasion)).await;
+    }
+
+    /// Has all be fired that others than `user` have registered for `occasion`, and tells what he
+    /// has.
+    pub(super) fn make_others_due(
+        &self,
+        user: &UserName,
+        occasion: &Occasion,
+    ) -> Vec<RegistrationId> {
         let (own, others): (Vec<_>, Vec<_>) = {
             let commits = self.commits();
             let state = commits.newest();
@@ -72,6 +82,11 @@ impl Server {
         if !others.is_empty() {
             self.firing.add(others);
         }
+        own
+    }
+
+    /// Fires what somebody has registered himself.
+    pub(super) async fn fire_all(&self, own: &[RegistrationId]) {
         for ids in own.chunks(AT_ONCE) {
             if self.fire(ids).await.is_err() {
                 self.firing.add(ids.iter().copied());
@@ -111,8 +126,8 @@ impl Server {
 
     /// Fires `ids` in one commit.
     async fn fire(&self, ids: &[RegistrationId]) -> Result<(), Failure> {
-        let (commit, _) = self.submit_fires(ids)?.settled().await?;
-        self.commits().counters.count_fired(&commit.answers);
+        let (verdict, _) = self.submit_fires(ids)?.settled().await?;
+        self.commits().counters.count_fired(&verdict.answers);
         Ok(())
     }
 

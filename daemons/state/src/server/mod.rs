@@ -10,6 +10,7 @@ mod audit;
 mod backup;
 mod bounded;
 mod breakdown;
+mod by_session;
 mod commits;
 mod counters;
 pub(crate) mod door;
@@ -47,7 +48,7 @@ use std::{
 use daemon::{BindError, Daemon, Data, DataError, Failure, Guest, Session};
 use journal::Store;
 use state::{
-    Commit, Limits, Operation, Refusal, Request,
+    Limits, Operation, Refusal, Request,
     account::{Secret, Time},
     actor::{Actor, SessionId},
     log::ChangeLog,
@@ -251,11 +252,11 @@ impl Server {
     }
 
     /// Does something that nobody asked for.
-    async fn perform_as_server(&self, operation: Operation) -> Result<Commit, Failure> {
+    async fn perform_as_server(&self, operation: Operation) -> Result<(), Failure> {
         let request = Request::one(operation, now());
         let decided =
             self.commits().submit(&*self.journal, &self.limits, &Actor::server(), &request)?;
-        decided.settled().await.map(|(commit, _)| commit)
+        decided.settled().await.map(|_| ())
     }
 }
 

@@ -53,12 +53,14 @@ impl Server {
         path: &Path,
         opts: GetOpts,
     ) -> Result<Got, Failure> {
-        let state = self.commits().durable().clone();
+        let commits = self.commits();
+        let state = commits.durable();
         let subject = match &opts.acting_as {
-            None => self.subject(guest, me, &state)?,
-            Some(user) => self.subject_as(me, user, &state)?,
+            None => self.subject(guest, me, state)?,
+            Some(user) => self.subject_as(me, user, state)?,
         };
         let got = state.get(&subject, path).map_err(|it| refused(&it))?;
+        drop(commits);
         let (totals, limit) = (got.value.totals(), self.result_bytes);
         let value = Pruned { node: got.value, depth: opts.depth.unwrap_or(usize::MAX) };
         let got = if opts.rev { Got::WithRev { value, rev: got.rev } } else { Got::Value(value) };
@@ -106,11 +108,15 @@ impl Server {
         me: &Session<Visitor>,
         state: &State,
     ) -> Result<Subject, Failure> {
-        let actor = me.actor(self.enter(guest, me));
-        if actor.user.is_none() && !self.limits.allows_anonymous {
-            return Err(refused(&state::Refusal::AuthRequired));
+        if let Some((user, cap)) = me.reader() {
+            return Ok(Subject { cap, ..state.subject(Some(&user)) });
         }
-        Ok(state.judge(&actor))
+        // Who has logged in is known already.
+        self.enter(guest, me);
+        match self.limits.allows_anonymous {
+            true => Ok(Subject::anonymous()),
+            false => Err(refused(&state::Refusal::AuthRequired)),
+        }
     }
 
     fn subject_as(

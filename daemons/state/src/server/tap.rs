@@ -5,7 +5,10 @@ use std::sync::{Mutex, PoisonError, Weak};
 use daemon::{EventWriter, Source};
 use state::{Event, actor::SessionId, node::Totals, queue::Item};
 
-use super::{bounded, commits::Commits};
+use super::{
+    bounded,
+    commits::{Commits, Flow},
+};
 
 /// Lets what a session has caused to tell itself go out before the reply: while a command waits,
 /// its connection sends what there is.
@@ -27,7 +30,8 @@ impl Tap {
         Self { commits, session, limit }
     }
 
-    fn write(&self, item: &Item, commits: &mut Commits, events: &mut EventWriter<'_>) {
+    /// Writes `item`; false if it is too long for that.
+    fn write(&self, item: &Item, events: &mut EventWriter<'_>) -> bool {
         match item {
             Item::Message(told) => events.push("message", told.as_str()),
             Item::Change(event) if self.fits(event) => {
@@ -35,8 +39,9 @@ impl Tap {
                     events.push("change", &payload);
                 }
             }
-            Item::Change(_) => commits.watchers.end(&self.session, "too-large"),
+            Item::Change(_) => return false,
         }
+        true
     }
 
     /// Whether a payload is as short as it has to be.
@@ -54,12 +59,17 @@ impl Tap {
 
 impl Source for Tap {
     fn fill(&self, events: &mut EventWriter<'_>) {
+        if events.is_full() {
+            return;
+        }
         self.with(|commits| {
-            while !events.is_full()
-                && !commits.has_expired(&self.session)
-                && let Some(item) = commits.next_for(&self.session)
-            {
-                self.write(&item, commits, events);
+            let mut fits = true;
+            commits.give(&self.session, |item| {
+                fits = self.write(item, events);
+                if fits && !events.is_full() { Flow::Continue(()) } else { Flow::Break(()) }
+            });
+            if !fits {
+                commits.watchers.end(&self.session, "too-large");
             }
         });
     }

@@ -1,11 +1,12 @@
 //! The commands that change the tree.
 
 use daemon::{Failure, Guest, OrNull, Session};
+use serde::Serialize;
 use serde_json::{Map, Value, json};
 use state::{
-    Commit, Node, Operation, Path, Request, Segment, Step,
+    Node, Operation, Path, Request, Revision, Segment, Step,
     account::Quota,
-    decide::Answer,
+    decide::{Answer, Sent},
     entry::{Entry, Who},
     gc::Occasion,
     operation::Message,
@@ -15,7 +16,7 @@ use state::{
 
 use super::{
     Server,
-    commits::Reached,
+    commits::{Reached, Verdict},
     now,
     opts::{BatchOpts, ChangeOpts, CreateOpts, EmitOpts, On, Op},
     visitor::Visitor,
@@ -23,8 +24,20 @@ use super::{
 
 type Me = Session<Visitor>;
 
+/// What a change of the tree is answered.
+#[derive(Debug, Serialize)]
+pub(super) struct Changed {
+    rev: Revision,
+}
+
+/// What a message is answered.
+#[derive(Debug, Serialize)]
+pub(super) struct Delivered {
+    delivered: usize,
+}
+
 impl Server {
-    pub(super) async fn create(
+    pub(super) fn create(
         &self,
         guest: Guest,
         me: Me,
@@ -32,48 +45,48 @@ impl Server {
         name: Segment,
         value: Node,
         opts: Option<CreateOpts>,
-    ) -> Result<Value, Failure> {
+    ) -> impl Future<Output = Result<Changed, Failure>> {
         let opts = opts.unwrap_or_default();
         let is_ephemeral = opts.ephemeral;
         let operation = Operation::Create { path, name, value, is_ephemeral };
-        self.change(&guest, &me, operation, opts.into()).await
+        self.change(&guest, &me, operation, opts.into())
     }
 
-    pub(super) async fn update(
+    pub(super) fn update(
         &self,
         guest: Guest,
         me: Me,
         path: Path,
         value: Node,
         opts: Option<ChangeOpts>,
-    ) -> Result<Value, Failure> {
+    ) -> impl Future<Output = Result<Changed, Failure>> {
         let opts = opts.unwrap_or_default();
-        self.change(&guest, &me, Operation::Update { path, value }, opts).await
+        self.change(&guest, &me, Operation::Update { path, value }, opts)
     }
 
-    pub(super) async fn merge(
+    pub(super) fn merge(
         &self,
         guest: Guest,
         me: Me,
         path: Path,
         patch: Node,
         opts: Option<ChangeOpts>,
-    ) -> Result<Value, Failure> {
+    ) -> impl Future<Output = Result<Changed, Failure>> {
         let opts = opts.unwrap_or_default();
-        self.change(&guest, &me, Operation::Merge { path, patch }, opts).await
+        self.change(&guest, &me, Operation::Merge { path, patch }, opts)
     }
 
-    pub(super) async fn delete(
+    pub(super) fn delete(
         &self,
         guest: Guest,
         me: Me,
         path: Path,
         opts: Option<ChangeOpts>,
-    ) -> Result<Value, Failure> {
-        self.change(&guest, &me, Operation::Delete { path }, opts.unwrap_or_default()).await
+    ) -> impl Future<Output = Result<Changed, Failure>> {
+        self.change(&guest, &me, Operation::Delete { path }, opts.unwrap_or_default())
     }
 
-    pub(super) async fn update_perms(
+    pub(super) fn update_perms(
         &self,
         guest: Guest,
         me: Me,
@@ -81,9 +94,9 @@ impl Server {
         user: Who,
         OrNull(perms): OrNull<Entry>,
         opts: Option<ChangeOpts>,
-    ) -> Result<Value, Failure> {
+    ) -> impl Future<Output = Result<Changed, Failure>> {
         let operation = Operation::UpdatePerms { path, who: user, entry: perms };
-        self.change(&guest, &me, operation, opts.unwrap_or_default()).await
+        self.change(&guest, &me, operation, opts.unwrap_or_default())
     }
 
     pub(super) async fn gc(
@@ -96,8 +109,8 @@ impl Server {
     ) -> Result<Value, Failure> {
         let wishes = triggers.into_iter().map(Wish::from).collect();
         let request = opts.unwrap_or_default().ask(Operation::Gc { path, wishes });
-        let (commit, _) = self.perform(&guest, &me, request).await?;
-        match commit.answers[..] {
+        let (verdict, _) = self.perform(&guest, &me, request).await?;
+        match verdict.answers[..] {
             [Answer::Registered(id)] => Ok(json!({ "gc": id })),
             _ => Ok(json!({})),
         }
@@ -122,7 +135,7 @@ impl Server {
         self.do_one(&guest, &me, Operation::SetQuota { path, quota }).await
     }
 
-    pub(super) async fn emit(
+    pub(super) fn emit(
         &self,
         guest: Guest,
         me: Me,
@@ -130,13 +143,16 @@ impl Server {
         name: String,
         payload: Payload,
         opts: Option<EmitOpts>,
-    ) -> Result<Value, Failure> {
+    ) -> impl Future<Output = Result<Delivered, Failure>> {
         let mut opts = opts.unwrap_or_default();
         let path = opts.path.take();
         let message = Message { user, name, payload, path };
         let request = ChangeOpts::from(opts).ask(Operation::Emit(message));
-        let (_, reached) = self.perform(&guest, &me, request).await?;
-        Ok(json!({ "delivered": reached.first().copied().unwrap_or(0) }))
+        let performed = self.perform(&guest, &me, request);
+        async {
+            let (_, reached) = performed.await?;
+            Ok(Delivered { delivered: reached.first().copied().unwrap_or(0) })
+        }
     }
 
     pub(super) async fn batch(
@@ -150,23 +166,23 @@ impl Server {
         let steps = ops.into_iter().map(|it| it.0).collect();
         let request =
             Request { is_dry: dry, req: req.map(|it| it.0), ..Request::batch(steps, now()) };
-        let (commit, reached) = self.perform(&guest, &me, request).await?;
+        let (verdict, reached) = self.perform(&guest, &me, request).await?;
         let mut reached = reached.into_iter();
-        let results = commit.answers.iter().map(|it| told(*it, &mut reached));
+        let results = verdict.answers.iter().map(|it| told(*it, &mut reached));
         let results: Vec<Value> = results.collect();
-        Ok(json!({ "rev": commit.rev, "results": results }))
+        Ok(json!({ "rev": verdict.rev, "results": results }))
     }
 
     /// Does one thing to the tree, and tells the revision.
-    async fn change(
-        &self,
+    fn change<'a>(
+        &'a self,
         guest: &Guest,
         me: &Me,
         operation: Operation,
         opts: ChangeOpts,
-    ) -> Result<Value, Failure> {
-        let (commit, _) = self.perform(guest, me, opts.ask(operation)).await?;
-        Ok(json!({ "rev": commit.rev }))
+    ) -> impl Future<Output = Result<Changed, Failure>> + use<'a> {
+        let performed = self.perform(guest, me, opts.ask(operation));
+        async { performed.await.map(|(verdict, _)| Changed { rev: verdict.rev }) }
     }
 
     /// Does one thing of which there is nothing to tell.
@@ -180,22 +196,32 @@ impl Server {
     }
 
     /// Decides, and waits until it is durable and told to all who watch.
-    pub(super) async fn perform(
-        &self,
+    ///
+    /// It is decided before anything is waited for, so what is kept while waiting is short.
+    pub(super) fn perform<'a>(
+        &'a self,
         guest: &Guest,
         me: &Me,
         request: Request,
-    ) -> Result<(Commit, Reached), Failure> {
+    ) -> impl Future<Output = Result<(Verdict, Reached), Failure>> + use<'a> {
         let actor = me.actor(self.enter(guest, me));
-        let decided = self.commits().submit(&*self.journal, &self.limits, &actor, &request)?;
-        let (commit, reached) = decided.settled().await?;
-        for sent in &commit.messages {
-            if let Some(src) = sent.src.clone() {
-                let name = sent.message.name.clone();
-                self.fire_own(&src.clone(), &Occasion::Emitted { name, src }).await;
+        let decided = self.commits().submit(&*self.journal, &self.limits, &actor, &request);
+        async {
+            let (verdict, reached) = decided?.settled().await?;
+            let own: Vec<_> = verdict.messages.iter().flat_map(|it| self.emitted(it)).collect();
+            if !own.is_empty() {
+                // Seldom, so nobody else has to have room for it.
+                Box::pin(self.fire_all(&own)).await;
             }
+            Ok((verdict, reached))
         }
-        Ok((commit, reached))
+    }
+
+    /// Has all be fired that others wait to do when `sent` is, and tells what its sender does.
+    fn emitted(&self, sent: &Sent) -> Vec<RegistrationId> {
+        let Some(src) = sent.src.clone() else { return Vec::new() };
+        let name = sent.message.name.clone();
+        self.make_others_due(&src.clone(), &Occasion::Emitted { name, src })
     }
 }
 

@@ -73,18 +73,27 @@ impl Visitor {
     /// Who it is. What a token opened is nobody's from the moment on at which that ends, whether or
     /// not somebody has come to close it.
     pub(crate) fn login(&self) -> Option<Login> {
-        let has_ended = |it: &Login| it.expires.is_some_and(|it| it <= now());
-        self.lock().clone().filter(|it| !has_ended(it))
+        self.with_login(|it| it.cloned())
+    }
+
+    /// As whom it may read, and what of that a token leaves.
+    pub(crate) fn reader(&self) -> Option<(UserName, Option<Cap>)> {
+        self.with_login(|it| it.map(|it| (it.user.clone(), it.cap.clone())))
     }
 
     /// Who asks, for the core.
     pub(crate) fn actor(&self, session: SessionId) -> Actor {
-        match self.login() {
-            None => Actor::anonymous(session),
-            Some(Login { user, cap, service, .. }) => {
-                Actor { user: Some(user), session: Some(session), cap, service }
-            }
-        }
+        self.with_login(|login| Actor {
+            user: login.map(|it| it.user.clone()),
+            session: Some(session),
+            cap: login.and_then(|it| it.cap.clone()),
+            service: login.and_then(|it| it.service.clone()),
+        })
+    }
+
+    fn with_login<T>(&self, look: impl FnOnce(Option<&Login>) -> T) -> T {
+        let has_ended = |it: &Login| it.expires.is_some_and(|it| it <= now());
+        look(self.lock().as_ref().filter(|it| !has_ended(it)))
     }
 
     fn lock(&self) -> MutexGuard<'_, Option<Login>> {

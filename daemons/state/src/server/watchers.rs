@@ -1,9 +1,6 @@
 //! Sessions with an open stream: what each watches, and what waits for it.
 
-use std::{
-    collections::{BTreeSet, HashMap},
-    sync::Arc,
-};
+use std::{collections::BTreeSet, sync::Arc};
 
 use daemon::{Guest, Source, Stream};
 use state::{
@@ -20,14 +17,14 @@ use state::{
 };
 use tokio::sync::Notify;
 
-use super::now;
+use super::{by_session::BySession, commits::Flow, now};
 
 /// All who watch.
 #[derive(Debug)]
 pub(crate) struct Watchers {
     limits: QueueLimits,
     subscriptions: Subscriptions,
-    feeds: HashMap<SessionId, Feed>,
+    feeds: BySession<Feed>,
     /// Whose queue was dropped, until they read again.
     lagging: BTreeSet<SessionId>,
     /// Told when somebody begins to lag.
@@ -63,7 +60,7 @@ impl Watchers {
         Self {
             limits,
             subscriptions: Subscriptions::default(),
-            feeds: HashMap::new(),
+            feeds: BySession::default(),
             lagging: BTreeSet::new(),
             timers_changed,
             told: 0,
@@ -86,8 +83,8 @@ impl Watchers {
         self.close(session);
         let (stream, queue) = (guest.feed()?, Queue::new(self.limits));
         stream.draw_from(source());
-        self.subscriptions.open(session.clone(), user, cap);
-        self.feeds.insert(session.clone(), Feed { stream, queue, is_awake: false });
+        self.subscriptions.open(session.clone(), user.clone(), cap);
+        self.feeds.insert(session.clone(), user, Feed { stream, queue, is_awake: false });
         Ok(())
     }
 
@@ -133,7 +130,7 @@ impl Watchers {
 
     /// How many of them were dropped, since somebody read too slowly.
     pub(crate) fn dropped(&self) -> u64 {
-        self.dropped + self.feeds.values().map(|it| it.queue.dropped()).sum::<u64>()
+        self.dropped + self.feeds.iter().map(|it| it.1.queue.dropped()).sum::<u64>()
     }
 
     /// How many bytes wait for a session.
@@ -181,8 +178,7 @@ impl Watchers {
         };
         let (item, now) = (Item::Message(Arc::new(Told::from(&notice))), now());
         let (mut reached, mut gone, mut lagging) = (0, vec![], vec![]);
-        for session in self.subscriptions.sessions_of(&message.user) {
-            let Some(feed) = self.feeds.get_mut(session) else { continue };
+        self.feeds.each_of(&message.user, |session, feed| {
             self.told += 1;
             let is_told = feed.queue.push(item.clone(), now);
             match feed.wake() {
@@ -192,7 +188,7 @@ impl Watchers {
             if !is_told {
                 lagging.push(session.clone());
             }
-        }
+        });
         gone.iter().for_each(|it| self.close(it));
         lagging.iter().for_each(|it| self.note_lag(it));
         reached
@@ -200,7 +196,7 @@ impl Watchers {
 
     /// Whether a session is told what is sent to its user.
     pub(crate) fn is_open(&self, session: &SessionId) -> bool {
-        self.feeds.contains_key(session)
+        self.feeds.get(session).is_some()
     }
 
     /// Changes the queue of a session, unless its stream has ended.
@@ -242,25 +238,35 @@ impl Watchers {
         }
     }
 
-    /// The next that waits for a session. If it was left behind, that is how things are now.
-    pub(crate) fn next(&mut self, session: &SessionId, durable: &State) -> Option<Item> {
-        let (feed, subscriptions) = (self.feeds.get_mut(session)?, &self.subscriptions);
+    /// Gives what waits for a session until `give` has enough. If the session was left behind,
+    /// that is how things are now.
+    pub(crate) fn give(
+        &mut self,
+        session: &SessionId,
+        durable: &State,
+        now: Time,
+        mut give: impl FnMut(&Item) -> Flow,
+    ) {
+        let Some(feed) = self.feeds.get_mut(session) else { return };
+        let subscriptions = &self.subscriptions;
         let subscriber = || subscriptions.subscriber(session);
-        let next = loop {
-            match feed.queue.pop(now(), || subscriber().map(|it| it.owed()).unwrap_or_default()) {
-                None => break None,
-                Some(Next::Item(item)) => break Some(item),
-                Some(Next::Owed(owed)) => match subscriber()?.sync(owed, durable) {
-                    Some(event) => break Some(Item::Change(event)),
-                    None => continue,
-                },
+        let all = || subscriber().map(|it| it.owed()).unwrap_or_default();
+        feed.is_awake = false;
+        while let Some(next) = feed.queue.pop(now, all) {
+            let item = match next {
+                Next::Item(item) => Some(item),
+                Next::Owed(owed) => {
+                    subscriber().and_then(|it| it.sync(owed, durable)).map(Item::Change)
+                }
+            };
+            if item.is_some_and(|it| give(&it).is_break()) {
+                feed.is_awake = true;
+                break;
             }
-        };
-        feed.is_awake = next.is_some();
+        }
         if self.lagging.contains(session) || feed.queue.deadline().is_some() {
             self.note_lag(session);
         }
-        next
     }
 
     /// When the next of those who lag loses its stream.
@@ -272,7 +278,7 @@ impl Watchers {
     /// Ends the streams of those who have not read for too long.
     pub(crate) fn end_lagging(&mut self, now: Time) {
         let is_over = |feed: &Feed| feed.queue.deadline().is_some_and(|it| it <= now);
-        let over = self.lagging.iter().filter(|it| self.feeds.get(*it).is_some_and(is_over));
+        let over = self.lagging.iter().filter(|it| self.feeds.get(it).is_some_and(is_over));
         for session in over.cloned().collect::<Vec<_>>() {
             if let Some(feed) = self.take(&session) {
                 let missed = feed.queue.dropped();
