@@ -58,9 +58,9 @@ pub struct Options {
     /// How much may be in line before [`AppendError::Full`]; as much again may be on its way to the
     /// disk.
     pub queue_bytes: usize,
-    /// How long a group may wait to get as many records as the one before it had. It never waits
-    /// longer than for those, so a lone writer does not wait at all, and many that wait for each
-    /// record share their syncs. None is the default: a few writers lose more by it than they gain.
+    /// How long a group may wait for those who were told of the one before: many that wait for each
+    /// record share their syncs by that. It waits only while records keep coming, and for nobody
+    /// longer than half as long as the last group took; a lone writer does not wait at all.
     pub commit_delay: Duration,
 }
 
@@ -70,7 +70,7 @@ impl Default for Options {
             segment_bytes: 64 << 20,
             record_bytes: 16 << 20,
             queue_bytes: 32 << 20,
-            commit_delay: Duration::ZERO,
+            commit_delay: Duration::from_millis(2),
         }
     }
 }

@@ -6,7 +6,10 @@ use std::{
     time::Duration,
 };
 
-use tokio::sync::{oneshot, watch};
+use tokio::{
+    sync::{oneshot, watch},
+    time::Instant,
+};
 
 use super::{
     Options,
@@ -65,8 +68,10 @@ struct Line {
     /// How many records the writer waits for, if it waits. Waking it costs a system call, so it is
     /// woken only then.
     wanted: Option<u64>,
-    /// How many records the last group had.
-    before: u64,
+    /// How many records the last group had, and how many were in line when it was durable.
+    expected: u64,
+    /// How long that group took.
+    took: Duration,
     is_ending: bool,
 }
 
@@ -79,7 +84,8 @@ impl Queue {
             failure: None,
             mend: Vec::new(),
             wanted: None,
-            before: 0,
+            expected: 0,
+            took: Duration::ZERO,
             is_ending: false,
         };
         let progress = watch::Sender::new(State::at(next - 1));
@@ -175,30 +181,42 @@ impl Queue {
         Job::Write(self.send_off(line, spare))
     }
 
-    /// Waits for as many records as the last group had, if that was asked for: who was just told
-    /// that its record is durable often has another one, and two half groups take two syncs.
+    /// Waits for records of those who were just told that theirs are durable, as these often have
+    /// another one, and two half groups take two syncs: as long as some keep coming, and that was
+    /// asked for.
     fn gather<'a>(&self, mut line: MutexGuard<'a, Line>) -> MutexGuard<'a, Line> {
-        let wanted = line.before;
-        if self.options.commit_delay.is_zero() || line.count() >= wanted {
-            return line;
-        }
-        line.wanted = Some(wanted);
+        let (wanted, end) = (line.expected, Instant::now() + self.options.commit_delay);
         let is_short = |line: &mut Line| line.count() < wanted && !line.is_ending;
-        let waited = self.work.wait_timeout_while(line, self.options.commit_delay, is_short);
-        waited.unwrap_or_else(PoisonError::into_inner).0
+        while is_short(&mut line) {
+            let left = end.saturating_duration_since(Instant::now());
+            let (known, pause) = (line.count(), left.min(line.took / 2));
+            if pause.is_zero() {
+                break;
+            }
+            line.wanted = Some(wanted);
+            let waited = self.work.wait_timeout_while(line, pause, is_short);
+            line = waited.unwrap_or_else(PoisonError::into_inner).0;
+            if line.count() == known {
+                break;
+            }
+        }
+        line
     }
 
     fn send_off(&self, mut line: MutexGuard<'_, Line>, spare: Vec<u8>) -> Group {
         line.keys.take();
         line.wanted = None;
-        line.before = line.count();
         let next = line.group.next;
         mem::replace(&mut line.group, Group { bytes: spare, first: next, next })
     }
 
     /// A group is durable.
     pub(crate) fn settle(&self, group: &Group, took: Duration) {
-        self.lock().keys.settle();
+        let mut line = self.lock();
+        line.keys.settle();
+        line.expected = group.next - group.first + line.count();
+        line.took = took;
+        drop(line);
         self.progress.send_modify(|state| {
             state.durable = group.next - 1;
             let count = state.groups.count + 1;
@@ -257,6 +275,9 @@ impl Line {
 mod tests {
     use super::*;
 
+    /// Longer than any test.
+    const LONG: Duration = Duration::from_secs(3600);
+
     fn queue(commit_delay: Duration) -> Queue {
         let options = Options { commit_delay, queue_bytes: 1000, ..Options::default() };
         Queue::new(7, 1, Keys::default(), options)
@@ -269,7 +290,7 @@ mod tests {
     /// How many records the next group has.
     fn take(queue: &Queue) -> u64 {
         let Job::Write(group) = queue.take(Vec::new()) else { panic!("nothing is in line") };
-        queue.settle(&group, Duration::ZERO);
+        queue.settle(&group, LONG);
         group.next - group.first
     }
 
@@ -296,8 +317,8 @@ mod tests {
     }
 
     #[test]
-    fn with_a_delay_a_group_waits_for_as_many_as_before_and_no_longer() {
-        let queue = queue(Duration::from_secs(3600));
+    fn with_a_delay_a_group_waits_for_those_who_were_just_told_and_no_longer() {
+        let queue = queue(LONG);
         for count in [3, 3, 5] {
             (0..count).for_each(|_| drop(append(&queue, 10)));
             assert_eq!(take(&queue), count);
@@ -312,5 +333,30 @@ mod tests {
         append(&queue, 10).unwrap();
         queue.end();
         assert_eq!(take(&queue), 1, "the end waits for nothing");
+    }
+
+    #[test]
+    fn who_was_in_line_when_others_were_told_waits_for_them() {
+        let queue = queue(LONG);
+        (0..3).for_each(|_| drop(append(&queue, 10)));
+        let Job::Write(group) = queue.take(Vec::new()) else { panic!("nothing is in line") };
+        (0..2).for_each(|_| drop(append(&queue, 10)));
+        queue.settle(&group, LONG);
+        let taken = std::thread::scope(|scope| {
+            let taker = scope.spawn(|| take(&queue));
+            (0..3).for_each(|_| drop(append(&queue, 10)));
+            taker.join().unwrap()
+        });
+        assert_eq!(taken, 5);
+    }
+
+    #[test]
+    fn nobody_is_waited_for_longer_than_half_as_long_as_the_last_group_took() {
+        let queue = queue(LONG);
+        (0..3).for_each(|_| drop(append(&queue, 10)));
+        let Job::Write(group) = queue.take(Vec::new()) else { panic!("nothing is in line") };
+        queue.settle(&group, Duration::from_millis(1));
+        append(&queue, 10).unwrap();
+        assert_eq!(take(&queue), 1);
     }
 }

@@ -49,8 +49,8 @@ pub(crate) struct Own {
     #[arg(long)]
     audit: bool,
 
-    /// How long the first change of a group waits for others before it is written
-    #[arg(long, value_name = "TIME", default_value = "0ms", value_parser = parse_duration)]
+    /// How long a group of changes waits at most for further ones, while these keep coming
+    #[arg(long, value_name = "TIME", default_value = "2ms", value_parser = parse_duration)]
     commit_delay: Duration,
 
     /// Bytes of changes after which a snapshot is made; the journal behind it goes
