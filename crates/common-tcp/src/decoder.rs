@@ -425,50 +425,44 @@ impl Decoder {
         end: usize,
     ) -> Result<Packet<'_>, Unreadable> {
         let packet = start..args_at.map_or(start + name_bytes, |_| end);
-        if let Err(error) = str::from_utf8(&self.bytes[packet.clone()]) {
-            let at = error.valid_up_to();
-            return match (self.of_client, args_at) {
-                (true, Some(args_at)) => Ok(self.latin1(start, name_bytes, args_at, end)),
-                _ => Err(Unreadable::BadEncoding { at }),
-            };
+        if self.of_client
+            && let Some(args_at) = args_at
+            && str::from_utf8(&self.bytes[packet.clone()]).is_err()
+        {
+            let end = self.latin1(start + args_at..end);
+            return self.borrowed(start..end, name_bytes, Some(args_at), false);
         }
         let glued = matches!(self.state, State::Tail)
             && self.bytes.get(end).is_some_and(|byte| !is_blank(*byte));
-        Ok(self.borrowed(packet, name_bytes, args_at, glued))
+        self.borrowed(packet, name_bytes, args_at, glued)
     }
 
-    /// The packet once it is known to be UTF-8.
+    /// The packet, if it is UTF-8.
     fn borrowed(
         &self,
         packet: Range<usize>,
         name_bytes: usize,
         args_at: Option<usize>,
         glued: bool,
-    ) -> Packet<'_> {
-        let text = str::from_utf8(&self.bytes[packet]).expect("checked to be UTF-8");
+    ) -> Result<Packet<'_>, Unreadable> {
+        let text = str::from_utf8(&self.bytes[packet])
+            .map_err(|error| Unreadable::BadEncoding { at: error.valid_up_to() })?;
         let (name, tag) = match text[..name_bytes].split_once('#') {
             Some((name, tag)) => (name, Some(tag)),
             None => (&text[..name_bytes], None),
         };
         let args = args_at.map_or("[]", |args_at| &text[args_at..]);
-        Packet { name, tag, args, args_at: args_at.unwrap_or(name_bytes), glued }
+        Ok(Packet { name, tag, args, args_at: args_at.unwrap_or(name_bytes), glued })
     }
 
-    /// Rewrites arguments that an original wrote in Latin-1 as UTF-8, in place, and hands them out.
-    fn latin1(
-        &mut self,
-        start: usize,
-        name_bytes: usize,
-        args_at: usize,
-        end: usize,
-    ) -> Packet<'_> {
-        let args = start + args_at..end;
+    /// Rewrites arguments that an original wrote in Latin-1 as UTF-8, in place; where they end now.
+    fn latin1(&mut self, args: Range<usize>) -> usize {
         let text: String = self.bytes[args.clone()].iter().map(|&byte| char::from(byte)).collect();
-        let grown = text.len() - args.len();
+        let (end, grown) = (args.start + text.len(), text.len() - args.len());
         self.bytes.splice(args, text.into_bytes());
         self.at += grown;
         self.start += grown;
-        self.borrowed(start..end + grown, name_bytes, Some(args_at), false)
+        end
     }
 
     /// Gives back the room of what has been read.
