@@ -59,6 +59,9 @@ impl Subject {
         let mut walk = Walk::start(self).enter(self, root);
         let mut node = root;
         for step in path {
+            if walk.is_over {
+                break;
+            }
             let Some(child) = node.child(step) else { break };
             walk = walk.enter(self, child);
             node = child;
@@ -85,9 +88,9 @@ impl Subject {
     /// The value at `path` as far as it may be read: members below VIEWER and all below them are
     /// left out. `None` if there is nothing to be read. Costs no copy where nothing is left out.
     pub fn readable(&self, root: &Node, path: &[Segment]) -> Option<Node> {
-        let node = root.at(path)?;
-        let can_read = self.level(root, path) >= Level::Viewer;
-        can_read.then(|| self.walk(root, path).prune(self, node))
+        let (node, walk) = (root.at(path)?, self.walk(root, path));
+        let can_read = self.capped(walk.level, path) >= Level::Viewer;
+        can_read.then(|| walk.prune(self, node))
     }
 
     /// Whether asking for `path` may be answered at all. What may not be read is answered as if it

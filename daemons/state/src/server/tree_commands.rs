@@ -197,7 +197,8 @@ impl Server {
 
     /// Decides, and waits until it is durable and told to all who watch.
     ///
-    /// It is decided before anything is waited for, so what is kept while waiting is short.
+    /// It is decided before anything is waited for, so what is kept while waiting is short; and it
+    /// lies apart, as each future around it would have room for it twice.
     pub(super) fn perform<'a>(
         &'a self,
         guest: &Guest,
@@ -206,7 +207,7 @@ impl Server {
     ) -> impl Future<Output = Result<(Verdict, Reached), Failure>> + use<'a> {
         let actor = me.actor(self.enter(guest, me));
         let decided = self.commits().submit(&*self.journal, &self.limits, &actor, &request);
-        async {
+        Box::pin(async {
             let (verdict, reached) = decided?.settled().await?;
             let own: Vec<_> = verdict.messages.iter().flat_map(|it| self.emitted(it)).collect();
             if !own.is_empty() {
@@ -214,7 +215,7 @@ impl Server {
                 Box::pin(self.fire_all(&own)).await;
             }
             Ok((verdict, reached))
-        }
+        })
     }
 
     /// Has all be fired that others wait to do when `sent` is, and tells what its sender does.
