@@ -342,12 +342,18 @@ mod tests {
         let Job::Write(group) = queue.take(Vec::new()) else { panic!("nothing is in line") };
         (0..2).for_each(|_| drop(append(&queue, 10)));
         queue.settle(&group, LONG);
-        let taken = std::thread::scope(|scope| {
+        let found = std::thread::scope(|scope| {
             let taker = scope.spawn(|| take(&queue));
+            let wanted = loop {
+                match queue.lock().wanted {
+                    Some(wanted) => break wanted,
+                    None => std::thread::yield_now(),
+                }
+            };
             (0..3).for_each(|_| drop(append(&queue, 10)));
-            taker.join().unwrap()
+            (wanted, taker.join().unwrap())
         });
-        assert_eq!(taken, 5);
+        assert_eq!(found, (5, 5));
     }
 
     #[test]
