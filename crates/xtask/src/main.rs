@@ -5,6 +5,7 @@
 //! $ cargo xtask test         # everything that must hold, as continuous integration runs it
 //! $ cargo xtask bench get    # Sample beside Redis
 //! $ cargo xtask bench state  # the state server beside Redis, SQLite and NATS
+//! $ cargo xtask bench relay  # the relay beside one on Node's `ws` and beside NATS
 //! $ cargo xtask bench websocket # an echo beside Node's `ws`
 //! $ cargo xtask bench all    # the manager beside other supervisors
 //! $ cargo xtask fuzz 60      # every fuzz target, a minute each

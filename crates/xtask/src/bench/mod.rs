@@ -15,6 +15,7 @@ mod memory;
 mod nats;
 mod protocol;
 mod redis;
+mod relay;
 mod report;
 mod rivals;
 mod scratch;
@@ -46,6 +47,8 @@ pub(crate) enum Bench {
     Journal(journal::Journal),
     /// The state server beside Redis, SQLite and NATS
     State(state::State),
+    /// The relay beside one on Node's `ws` and beside NATS
+    Relay(relay::Relay),
     /// Our WebSocket beside Node's `ws`: processor time and memory
     Websocket(websocket::Websocket),
     #[command(flatten)]
@@ -66,11 +69,16 @@ pub(crate) enum Bench {
 
 pub(crate) fn run(bench: Bench) -> Result<(), Box<dyn Error>> {
     match bench {
-        Bench::Get(_) | Bench::State(_) | Bench::Websocket(_) | Bench::Supervisors(_)
+        Bench::Get(_)
+        | Bench::State(_)
+        | Bench::Relay(_)
+        | Bench::Websocket(_)
+        | Bench::Supervisors(_)
             if cfg!(debug_assertions) =>
         {
             run_optimised()?;
         }
+        Bench::Relay(arguments) => relay::relay(&arguments)?,
         Bench::Websocket(arguments) => websocket::websocket(&arguments)?,
         Bench::State(arguments) => state::state(&arguments)?,
         Bench::Get(arguments) => get::get(&arguments)?,

@@ -19,7 +19,7 @@ use super::{
     clock::{ProcessorClock, now},
     nats,
     protocol::{Exchange, HANDSHAKE, Protocol},
-    redis, state, websocket,
+    redis, relay, state, websocket,
 };
 use crate::workspace::target;
 
@@ -50,6 +50,10 @@ pub(crate) enum Contender {
     Echo(PathBuf),
     /// The same with Node's `ws`, by the folder where that is installed.
     Ws(PathBuf),
+    /// The daemon, by the path of its program.
+    Relay(PathBuf),
+    /// One with Node's `ws`, by the folder where that is installed.
+    WsRelay(PathBuf),
 }
 
 impl Contender {
@@ -62,6 +66,8 @@ impl Contender {
             Self::Floor => "floor",
             Self::Echo(_) => "ours",
             Self::Ws(_) => "ws",
+            Self::Relay(_) => "Relay",
+            Self::WsRelay(_) => "ws-relay",
         }
     }
 
@@ -69,9 +75,8 @@ impl Contender {
         match self {
             Self::Sample(_) | Self::Floor => Protocol::CommonTcp,
             Self::State(_) => Protocol::State,
-            // Asked for messages alone, which have no exchange.
             Self::Redis | Self::DurableRedis | Self::Nats => Protocol::Resp,
-            Self::Echo(_) | Self::Ws(_) => Protocol::WebSocket,
+            Self::Echo(_) | Self::Ws(_) | Self::Relay(_) | Self::WsRelay(_) => Protocol::WebSocket,
         }
     }
 
@@ -91,7 +96,14 @@ impl Contender {
                 (fs::canonicalize(program)?, vec![format!("{}:{port}", Ipv4Addr::LOCALHOST)])
             }
             Self::Ws(folder) => websocket::node(folder, port),
+            Self::Relay(program) => (fs::canonicalize(program)?, relay::arguments(port)),
+            Self::WsRelay(folder) => relay::on_node(folder, port),
         })
+    }
+
+    /// Whether it is asked for messages alone, and answers nothing.
+    fn only_passes_on(&self) -> bool {
+        matches!(self, Self::Nats | Self::Relay(_) | Self::WsRelay(_))
     }
 }
 
@@ -247,7 +259,7 @@ impl Server {
 
     fn verified(mut self) -> Result<Self, ServerError> {
         let mut stream = self.connected()?;
-        if matches!(self.contender, Contender::Nats) {
+        if self.contender.only_passes_on() {
             return Ok(self);
         }
         if matches!(self.contender, Contender::State(_)) {

@@ -91,9 +91,14 @@ pub(crate) fn websocket(arguments: &Websocket) -> Result<(), GetError> {
 
 /// The program and the arguments of the rival.
 pub(crate) fn node(folder: &Path, port: u16) -> (PathBuf, Vec<String>) {
+    script(ECHO, "echo", folder, port)
+}
+
+/// A script for Node that uses `ws`, which lies in `folder`.
+pub(crate) fn script(script: &str, name: &str, folder: &Path, port: u16) -> (PathBuf, Vec<String>) {
     let module = folder.join("node_modules/ws").display().to_string();
-    let script = ECHO.replace("'ws'", &format!("{module:?}"));
-    ("node".into(), vec!["-e".into(), script, "--".into(), "echo".into(), port.to_string()])
+    let script = script.replace("'ws'", &format!("{module:?}"));
+    ("node".into(), vec!["-e".into(), script, "--".into(), name.into(), port.to_string()])
 }
 
 fn built() -> Result<PathBuf, StepError> {
@@ -102,7 +107,8 @@ fn built() -> Result<PathBuf, StepError> {
     Ok(target().join("release/examples/echo"))
 }
 
-fn installed() -> Result<PathBuf, GetError> {
+/// The folder of Node's `ws`, fetched where it is missing.
+pub(super) fn installed() -> Result<PathBuf, GetError> {
     tools::ensure(&NODE)?;
     let folder = target().join("bench/rivals/ws");
     if !folder.join("node_modules/ws/package.json").exists() {
