@@ -63,7 +63,7 @@ async fn run_http(
 ) -> Option<(Serve, Socket)> {
     let link = inbound.link;
     // Many may come at once.
-    shared.lane.enter().await;
+    shared.lane.come().await;
     let (mut io, read, accepted) = talk(inbound, Arc::clone(&shared), handler).await?;
     if let Some((serve, terms)) = accepted {
         return Some((serve, Socket::new(io, &read, link, terms, shared, place)));
