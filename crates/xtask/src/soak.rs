@@ -5,6 +5,7 @@ mod hostile;
 mod logins;
 mod matrix;
 mod power;
+mod relay;
 mod witness;
 
 use std::error::Error;
@@ -28,6 +29,9 @@ pub(crate) enum Soak {
     Hostile(hostile::Hostile),
     /// A thousand wrong passwords a second against State; those who are in must hardly notice
     Logins(logins::Logins),
+    /// Peers that come and go, messages for nobody and a peer that never reads against Relay;
+    /// nothing may be left of them
+    Relay(relay::Relay),
     /// The guesser that `logins` runs
     #[command(hide = true)]
     Guess(logins::Guess),
@@ -46,6 +50,7 @@ pub(crate) fn run(soak: Soak) -> Result<(), Box<dyn Error>> {
         Soak::Power(arguments) => power::power(&arguments)?,
         Soak::Hostile(arguments) => hostile::hostile(&arguments)?,
         Soak::Logins(arguments) => logins::logins(&arguments)?,
+        Soak::Relay(arguments) => relay::relay(&arguments)?,
         Soak::Guess(arguments) => logins::guess(&arguments)?,
         Soak::Attack(arguments) => hostile::attack(&arguments),
     }

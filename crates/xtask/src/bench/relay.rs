@@ -1,10 +1,10 @@
 //! `bench relay`: the relay beside one on Node's `ws` and beside NATS, under the same load.
 
-mod crowd;
+pub(crate) mod crowd;
 mod idle;
 pub(crate) mod node;
-mod shape;
-mod way;
+pub(crate) mod shape;
+pub(crate) mod way;
 
 use std::{
     path::{Path, PathBuf},

@@ -44,8 +44,8 @@ const STALLED: Timespec = Timespec { tv_sec: 10, tv_nsec: 0 };
 /// So much is read at once.
 const BUFFER: usize = 256 << 10;
 
-pub(super) struct Crowd {
-    pub(super) way: Way,
+pub(crate) struct Crowd {
+    pub(crate) way: Way,
     epoll: OwnedFd,
     peers: Vec<TcpStream>,
     events: Vec<Event>,
@@ -54,7 +54,7 @@ pub(super) struct Crowd {
 
 impl Crowd {
     /// Connects so many, one after the other, who have then heard of each other.
-    pub(super) fn gather(
+    pub(crate) fn gather(
         way: Way,
         server: &Server,
         count: usize,
@@ -79,7 +79,7 @@ impl Crowd {
 
     /// Waits, and has `hear` look at what each peer was sent, who says how many of the messages
     /// that are counted were in it.
-    pub(super) fn wait(
+    pub(crate) fn wait(
         &mut self,
         mut hear: impl FnMut(&Self, usize, &[u8]) -> Result<usize, CrowdError>,
     ) -> Result<usize, CrowdError> {
@@ -105,7 +105,7 @@ impl Crowd {
     }
 
     /// Sends as a peer.
-    pub(super) fn say(&self, number: usize, bytes: &[u8]) -> Result<(), CrowdError> {
+    pub(crate) fn say(&self, number: usize, bytes: &[u8]) -> Result<(), CrowdError> {
         let lost = |it: io::Error| CrowdError::Lost {
             server: self.way.name(),
             source: Errno::from_io_error(&it).unwrap_or(Errno::IO),
@@ -127,16 +127,16 @@ impl Crowd {
 }
 
 /// By which the others know a peer.
-pub(super) fn id(number: usize) -> String {
+pub(crate) fn id(number: usize) -> String {
     format!("peer{number:04}")
 }
 
 /// How many messages end in it.
-pub(super) fn marks(bytes: &[u8]) -> usize {
+pub(crate) fn marks(bytes: &[u8]) -> usize {
     bytes.iter().filter(|&&byte| byte == MARK).count()
 }
 
 /// So many bytes that end as a message does.
-pub(super) fn text(bytes: usize) -> String {
+pub(crate) fn text(bytes: usize) -> String {
     "x".repeat(bytes - 1) + "!"
 }

@@ -6,7 +6,7 @@ use super::crowd::{Crowd, CrowdError, id, marks, text};
 use crate::bench::{clock::now, histogram::Histogram};
 
 /// A load, from the first message to the last.
-pub(super) trait Shape {
+pub(crate) trait Shape {
     /// Sends what can be sent before anything was heard.
     fn begin(&mut self, crowd: &Crowd) -> Result<(), CrowdError>;
 
@@ -21,9 +21,10 @@ pub(super) trait Shape {
 }
 
 /// One sends to all others.
-pub(super) struct Broadcast {
+pub(crate) struct Broadcast {
     receivers: usize,
     burst: Vec<u8>,
+    bursts: usize,
     /// How many each has heard.
     heard: Vec<u64>,
     /// How many all have heard, and of the following ones how many have heard each.
@@ -34,14 +35,14 @@ pub(super) struct Broadcast {
 }
 
 /// Some send to one other each.
-pub(super) struct Direct {
+pub(crate) struct Direct {
     /// What each sends again for each that was heard.
     messages: Vec<Vec<u8>>,
     sent: Vec<VecDeque<Duration>>,
 }
 
 /// Some ask one who answers.
-pub(super) struct Trips {
+pub(crate) struct Trips {
     questions: Vec<Vec<u8>>,
     answers: Vec<Vec<u8>>,
     sent: Vec<Duration>,
@@ -49,15 +50,20 @@ pub(super) struct Trips {
     begun: Vec<u8>,
 }
 
-/// So many messages leave in one write, and so many bursts are on their way.
+/// So many messages leave in one write.
 const BURST: usize = 16;
-const BURSTS: usize = 2;
+
+/// So many bursts of a broadcast are on their way, if all of it is not more than so many bytes, and
+/// two in any case: nobody is so far behind that he would be sent away.
+const BURSTS: usize = 8;
+const BYTES: usize = 128 << 10;
 
 impl Broadcast {
-    pub(super) fn new(crowd: &Crowd, receivers: usize, bytes: usize) -> Self {
+    pub(crate) fn new(crowd: &Crowd, receivers: usize, bytes: usize) -> Self {
         Self {
             receivers,
             burst: crowd.way.to_all(&text(bytes)).repeat(BURST),
+            bursts: (BYTES / (BURST * bytes)).clamp(2, BURSTS),
             heard: vec![0; receivers],
             complete: 0,
             reached: VecDeque::new(),
@@ -85,7 +91,7 @@ impl Broadcast {
 
 impl Shape for Broadcast {
     fn begin(&mut self, crowd: &Crowd) -> Result<(), CrowdError> {
-        (0..BURSTS).try_for_each(|_| self.send(crowd))
+        (0..self.bursts).try_for_each(|_| self.send(crowd))
     }
 
     fn hear(
@@ -114,7 +120,7 @@ impl Shape for Broadcast {
 
 impl Direct {
     /// The first `pairs` of the crowd send, each to one of the others.
-    pub(super) fn new(crowd: &Crowd, pairs: usize, bytes: usize) -> Self {
+    pub(crate) fn new(crowd: &Crowd, pairs: usize, bytes: usize) -> Self {
         let message = |number| crowd.way.to_one(&id(pairs + number), &text(bytes));
         let messages = (0..pairs).map(message).collect();
         Self { messages, sent: vec![VecDeque::new(); pairs] }
@@ -156,7 +162,7 @@ impl Shape for Direct {
 
 impl Trips {
     /// The last of the crowd is the master; a question ends with who asks.
-    pub(super) fn new(crowd: &Crowd, workers: usize, bytes: usize) -> Self {
+    pub(crate) fn new(crowd: &Crowd, workers: usize, bytes: usize) -> Self {
         let question = |number| {
             let text = format!("{}{number:04}!", "x".repeat(bytes - 5));
             crowd.way.to_one(&id(workers), &text)

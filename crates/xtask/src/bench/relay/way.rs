@@ -16,7 +16,7 @@ use crate::{
 
 /// Who is measured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Way {
+pub(crate) enum Way {
     Ours,
     Node,
     Nats,
@@ -24,17 +24,17 @@ pub(super) enum Way {
 
 /// What a peer wants to hear; NATS alone must be told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Hears {
+pub(crate) enum Hears {
     All,
     /// What is addressed to it.
     Own,
 }
 
 /// Ours first, rivals behind it.
-pub(super) const WAYS: [Way; 3] = [Way::Ours, Way::Node, Way::Nats];
+pub(crate) const WAYS: [Way; 3] = [Way::Ours, Way::Node, Way::Nats];
 
 /// Ends each message and is in nothing else that is sent, nor in the head of a frame.
-pub(super) const MARK: u8 = b'!';
+pub(crate) const MARK: u8 = b'!';
 
 /// What a client hides its messages with.
 const MASK: [u8; 4] = [7, 11, 13, 17];
@@ -42,7 +42,7 @@ const MASK: [u8; 4] = [7, 11, 13, 17];
 const FIN_TEXT: u8 = 0x81;
 
 impl Way {
-    pub(super) fn name(self) -> &'static str {
+    pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Ours => "Relay",
             Self::Node => "Node ws",
@@ -51,7 +51,7 @@ impl Way {
     }
 
     /// `ws` lies in `folder`.
-    pub(super) fn contender(self, folder: &Path) -> Contender {
+    pub(crate) fn contender(self, folder: &Path) -> Contender {
         match self {
             Self::Ours => Contender::Relay(release("relay")),
             Self::Node => Contender::WsRelay(folder.to_owned()),
@@ -60,7 +60,7 @@ impl Way {
     }
 
     /// A peer that has been let in.
-    pub(super) fn connect(
+    pub(crate) fn connect(
         self,
         address: SocketAddrV4,
         id: &str,
@@ -82,7 +82,7 @@ impl Way {
     }
 
     /// A message to all others.
-    pub(super) fn to_all(self, text: &str) -> Vec<u8> {
+    pub(crate) fn to_all(self, text: &str) -> Vec<u8> {
         match self {
             Self::Nats => publish("all", text),
             Self::Ours | Self::Node => frame(text),
@@ -90,7 +90,7 @@ impl Way {
     }
 
     /// A message to one.
-    pub(super) fn to_one(self, id: &str, text: &str) -> Vec<u8> {
+    pub(crate) fn to_one(self, id: &str, text: &str) -> Vec<u8> {
         match self {
             Self::Nats => publish(id, text),
             Self::Ours | Self::Node => frame(&format!("to:{id};{text}")),
@@ -99,7 +99,7 @@ impl Way {
 }
 
 /// What a client of AceBase begins with.
-pub(super) fn request(db: &str, id: &str) -> String {
+pub(crate) fn request(db: &str, id: &str) -> String {
     format!(
         "GET /{db}/connect?v=1.0.0&id={id}&t=undefined HTTP/1.1\r\nHost: localhost\r\n\
          Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\
@@ -112,7 +112,7 @@ fn publish(subject: &str, text: &str) -> Vec<u8> {
 }
 
 /// A frame of a client.
-pub(super) fn frame(text: &str) -> Vec<u8> {
+pub(crate) fn frame(text: &str) -> Vec<u8> {
     let mut frame = vec![FIN_TEXT];
     match text.len() {
         short @ 0..=125 => frame.push(0x80 | short as u8),
