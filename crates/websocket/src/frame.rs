@@ -96,6 +96,11 @@ impl Frame {
         Self::sharing(opcode, payload, Bytes::new())
     }
 
+    /// What is framed already.
+    pub(crate) fn of_wire(bytes: Vec<u8>) -> Self {
+        Self { bytes: bytes.into(), rest: Bytes::new() }
+    }
+
     pub(crate) fn parts(&self) -> [&[u8]; 2] {
         [&self.bytes, &self.rest]
     }
@@ -122,6 +127,13 @@ impl TryFrom<Bytes> for Utf8 {
         std::str::from_utf8(&bytes).map(drop)?;
         Ok(Self(bytes))
     }
+}
+
+/// Appends a text message.
+pub(crate) fn put_text(bytes: &mut Vec<u8>, text: &str) {
+    let (head, size) = head(TEXT, text.len());
+    bytes.extend_from_slice(&head[..size]);
+    bytes.extend_from_slice(text.as_bytes());
 }
 
 /// The head of a whole message, and how long it is.

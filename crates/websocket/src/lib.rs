@@ -57,6 +57,7 @@
 mod acceptor;
 mod access;
 mod answer;
+mod bundle;
 mod close;
 mod closing;
 mod decoder;
@@ -87,6 +88,7 @@ mod wire;
 
 pub use access::{Access, Hosts, Pages, Rules};
 pub use answer::Answer;
+pub use bundle::Bundle;
 pub use close::{CloseCode, End, NotACloseCode, code};
 pub use decoder::{Decoder, DecoderLimits, Fault, Found};
 pub use frame::{Frame, Utf8};

@@ -1,6 +1,8 @@
 use std::{collections::HashMap, time::Duration};
 
-use crate::{Changes, Content, DbName, History, Kept, Mailbox, Parcel, PeerId};
+use websocket::Bundle;
+
+use crate::{Changes, Content, DbName, Flow, History, Kept, Mailbox, Parcel, PeerId};
 
 /// A database: the peers that are in it, and those who only listen.
 #[derive(Debug)]
@@ -17,6 +19,18 @@ pub struct Db<M> {
     history: Option<History>,
     /// Whether a newcomer's greeting is said on its behalf.
     greets: bool,
+    /// How many of the peers take no bundles.
+    singles: usize,
+    said: Said,
+}
+
+/// What one peer has said to all others, who have not got it yet.
+#[derive(Debug, Default)]
+struct Said {
+    by: u64,
+    texts: Bundle,
+    messages: u64,
+    bytes: u64,
 }
 
 /// Who is in a database.
@@ -46,6 +60,10 @@ pub struct From<'a> {
     pub id: &'a PeerId,
 }
 
+/// So much is said at most before it is handed out: what waits for all peers is looked at after
+/// that.
+const MOST_SAID: usize = 64 << 10;
+
 impl<M: Mailbox> Db<M> {
     /// A database without peers.
     pub(crate) fn new(name: DbName, greets: bool) -> Self {
@@ -58,6 +76,8 @@ impl<M: Mailbox> Db<M> {
             bytes: 0,
             history: None,
             greets,
+            singles: 0,
+            said: Said::default(),
         }
     }
 
@@ -106,6 +126,7 @@ impl<M: Mailbox> Db<M> {
     pub(crate) fn enter(&mut self, peer: Peer<M>) -> usize {
         let (number, id) = (peer.number, peer.id.clone());
         self.by_id.insert(id.clone(), number);
+        self.singles += usize::from(!peer.mailbox.takes_bundles());
         self.peers.push(peer);
         let mut told = self.tell(Some(number), Content::Connected(&id));
         if self.greets {
@@ -118,6 +139,7 @@ impl<M: Mailbox> Db<M> {
     pub(crate) fn leave(&mut self, number: u64, tells: bool) -> Option<(Peer<M>, usize)> {
         let peer = self.peers.remove(self.at(number)?);
         self.by_id.remove(&peer.id);
+        self.singles -= usize::from(!peer.mailbox.takes_bundles());
         let told = if tells { self.tell(None, Content::Disconnected(&peer.id)) } else { 0 };
         Some((peer, told))
     }
@@ -132,12 +154,7 @@ impl<M: Mailbox> Db<M> {
         instead: Option<&str>,
         mut took: impl FnMut(u64),
     ) {
-        self.messages += 1;
-        self.bytes += text.len() as u64;
-        self.keep(from, to, text);
-        if let Some(at) = from.number.and_then(|number| self.at(number)) {
-            self.peers[at].sent += 1;
-        }
+        self.count(from, to, text);
         let content = Content::Message { from: from.id, to, text, instead, n: self.messages };
         let parcel = Parcel::new(&self.name, content);
         let receivers = match to {
@@ -157,6 +174,42 @@ impl<M: Mailbox> Db<M> {
         self.taps.iter().for_each(|(_, tap)| {
             let _ = tap.put(&parcel);
         });
+    }
+
+    /// Whether what a peer says to all others may be handed out later.
+    pub(crate) fn takes_bundles(&self) -> bool {
+        self.singles == 0 && self.taps.is_empty()
+    }
+
+    /// Whether what was said must be handed out before this peer says more.
+    pub(crate) fn must_hand_out(&self, number: u64) -> bool {
+        self.said.by != number || self.said.texts.wire_bytes() >= MOST_SAID
+    }
+
+    /// Sends `text` to all but the sender, who get it when it is handed out: before anything else
+    /// happens here.
+    pub(crate) fn say(&mut self, from: From<'_>, text: &str) {
+        self.count(from, None, text);
+        self.said.by = from.number.unwrap_or_default();
+        self.said.texts.add(text);
+        self.said.messages += 1;
+        self.said.bytes += text.len() as u64;
+    }
+
+    /// Gives all others what a peer has said; what they took together.
+    pub(crate) fn hand_out(&mut self) -> Flow {
+        let Said { by, texts, messages, bytes } = std::mem::take(&mut self.said);
+        let mut took = 0;
+        if messages > 0 {
+            let bundle = texts.into_frame();
+            for peer in self.peers.iter_mut().filter(|it| it.number != by) {
+                if peer.mailbox.put_bundle(&bundle) {
+                    peer.received += messages;
+                    took += 1;
+                }
+            }
+        }
+        Flow { messages: took * messages, bytes: took * bytes }
     }
 
     /// Lets `mailbox` have everything that is sent from now on.
@@ -183,6 +236,15 @@ impl<M: Mailbox> Db<M> {
     pub(crate) fn missed(&self, n: u64) -> u64 {
         let known = self.history.iter().flat_map(|it| it.after(n)).count() as u64;
         self.messages.saturating_sub(n) - known
+    }
+
+    fn count(&mut self, from: From<'_>, to: Option<&str>, text: &str) {
+        self.messages += 1;
+        self.bytes += text.len() as u64;
+        self.keep(from, to, text);
+        if let Some(at) = from.number.and_then(|number| self.at(number)) {
+            self.peers[at].sent += 1;
+        }
     }
 
     fn keep(&mut self, from: From<'_>, to: Option<&str>, text: &str) {

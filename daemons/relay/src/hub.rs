@@ -4,7 +4,8 @@ use std::{
 };
 
 use crate::{
-    Changes, Counters, Db, DbName, Dismissal, From, Kind, Mailbox, Message, Pattern, Peer, PeerId,
+    Changes, Counters, Db, DbName, Dismissal, Flow, From, Kind, Mailbox, Message, Pattern, Peer,
+    PeerId,
 };
 
 /// All databases, and what was counted in them.
@@ -171,6 +172,7 @@ impl<M: Mailbox> Hub<M> {
             }
             Some(number) => self.replace(db, number, now),
         };
+        self.hand_out(db.as_str());
         let number = self.next_number();
         let peer =
             Peer { number, id: id.clone(), since: now, mailbox, sent: 0, received: 0, changes };
@@ -182,6 +184,7 @@ impl<M: Mailbox> Hub<M> {
 
     /// Removes a peer, if it is one still, and tells the others; whether it was.
     pub fn leave(&mut self, db: &str, number: u64) -> bool {
+        self.hand_out(db);
         let tells = !self.is_draining;
         let left = self.dbs.get_mut(db).and_then(|it| it.leave(number, tells));
         if let Some((_, told)) = &left {
@@ -205,6 +208,7 @@ impl<M: Mailbox> Hub<M> {
     /// Sends a message, and says of each who took it by its number; how many those were.
     pub fn send(&mut self, sent: Sent<'_>, mut took: impl FnMut(u64)) -> usize {
         let Sent { db, from, to, text, instead, is_large } = sent;
+        self.hand_out(db);
         let kind = match (is_large, to) {
             (true, _) => Kind::Large,
             (false, None) => Kind::Broadcast,
@@ -225,7 +229,8 @@ impl<M: Mailbox> Hub<M> {
         receivers
     }
 
-    /// Does what a peer wants; whether that is a `pong`.
+    /// Does what a peer wants; whether that is a `pong`. What is for all others they get with what
+    /// else this peer says, once it is handed out.
     pub fn take(&mut self, db: &str, number: u64, text: &str) -> bool {
         let (to, text) = match Message::read(text) {
             Message::Ping => return true,
@@ -239,8 +244,24 @@ impl<M: Mailbox> Hub<M> {
         // Who has been replaced is no peer any more, and says nothing.
         let Some(id) = self.db(db).and_then(|it| it.id_of(number)).cloned() else { return false };
         let from = From { number: Some(number), id: &id };
-        self.send(Sent { db, from, to, text, instead: None, is_large: false }, |_| {});
+        match self.db(db).is_some_and(|it| to.is_none() && it.takes_bundles()) {
+            true => self.say(db, number, from, text),
+            false => {
+                self.send(Sent { db, from, to, text, instead: None, is_large: false }, |_| {});
+            }
+        }
         false
+    }
+
+    /// Gives all others what a peer has said to them. Whoever calls [`Hub::take`] calls this before
+    /// waiting; whatever else happens in a database comes after it by itself.
+    pub fn hand_out(&mut self, db: &str) {
+        if let Some(it) = self.dbs.get_mut(db) {
+            let Flow { messages, bytes } = it.hand_out();
+            let delivered = &mut self.counters.delivered[Kind::Broadcast as usize];
+            delivered.messages += messages;
+            delivered.bytes += bytes;
+        }
     }
 
     /// Lets `mailbox` have everything that is sent in a database from now on; the number by which
@@ -305,8 +326,19 @@ impl<M: Mailbox> Hub<M> {
         all.into_iter().take(most).map(|it| (it.name().as_str(), it)).collect()
     }
 
+    fn say(&mut self, db: &str, number: u64, from: From<'_>, text: &str) {
+        if self.db(db).is_some_and(|it| it.must_hand_out(number)) {
+            self.hand_out(db);
+        }
+        if let Some(it) = self.dbs.get_mut(db) {
+            it.say(from, text);
+            self.counters.accepted[Kind::Broadcast as usize].add(1, text.len());
+        }
+    }
+
     /// Takes an id from who has it.
     fn replace(&mut self, db: &DbName, number: u64, now: Duration) -> Changes {
+        self.hand_out(db.as_str());
         let left = self.dbs.get_mut(db.as_str()).and_then(|it| it.leave(number, true));
         let Some((old, told)) = left else { return Changes::default() };
         self.peers -= 1;
@@ -337,5 +369,7 @@ impl<M: Mailbox> Hub<M> {
     }
 }
 
+#[cfg(test)]
+mod said;
 #[cfg(test)]
 mod tests;

@@ -41,6 +41,8 @@ pub use parcel::{Content, Parcel};
 pub use query::{Query, decoded};
 pub use token::{Token, Tokens};
 
+use websocket::Frame;
+
 /// Where a peer takes what it is sent.
 ///
 /// What is put is queued in the order in which it is put, or not at all from then on: a mailbox
@@ -48,6 +50,13 @@ pub use token::{Token, Tokens};
 pub trait Mailbox: Clone {
     /// Queues it; false if nothing is taken any more.
     fn put(&self, parcel: &Parcel<'_>) -> bool;
+
+    /// Whether it takes messages to all in bundles. One that does not gets each as a parcel, at
+    /// once.
+    fn takes_bundles(&self) -> bool;
+
+    /// Queues a bundle of messages; false if nothing is taken any more.
+    fn put_bundle(&self, bundle: &Frame) -> bool;
 
     /// Tells the peer that it is none any more. What is queued may be dropped.
     fn dismiss(&self, why: Dismissal);

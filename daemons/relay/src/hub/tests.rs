@@ -40,6 +40,14 @@ impl Mailbox for Ear {
         has_room
     }
 
+    fn takes_bundles(&self) -> bool {
+        false
+    }
+
+    fn put_bundle(&self, _: &websocket::Frame) -> bool {
+        false
+    }
+
     fn dismiss(&self, why: Dismissal) {
         self.0.borrow_mut().dismissed = Some(why);
     }

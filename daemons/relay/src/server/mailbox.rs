@@ -7,7 +7,7 @@ use std::{
 
 use daemon::Stream;
 use relay::{Dismissal, Parcel};
-use websocket::{CloseCode, Sender, Sent, code};
+use websocket::{CloseCode, Frame, Sender, Sent, code};
 
 /// A peer's mailbox, or that of who only listens.
 #[derive(Clone, Debug)]
@@ -63,6 +63,17 @@ impl relay::Mailbox for Mailbox {
         match self {
             Self::Socket { sender, .. } => sender.send(parcel.frame()) == Sent::Queued,
             Self::Guest(receiver) => receiver.put(parcel),
+        }
+    }
+
+    fn takes_bundles(&self) -> bool {
+        matches!(self, Self::Socket { .. })
+    }
+
+    fn put_bundle(&self, bundle: &Frame) -> bool {
+        match self {
+            Self::Socket { sender, .. } => sender.send(bundle.clone()) == Sent::Queued,
+            Self::Guest(_) => false,
         }
     }
 

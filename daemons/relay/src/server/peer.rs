@@ -1,6 +1,6 @@
 //! A WebSocket of an AceBase client, from its welcome to its end.
 
-use std::time::Duration;
+use std::{future::poll_fn, pin::pin, time::Duration};
 
 use relay::{DbName, Gone, NotEntered, PeerId};
 use tokio::time::{Instant, sleep, timeout};
@@ -60,7 +60,7 @@ impl Presence<'_> {
         let mut rate = Rate::default();
         let mut terms = self.relay.terms();
         loop {
-            let bytes = match socket.read().await {
+            let bytes = match self.next(socket).await {
                 None => return,
                 Some(Message::Binary(_)) => {
                     self.relay.hub().counters.binary += 1;
@@ -80,15 +80,34 @@ impl Presence<'_> {
                 let (messages, of_bytes) = (terms.limit_msgs, terms.limit_bytes);
                 let wait = rate.count(bytes, messages, of_bytes, Instant::now());
                 if !wait.is_zero() {
+                    self.hand_out();
                     socket.during(sleep(wait)).await;
                     terms = self.relay.terms();
                 }
             }
             if self.relay.has_no_room(&terms) {
                 terms = self.relay.terms();
+                self.hand_out();
                 socket.during(self.relay.wait_for_room(&terms)).await;
             }
         }
+    }
+
+    /// The next message. Before it waits for one, others get what this peer has said so far.
+    async fn next<'s>(&self, socket: &'s mut Socket) -> Option<Message<'s>> {
+        let mut reading = pin!(socket.read());
+        poll_fn(|cx| {
+            let read = reading.as_mut().poll(cx);
+            if read.is_pending() {
+                self.hand_out();
+            }
+            read
+        })
+        .await
+    }
+
+    fn hand_out(&self) {
+        self.relay.hub().hand_out(self.db.as_str());
     }
 }
 
