@@ -135,3 +135,49 @@ fn at_its_end_everybody_gets_what_was_sent_and_nobody_hears_of_the_others() {
     drop((ears, mouth));
     assert_eq!(house.daemon.ended().0.code(), Some(0));
 }
+
+#[test]
+fn who_has_cancelled_keeps_no_database() {
+    let house = House::start(&["--max-dbs", "3"]);
+    let mut guest = house.guest();
+    for number in 0..20 {
+        let db = json!([format!("db{number}")]);
+        guest.ask("receive", &db);
+        guest.ask("cancel", &json!([]));
+        assert_eq!(guest.read_line().unwrap(), "end [{\"reason\":\"cancelled\"}]\n");
+    }
+    house.join("another", "client");
+}
+
+#[test]
+fn a_guest_learns_what_came_while_it_did_not_listen() {
+    let house = House::start(&[]);
+    let (mut guest, mut sender) = (house.guest(), house.guest());
+    guest.ask("join", &json!(["mydb", "guest"]));
+    for text in ["one", "two"] {
+        let delivered = sender.ask("send", &json!(["mydb", "guest", text]));
+        assert_eq!(delivered, json!({ "delivered": 0 }));
+    }
+    guest.ask("receive", &json!(["mydb"]));
+    assert_eq!(guest.read_line().unwrap(), "event [\"gap\",{\"missed\":2},1]\n");
+    // A number of which nobody knows any more what came after it.
+    let mut late = house.guest();
+    late.ask("receive", &json!(["mydb", { "after": 100 }]));
+    assert_eq!(late.read_line().unwrap(), "event [\"gap\",{\"missed\":null},1]\n");
+}
+
+#[test]
+fn all_that_is_known_of_a_database_comes_at_once() {
+    let house = House::start(&[]);
+    let (mut sender, mut tap) = (house.guest(), house.guest());
+    tap.ask("receive", &json!(["mydb"]));
+    for _ in 0..1100 {
+        sender.ask("broadcast", &json!(["mydb", "x"]));
+    }
+    let mut late = house.guest();
+    late.ask("receive", &json!(["mydb", { "after": 0 }]));
+    assert_eq!(late.read_line().unwrap(), "event [\"gap\",{\"missed\":76},1]\n");
+    for n in 77..=1100 {
+        assert!(late.read_line().unwrap().contains(&format!("\"n\":{n}}}")));
+    }
+}

@@ -257,6 +257,51 @@ fn metrics_and_health_have_a_door_of_their_own() {
     {
         assert!(page.lines().any(|it| it == line), "{line} is not in\n{page}");
     }
+    // Its welcome has left.
+    let count = page.lines().find_map(|it| it.strip_prefix("relay_routing_seconds_count "));
+    assert!(count.is_some_and(|it| it != "0"), "{page}");
+    assert!(page.contains("relay_routing_seconds_bucket{le=\"+Inf\"}"), "{page}");
     assert_eq!(get(&house, "/metrics").0, 404);
     assert_eq!(ask("/").0, 404);
+}
+
+#[test]
+fn those_who_post_slowly_take_only_the_room_of_what_has_come() {
+    let house = House::start(&["--post-total", "2000000", "--max-post", "1000000"]);
+    let _peer = house.join("mydb", "first");
+    let slow: Vec<_> = (0..8)
+        .map(|_| {
+            let mut client = Netcat::tcp(house.door);
+            let head = format!(
+                "POST /mydb/send?id=first HTTP/1.1\r\n{HOST}content-length: 1000000\r\n\r\n12345"
+            );
+            client.send(head).unwrap();
+            client.settle();
+            client
+        })
+        .collect();
+    assert_eq!(post(&house, "/mydb/send?id=first", &"x".repeat(900_000)).0, 200);
+    drop(slow);
+}
+
+#[test]
+fn a_reload_changes_all_or_nothing() {
+    let home = tempfile::TempDir::with_prefix_in("relay-", "/tmp").unwrap();
+    let file = home.path().join("relay.toml");
+    let write = |text: &str| std::fs::write(&file, text).unwrap();
+    write("max_payload = 2048\n[tokens]\nmydb = \"one\"\n");
+    let house = House::start(&["--config", file.to_str().unwrap()]);
+    let mut guest = house.guest();
+    assert_eq!(get(&house, "/mydb/clients?t=one").0, 200);
+    write("token = [\"two\", \"three\"]\nqueue.bytes = 0\n");
+    guest.refuse("bad-config", "reload", &json!([]));
+    write("tokn = \"two\"\n");
+    let why = guest.refuse("bad-config", "reload", &json!([]));
+    assert!(why["message"].as_str().unwrap().contains("tokn"), "{why}");
+    assert_eq!(get(&house, "/mydb/clients?t=one").0, 200);
+    write("token = [\"two\", \"three\"]\n");
+    guest.ask("reload", &json!([]));
+    for (token, status) in [("one", 401), ("two", 200), ("three", 200)] {
+        assert_eq!(get(&house, &format!("/mydb/clients?t={token}")).0, status);
+    }
 }

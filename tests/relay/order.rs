@@ -226,3 +226,29 @@ fn who_is_killed_or_stalls_has_heard_a_beginning_without_a_gap_and_holds_up_nobo
     }
     assert!(next < count, "all of it was read by who was to be given up");
 }
+
+#[test]
+fn who_sends_too_fast_waits_loses_nothing_and_is_not_taken_for_dead() {
+    let house = House::start(&["--limit-msgs", "2", "--dup-probe", "10ms"]);
+    let mut ear = house.join("mydb", "listener");
+    let mut master = house.join("mydb", "[master]");
+    assert_eq!(hear(&mut ear), "connect:[master]");
+    for number in 0..6 {
+        master.say(&Said { from: 0, number, to: None }.text(0));
+    }
+    // From here on it is made to wait, for more than a second.
+    for number in 0..3 {
+        assert_eq!(Said::read(&hear(&mut ear)).unwrap().number, number);
+    }
+    let target = super::house::target("mydb", "[master]", "");
+    assert_eq!(house.refusal(&target, super::house::HOST).0, 409);
+    for number in 3..6 {
+        assert_eq!(Said::read(&hear(&mut ear)).unwrap().number, number);
+    }
+    // Who is sent away while it waits goes at once.
+    for number in 0..1000 {
+        master.say(&Said { from: 0, number, to: None }.text(0));
+    }
+    house.guest().ask("kick", &json!(["mydb", "[master]"]));
+    assert_eq!(master.hear(), Heard::Close(4403));
+}

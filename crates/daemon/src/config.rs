@@ -48,7 +48,7 @@ enum Wrong {
 }
 
 /// `a.b = 1` and `a-b = 1` are the flag `--a-b 1`; a table whose own name is a flag, as in
-/// `[tokens]`, gives that flag a value `key=value` for each of its keys.
+/// `[tokens]`, gives that flag a value `key=value` for each of its keys, if it takes such pairs.
 fn collect(
     command: &Command,
     prefix: &str,
@@ -58,12 +58,12 @@ fn collect(
     for (key, item) in table.iter() {
         let flag = format!("{prefix}{}", key.replace('_', "-"));
         match (item.as_table_like(), find(command, &flag)) {
-            (Some(pairs), Some(_)) => {
+            (Some(pairs), Some(arg)) if takes_pairs(arg) => {
                 let pair = |(key, item): (&str, &Item)| Some(format!("{key}={}", text(item)?));
                 let values: Option<Vec<_>> = pairs.iter().map(pair).collect();
                 settings.push((flag.clone(), values.ok_or(Wrong::Kind(flag))?));
             }
-            (Some(below), None) => collect(command, &format!("{flag}-"), below, settings)?,
+            (Some(below), _) => collect(command, &format!("{flag}-"), below, settings)?,
             (None, None) => return Err(Wrong::Unknown(flag)),
             (None, Some(arg)) => {
                 settings.push((flag.clone(), values(item, arg).ok_or(Wrong::Kind(flag))?));
@@ -71,6 +71,11 @@ fn collect(
         }
     }
     Ok(())
+}
+
+/// Whether its values are pairs, as in `DB=TOKEN`.
+fn takes_pairs(arg: &Arg) -> bool {
+    arg.get_value_names().is_some_and(|names| names.iter().any(|it| it.contains('=')))
 }
 
 /// The flag of that name, if a file may set it: one can't name another file.
@@ -111,7 +116,8 @@ mod tests {
         let arg = |name| Arg::new(name).long(name);
         let command = Command::new("x")
             .args([arg("queue-bytes"), arg("quiet").action(ArgAction::SetTrue), arg("config")])
-            .args(["token", "tokens"].map(|it| arg(it).action(ArgAction::Append)));
+            .args(["token", "tokens"].map(|it| arg(it).action(ArgAction::Append)))
+            .mut_arg("tokens", |it| it.value_name("DB=TOKEN"));
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("x.toml");
         fs::write(&path, toml).unwrap();
@@ -137,6 +143,7 @@ mod tests {
     fn what_is_wrong_is_named() {
         for (toml, why) in [
             ("queu.bytes = 7", "unknown key `queu-bytes`"),
+            ("token.my_db = \"c\"", "unknown key `token-my-db`"),
             ("config = \"other\"", "unknown key `config`"),
             ("queue-bytes = [1, 2]", "`queue-bytes` takes one value"),
             ("queue-bytes = 1979-05-27", "`queue-bytes` takes one value"),

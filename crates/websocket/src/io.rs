@@ -5,6 +5,7 @@ use std::{
     pin::Pin,
     sync::Arc,
     task::{Context, Poll, ready},
+    time::Duration,
 };
 
 use tokio::{
@@ -77,6 +78,11 @@ impl Io {
             self.traffic.written(written);
         }
         Poll::Ready(written)
+    }
+
+    /// Counts how long that has waited which was written first.
+    pub(crate) fn note_wait(&self, time: Duration) {
+        self.traffic.waited(time);
     }
 
     /// Passes on what the stream itself has kept.

@@ -84,6 +84,7 @@ mod socket;
 mod traffic;
 mod turn;
 mod upgrade;
+mod waits;
 mod wire;
 
 pub use access::{Access, Hosts, Pages, Rules};
@@ -101,3 +102,4 @@ pub use sender::{Sender, Sent};
 pub use server::{Control, Entrance, Server};
 pub use socket::{Message, Socket};
 pub use traffic::Counters;
+pub use waits::Waits;

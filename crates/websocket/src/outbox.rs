@@ -42,7 +42,7 @@ pub(crate) struct Outbox {
     closing: Duration,
     /// Nothing waits any more.
     drained: Notify,
-    /// Somebody wants to know at once when the peer is heard; then it is.
+    /// Somebody wants to know at once when the peer is heard; then it is, or it all has ended.
     is_awaited: AtomicBool,
     was_heard: Notify,
 }
@@ -216,6 +216,18 @@ impl Outbox {
         self.heard.store(self.begin.elapsed().as_micros() as u64, Relaxed);
         if self.is_awaited.load(Relaxed) {
             self.was_heard.notify_waiters();
+        }
+    }
+
+    /// Waits until it has ended.
+    pub(crate) async fn ended(&self) {
+        loop {
+            let mut was_heard = pin!(self.was_heard.notified());
+            was_heard.as_mut().enable();
+            if self.has_ended() {
+                return;
+            }
+            was_heard.await;
         }
     }
 
@@ -402,6 +414,9 @@ impl State {
             self.has_made_room |= self.is_blocked && polled.is_ready();
             self.is_blocked = polled.is_pending();
             let written = ready!(polled)?;
+            if let Some(since) = self.queue.next_since() {
+                io.note_wait(since.elapsed());
+            }
             if written == 0 {
                 return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
             }

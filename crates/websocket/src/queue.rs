@@ -98,6 +98,12 @@ impl Queue {
         self.entries.iter().take(AHEAD + 2).map(|it| it.since).min()
     }
 
+    /// Since when that waits which leaves next, if nothing of it has left.
+    pub(crate) fn next_since(&self) -> Option<Instant> {
+        let next = self.entries.front().filter(|_| self.sent == 0);
+        next.map(|it| it.since)
+    }
+
     /// Whether so much has waited for so long that the peer is given up.
     pub(crate) fn is_stale(&self) -> bool {
         let Some(stale) = self.limits.stale else { return false };

@@ -23,6 +23,9 @@ pub enum BodyError {
     /// It is longer than allowed; known before it is read if the client said its length.
     #[error("the body is longer than allowed")]
     TooLong,
+    /// There is no room for it now.
+    #[error("there is no room for the body")]
+    NoRoom,
     /// The client takes too long.
     #[error("the body comes too slowly")]
     TooSlow,
@@ -95,6 +98,18 @@ impl Request {
     /// # Errors
     /// If it is too long or does not come.
     pub async fn body(&mut self, most_bytes: usize) -> Result<Vec<u8>, BodyError> {
+        self.body_within(most_bytes, |_| true).await
+    }
+
+    /// As [`Request::body`]; `has_room` is asked before a part of so many bytes is kept.
+    ///
+    /// # Errors
+    /// If it is too long or does not come, or if there is no room for a part.
+    pub async fn body_within(
+        &mut self,
+        most_bytes: usize,
+        mut has_room: impl FnMut(usize) -> bool + Send,
+    ) -> Result<Vec<u8>, BodyError> {
         let announced = self.body.size_hint().lower();
         if announced > most_bytes as u64 {
             return Err(BodyError::TooLong);
@@ -113,6 +128,7 @@ impl Request {
                 Some(part) if whole.len() + part.len() > most_bytes => {
                     return Err(BodyError::TooLong);
                 }
+                Some(part) if !has_room(part.len()) => return Err(BodyError::NoRoom),
                 Some(part) => whole.extend_from_slice(&part),
             }
         }

@@ -76,6 +76,11 @@ impl Sender {
         self.0.has_ended()
     }
 
+    /// Waits until nothing can be sent any more but replies. Cancel safe.
+    pub async fn closed(&self) {
+        self.0.ended().await;
+    }
+
     /// How many bytes wait, with what each message takes beside its own.
     #[must_use]
     pub fn queued_bytes(&self) -> usize {

@@ -4,7 +4,10 @@ use std::{
         Mutex, PoisonError,
         atomic::{AtomicU64, Ordering::Relaxed},
     },
+    time::Duration,
 };
+
+use crate::{Waits, waits::Counting};
 
 /// What a server has done so far.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -18,6 +21,8 @@ pub struct Counters {
     pub bytes_in: u64,
     /// How many bytes have left.
     pub bytes_out: u64,
+    /// How long messages have waited to leave.
+    pub waits: Waits,
 }
 
 /// Counts, for all connections of a server.
@@ -25,6 +30,7 @@ pub struct Counters {
 pub(crate) struct Traffic {
     bytes_in: AtomicU64,
     bytes_out: AtomicU64,
+    waits: Counting,
     refused: Mutex<BTreeMap<u16, u64>>,
 }
 
@@ -35,6 +41,11 @@ impl Traffic {
 
     pub(crate) fn written(&self, bytes: usize) {
         self.bytes_out.fetch_add(bytes as u64, Relaxed);
+    }
+
+    /// Counts a message that has begun to leave.
+    pub(crate) fn waited(&self, time: Duration) {
+        self.waits.count(time);
     }
 
     /// Counts an answer, if it is a refusal.
@@ -51,6 +62,7 @@ impl Traffic {
             refused: self.refused.lock().unwrap_or_else(PoisonError::into_inner).clone(),
             bytes_in: self.bytes_in.load(Relaxed),
             bytes_out: self.bytes_out.load(Relaxed),
+            waits: self.waits.read(),
         }
     }
 }

@@ -15,16 +15,16 @@ pub struct Handshake {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
     /// Only versions `1` and `1.*` of the protocol are spoken here.
-    #[error("unsupported version `{0}`; this relay speaks 1")]
+    #[error("unsupported version {0:?}; this relay speaks 1")]
     Version(String),
     /// See [`PeerId`].
-    #[error("`{0}` can't be an id: 5 to 128 bytes without `;`, spaces and control characters")]
+    #[error("{0:?} can't be an id: 5 to 128 bytes without `;`, spaces and control characters")]
     Id(String),
     /// The token is wrong or missing.
     #[error("wrong token")]
     Token,
     /// See [`DbName`], or it is none that is served here.
-    #[error("no database `{0}` here")]
+    #[error("no database {0:?} here")]
     Db(String),
     /// Another one with this id is there, and lives.
     #[error("`{0}` is connected already, and lives")]

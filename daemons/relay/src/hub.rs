@@ -161,8 +161,9 @@ impl<M: Mailbox> Hub<M> {
         now: Duration,
     ) -> Result<u64, NotEntered> {
         let incumbent = self.db(db.as_str()).and_then(|it| it.peer(id.as_str()));
+        let may_stay = incumbent.is_some_and(|it| id.is_master() || it.changes.are_too_many(now));
         let incumbent = incumbent.map(|it| it.number);
-        if id.is_master() && incumbent.is_some() && incumbent != asked {
+        if may_stay && incumbent != asked {
             return Err(NotEntered::Taken);
         }
         let changes = match incumbent {

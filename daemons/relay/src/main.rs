@@ -11,7 +11,7 @@ async fn main() -> daemon::Outcome {
     server::open_many_files();
     let usual = legacy::usual(std::env::args().skip(1), |name| std::env::var(name).ok());
     let usual: Vec<_> = usual.iter().map(|(flag, value)| (*flag, &**value)).collect();
-    let (flags, own) = flags::parse_with::<Own>(NAME, &usual);
+    let (flags, own) = flags::parse_with::<Own>(NAME, &server::usual(&usual));
     let result = async {
         let settings = flags.settings();
         let doors = server::open(&own, &settings.environment).await?;

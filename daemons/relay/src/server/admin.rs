@@ -1,12 +1,12 @@
 //! What those see who watch the relay, and how it is told to change.
 
-use std::sync::{Arc, PoisonError};
+use std::sync::{Arc, PoisonError, atomic::Ordering::Relaxed};
 
 use daemon::{Failure, flags};
 use serde_json::{Value, json};
 use websocket::{Answer, Request};
 
-use super::{NAME, Own, Relay, legacy, metrics};
+use super::{NAME, Own, Relay, legacy, metrics, tls};
 
 impl Relay {
     /// Answers at the door for metrics.
@@ -55,19 +55,27 @@ impl Relay {
         let wrong = |why: String| Failure::new("bad-config", why);
         let usual = legacy::usual(std::env::args().skip(1), |name| std::env::var(name).ok());
         let usual: Vec<_> = usual.iter().map(|(flag, value)| (*flag, &**value)).collect();
-        let (_, own) = flags::parse_again::<Own>(NAME, &usual).map_err(wrong)?;
+        let (_, own) = flags::parse_again::<Own>(NAME, &super::usual(&usual)).map_err(wrong)?;
         let terms = own.terms().map_err(|it| wrong(chain(&it)))?;
-        match &self.0.tls {
-            Some(tls) => tls.reload(&own).map_err(|it| wrong(chain(&it)))?,
-            None if own.wants_tls() => return Err(wrong("TLS begins with a restart".to_owned())),
-            None => {}
-        }
         let has_token = !terms.tokens.is_empty();
+        if self.0.is_public && !has_token {
+            let message = "other machines reach the door, so there must be a token";
+            return Err(wrong(message.to_owned()));
+        }
+        let tls = tls::config(&own).map_err(|it| wrong(chain(&it)))?;
+        if tls.is_some() != self.0.tls.is_some() {
+            return Err(wrong("TLS begins and ends with a restart".to_owned()));
+        }
+        // Nothing that follows can fail.
         self.0.control.set_limits(own.door()).map_err(|it| wrong(it.to_string()))?;
+        if let (Some(tls), Some(config)) = (&self.0.tls, tls) {
+            tls.set(config);
+        }
         self.0.access.set(own.rules(has_token));
         self.0.larges.set_bounds(own.large());
         self.hub().set_bounds(own.bounds());
         *self.0.terms.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(terms);
+        self.0.changes.fetch_add(1, Relaxed);
         Ok(())
     }
 }

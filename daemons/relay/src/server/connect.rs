@@ -1,5 +1,7 @@
 //! Whether a client that connects may come in.
 
+use std::sync::atomic::Ordering::Relaxed;
+
 use relay::{Handshake, Query, Refusal};
 use websocket::{Answer, Request};
 
@@ -63,6 +65,8 @@ impl Relay {
 
 async fn lives(mailbox: &Mailbox, within: std::time::Duration) -> bool {
     match mailbox {
+        // Whom we make wait can't show it.
+        Mailbox::Socket { waits, .. } if waits.load(Relaxed) => true,
         Mailbox::Socket { sender, .. } => sender.is_there(within).await,
         // The kernel tells when its connection is gone, and then it is no peer any more.
         Mailbox::Guest(_) => true,

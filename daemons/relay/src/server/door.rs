@@ -19,6 +19,8 @@ pub(crate) struct Doors {
     port: u16,
     admin_port: u16,
     tls: Option<Tls>,
+    /// Whether other machines reach it.
+    is_public: bool,
 }
 
 /// How sockets are called that are held for this door.
@@ -29,6 +31,9 @@ const LABEL: &str = "ws";
 pub(crate) enum DoorError {
     #[error("cannot listen on {place}")]
     Listen { place: String, source: io::Error },
+
+    #[error("`listen` names no address")]
+    Nowhere,
 
     #[error("a door cannot have these limits")]
     Limits(#[from] LimitsError),
@@ -50,9 +55,10 @@ pub(crate) async fn open(own: &Own, held: &Environment) -> Result<Doors, StartEr
     let has_token = !own.terms()?.tokens.is_empty();
     let mut server = Server::new(own.door(), own.rules(has_token)).map_err(DoorError::from)?;
     let tls = Tls::load(own).map_err(DoorError::from)?;
-    let mut port = None;
+    let (mut port, mut is_public) = (None, false);
     for (address, listener) in listeners(own, held)? {
         if !address.ip().is_loopback() {
+            is_public = true;
             judge(address, has_token, tls.is_some() || own.insecure)?;
         }
         let failed = |source| DoorError::Listen { place: address.to_string(), source };
@@ -71,7 +77,7 @@ pub(crate) async fn open(own: &Own, held: &Environment) -> Result<Doors, StartEr
         tracing::warn!(address = %own.admin, "metrics are open to other machines");
     }
     let admin_port = admin.listen(own.admin).await.map_err(failed)?.port();
-    Ok(Doors { server, admin, port: port.unwrap_or_default(), admin_port, tls })
+    Ok(Doors { server, admin, port: port.unwrap_or_default(), admin_port, tls, is_public })
 }
 
 impl Doors {
@@ -81,6 +87,10 @@ impl Doors {
 
     pub(super) fn access(&self) -> Arc<Access> {
         self.server.access()
+    }
+
+    pub(super) fn is_public(&self) -> bool {
+        self.is_public
     }
 
     pub(super) fn tls(&self) -> Option<Tls> {
@@ -147,6 +157,7 @@ fn listeners(
     }
     match (listeners.is_empty(), own.listen.first()) {
         (true, Some(place)) => Err(nowhere(place)),
+        (true, None) => Err(DoorError::Nowhere),
         _ => Ok(listeners),
     }
 }

@@ -15,7 +15,8 @@ use super::{legacy, listen::Place};
 /// What can be set besides the flags of every daemon.
 #[derive(Args, Clone, Debug)]
 pub(crate) struct Own {
-    /// Settings of the relay that AceBase clusters used before, such as PORT=9163
+    /// Settings of the relay that AceBase clusters used before, such as PORT=9163; flags, typed or
+    /// in a file, go before them
     #[arg(value_name = "NAME=VALUE", value_parser = legacy::parse)]
     legacy: Vec<String>,
 
@@ -264,18 +265,13 @@ impl Own {
         LargeBounds { memory: self.large_memory, disk: self.large_disk, time: LARGE_TIME }
     }
 
-    /// Whether TLS is to be spoken.
-    pub(super) fn wants_tls(&self) -> bool {
-        self.tls_cert.is_some() || self.tls_key.is_some() || self.tls_pfx.is_some()
-    }
-
     /// The bounds of the door.
     pub(crate) fn door(&self) -> websocket::Limits {
         websocket::Limits {
             handshake: PATIENCE,
-            connections: self.max_peers + OTHERS,
+            connections: self.max_peers.saturating_add(OTHERS),
             files_percent: 45,
-            connections_per_address: self.max_peers + OTHERS,
+            connections_per_address: self.max_peers.saturating_add(OTHERS),
             socket: self.socket(),
             ping: Some(Ping { interval: SILENCE, most_lost: 1 }),
             end_code: code::RESTART,

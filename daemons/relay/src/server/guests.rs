@@ -181,7 +181,8 @@ impl Relay {
             if let Some(tap) = all.get(&db) {
                 not_twice(&tap.receiver)?;
             }
-            // What is there has ended, and goes before.
+            // What has ended goes before.
+            all.retain(|_, it| it.id.is_some() || it.receiver.is_listening());
             all.remove(&db);
             all.insert(db.clone(), self.tap(&db, stream, &opts)?);
         }
@@ -211,8 +212,10 @@ impl Relay {
         let number = tapped.map_err(|it| Failure::new("busy", it.to_string()))?;
         receiver.listen(stream, opts.presence);
         if let Some(after) = opts.after {
-            let missed = hub.missed(db.as_str(), after);
-            if missed > 0 {
+            // Numbers begin anew when nobody is in a database any more.
+            let known = hub.db(db.as_str()).map_or(0, Db::messages);
+            let missed = (after <= known).then(|| hub.missed(db.as_str(), after));
+            if missed != Some(0) {
                 receiver.tell_gap(missed);
             }
             hub.replay(db.as_str(), after, &mailbox);

@@ -52,16 +52,11 @@ impl Relay {
     async fn post(&self, db: &str, request: &mut Request) -> Answer {
         let Some(asker) = self.asker(db, request).await else { return unauthorized() };
         let terms = self.terms();
-        let announced = request.header("content-length").and_then(|it| it.parse().ok());
-        if announced.is_some_and(|it: usize| it > terms.max_post) {
-            return too_large();
-        }
-        let bytes = announced.unwrap_or(terms.max_post);
-        let Some(_room) = self.0.posting.reserve(bytes, terms.post_total) else {
-            return no_room();
-        };
-        let body = match request.body(terms.max_post).await {
+        let mut room = self.0.posting.begin();
+        let most = terms.post_total;
+        let body = match request.body_within(terms.max_post, |more| room.grow(more, most)).await {
             Ok(body) => body,
+            Err(BodyError::NoRoom) => return no_room().closing(),
             Err(BodyError::TooLong) => return too_large(),
             Err(BodyError::TooSlow) => return Answer::text(408, "Request Timeout").closing(),
             Err(BodyError::Lost) => return Answer::text(400, "Bad Request").closing(),

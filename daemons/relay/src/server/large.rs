@@ -100,8 +100,8 @@ impl Relay {
             Message::All(text) => (None, text),
         };
         let terms = self.terms();
-        let is_long = rest.encode_utf16().count() > self.max_payload(&terms);
-        if terms.delivery == Delivery::Inline || !is_long {
+        let is_long = || rest.encode_utf16().count() > self.max_payload(&terms);
+        if terms.delivery == Delivery::Inline || !is_long() {
             return match self.send_large(db, number, to, rest, None, |_| {}) {
                 true => Ok(()),
                 false => Err(unauthorized()),
@@ -142,7 +142,13 @@ impl Relay {
         let is_sent = self.send_large(db, number, to, text, Some(&instead), |it| {
             receivers.insert(it);
         });
-        // Without receivers its room is free again.
+        // A guest has got it already. Without receivers its room is free again.
+        let hub = self.hub();
+        let peers = hub.db(db.as_str()).map_or(&[][..], relay::Db::peers);
+        let fetching = peers.iter().filter(|it| matches!(it.mailbox, Mailbox::Socket { .. }));
+        let fetching: HashSet<_> = fetching.map(|it| it.number).collect();
+        drop(hub);
+        receivers.retain(|it| fetching.contains(it));
         if larges.lock().keep(id, stored, receivers, self.now()) {
             self.hub().counters.large_kept += 1;
             larges.changed.notify_one();

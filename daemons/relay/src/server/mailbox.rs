@@ -2,7 +2,7 @@
 
 use std::{
     net::SocketAddr,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError, atomic::AtomicBool},
 };
 
 use daemon::Stream;
@@ -13,7 +13,14 @@ use websocket::{CloseCode, Frame, Sender, Sent, code};
 #[derive(Clone, Debug)]
 pub(crate) enum Mailbox {
     /// Of an AceBase client.
-    Socket { sender: Sender, address: Option<SocketAddr> },
+    Socket {
+        /// Sends to it.
+        sender: Sender,
+        /// Where it is.
+        address: Option<SocketAddr>,
+        /// Whether we make it wait, and so hear nothing of it.
+        waits: Arc<AtomicBool>,
+    },
     /// Of a guest.
     Guest(Arc<Receiver>),
 }
@@ -26,6 +33,8 @@ pub(crate) struct Receiver(Mutex<State>);
 struct State {
     stream: Option<Stream>,
     wants_presence: bool,
+    /// How much came while it took nothing.
+    missed: u64,
     /// Why it is no peer any more.
     dismissal: Option<Dismissal>,
 }
@@ -106,6 +115,11 @@ impl Receiver {
     pub(super) fn listen(&self, stream: Stream, wants_presence: bool) {
         let mut state = self.lock();
         (state.stream, state.wants_presence) = (Some(stream), wants_presence);
+        let missed = std::mem::take(&mut state.missed);
+        drop(state);
+        if missed > 0 {
+            self.tell_gap(Some(missed));
+        }
     }
 
     /// Whether the guest takes what comes.
@@ -118,8 +132,8 @@ impl Receiver {
         self.lock().dismissal
     }
 
-    /// Tells how many messages are not known any more.
-    pub(super) fn tell_gap(&self, missed: u64) {
+    /// Tells how many messages are not known any more; `None` if nobody can know.
+    pub(super) fn tell_gap(&self, missed: Option<u64>) {
         if let Some(stream) = &self.lock().stream {
             // Who does not listen any more misses nothing.
             let _ = stream.emit("gap", &serde_json::json!({ "missed": missed }));
@@ -139,11 +153,12 @@ impl Receiver {
         if parcel.content.is_presence() && !state.wants_presence {
             return true;
         }
-        let Some(stream) = &state.stream else { return false };
         let Some((topic, payload)) = parcel.event() else { return true };
-        let is_taken = stream.emit_raw(topic, payload).is_ok();
+        let stream = state.stream.as_ref();
+        let is_taken = stream.is_some_and(|it| it.emit_raw(topic, payload).is_ok());
         if !is_taken {
             state.stream = None;
+            state.missed += u64::from(!parcel.content.is_presence());
         }
         is_taken
     }

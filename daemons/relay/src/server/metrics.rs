@@ -4,7 +4,9 @@ use std::fmt::Write;
 
 use relay::{Counters, Flow, Gone, Kind, Mailbox};
 
-use super::Relay;
+use websocket::Waits;
+
+use super::{Relay, tls::Tls};
 
 /// The type of that format.
 pub(super) const TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
@@ -45,6 +47,9 @@ impl Relay {
         page.one("relay_queue_largest_bytes", "gauge", "bytes that wait for one peer", largest);
         page.one("relay_wire_bytes_in_total", "counter", "bytes read", traffic.bytes_in);
         page.one("relay_wire_bytes_out_total", "counter", "bytes written", traffic.bytes_out);
+        let handshakes = self.0.tls.as_ref().map_or(0, Tls::handshakes);
+        page.one("relay_tls_handshakes_total", "counter", "TLS handshakes", handshakes);
+        page.waits(&traffic.waits);
     }
 
     fn write_larges(&self, page: &mut Page, counters: &Counters) {
@@ -110,6 +115,18 @@ impl Page {
                 self.line(&name, &label("kind", kind.word()), of(flow));
             }
         }
+    }
+
+    fn waits(&mut self, waits: &Waits) {
+        let name = "relay_routing_seconds";
+        self.kind(name, "histogram", "from a message's routing to the first of its bytes written");
+        let bounds = Waits::BOUNDS.map(|it| (it as f64 / 1e6).to_string());
+        let bounds = bounds.iter().map(String::as_str).chain(["+Inf"]);
+        for (bound, count) in bounds.zip(waits.within) {
+            self.line(&format!("{name}_bucket"), &label("le", bound), count);
+        }
+        self.line(&format!("{name}_sum"), "", waits.sum.as_secs_f64());
+        self.line(&format!("{name}_count"), "", waits.within[Waits::BOUNDS.len()]);
     }
 
     fn kind(&mut self, name: &str, kind: &str, help: &str) {

@@ -21,7 +21,10 @@ mod tls;
 
 use std::{
     path::PathBuf,
-    sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError, RwLock,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
@@ -62,6 +65,10 @@ struct Inner {
     access: Arc<Access>,
     /// Where TLS is spoken at the door.
     tls: Option<Tls>,
+    /// Whether other machines reach the door.
+    is_public: bool,
+    /// How often the terms have changed.
+    changes: AtomicU64,
     begun: Instant,
     /// When that was, in ms since 1970.
     begun_ms: u64,
@@ -123,6 +130,8 @@ impl Relay {
             control: doors.control(),
             access: doors.access(),
             tls: doors.tls(),
+            is_public: doors.is_public(),
+            changes: AtomicU64::new(0),
             begun: Instant::now(),
             begun_ms: clock_ms(),
             drained: Notify::new(),
@@ -132,6 +141,12 @@ impl Relay {
     /// What holds now.
     fn terms(&self) -> Arc<Terms> {
         Arc::clone(&self.0.terms.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// What holds now, if that is another than after so many changes.
+    fn changed_terms(&self, changes: &mut u64) -> Option<Arc<Terms>> {
+        let now = self.0.changes.load(Relaxed);
+        (std::mem::replace(changes, now) != now).then(|| self.terms())
     }
 
     fn hub(&self) -> MutexGuard<'_, Hub<Mailbox>> {
@@ -162,6 +177,12 @@ impl Relay {
         self.hub().leave(db, number);
         self.0.larges.leave(number);
     }
+}
+
+/// What is usual here, with what old settings say: who listens gets at once what is known of a
+/// database.
+pub(crate) fn usual<'a>(old: &[(&'a str, &'a str)]) -> Vec<(&'a str, &'a str)> {
+    [&[("stream-packets", "4096"), ("stream-bytes", "33554432")], old].concat()
 }
 
 /// Lets this process open as many files as it may ever: each peer is one.

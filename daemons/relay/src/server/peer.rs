@@ -1,6 +1,14 @@
 //! A WebSocket of an AceBase client, from its welcome to its end.
 
-use std::{future::poll_fn, pin::pin, time::Duration};
+use std::{
+    future::poll_fn,
+    pin::pin,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
+    time::Duration,
+};
 
 use relay::{DbName, Gone, NotEntered, PeerId};
 use tokio::time::{Instant, sleep, timeout};
@@ -18,6 +26,8 @@ struct Presence<'a> {
     relay: &'a Relay,
     db: &'a DbName,
     number: u64,
+    /// Whether it is made to wait.
+    waits: Arc<AtomicBool>,
 }
 
 /// How long a sender waits for room before those who leave most unread are closed.
@@ -38,7 +48,9 @@ pub(super) async fn serve(
     let sender = socket.sender();
     let terms = relay.terms();
     let welcome = format!("welcome:{{\"maxPayload\":{}}}", relay.max_payload(&terms));
-    let mailbox = Mailbox::Socket { sender: sender.clone(), address: socket.link().peer };
+    let waits = Arc::<AtomicBool>::default();
+    let address = socket.link().peer;
+    let mailbox = Mailbox::Socket { sender: sender.clone(), address, waits: Arc::clone(&waits) };
     // Nothing else can be sent between these two.
     sender.send(Frame::text(&welcome));
     let entered = relay.hub().enter(&db, &id, mailbox, asked, relay.now());
@@ -47,7 +59,7 @@ pub(super) async fn serve(
         Err(NotEntered::Taken) => return sender.abandon(replaced(), "another one has this id"),
         Err(NotEntered::Full(why)) => return sender.abandon(code::TRY_AGAIN, why.0),
     };
-    let presence = Presence { relay: &relay, db: &db, number };
+    let presence = Presence { relay: &relay, db: &db, number, waits };
     tracing::debug!(%db, %id, "connected");
     presence.serve(&mut socket, &sender).await;
     let why = socket.end().cloned();
@@ -58,7 +70,7 @@ pub(super) async fn serve(
 impl Presence<'_> {
     async fn serve(&self, socket: &mut Socket, sender: &Sender) {
         let mut rate = Rate::default();
-        let mut terms = self.relay.terms();
+        let (mut terms, mut changes) = (self.relay.terms(), 0);
         loop {
             let bytes = match self.next(socket).await {
                 None => return,
@@ -76,21 +88,33 @@ impl Presence<'_> {
                     text.len()
                 }
             };
+            terms = self.relay.changed_terms(&mut changes).unwrap_or(terms);
             if has_rates(&terms) {
                 let (messages, of_bytes) = (terms.limit_msgs, terms.limit_bytes);
                 let wait = rate.count(bytes, messages, of_bytes, Instant::now());
                 if !wait.is_zero() {
-                    self.hand_out();
-                    socket.during(sleep(wait)).await;
-                    terms = self.relay.terms();
+                    self.wait(socket, sender, sleep(wait)).await;
                 }
             }
             if self.relay.has_no_room(&terms) {
-                terms = self.relay.terms();
-                self.hand_out();
-                socket.during(self.relay.wait_for_room(&terms)).await;
+                self.wait(socket, sender, self.relay.wait_for_room(&terms)).await;
             }
         }
+    }
+
+    /// Makes the peer wait: nothing is read from it. It may be sent away meanwhile.
+    async fn wait(&self, socket: &mut Socket, sender: &Sender, work: impl Future<Output = ()>) {
+        self.hand_out();
+        self.waits.store(true, Relaxed);
+        // Both are cancel safe.
+        let until = async {
+            tokio::select! {
+                () = work => {}
+                () = sender.closed() => {}
+            }
+        };
+        socket.during(until).await;
+        self.waits.store(false, Relaxed);
     }
 
     /// The next message. Before it waits for one, others get what this peer has said so far.

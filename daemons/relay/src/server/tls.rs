@@ -3,7 +3,10 @@
 use std::{
     fs, io,
     path::{Path, PathBuf},
-    sync::{Arc, PoisonError, RwLock},
+    sync::{
+        Arc, PoisonError, RwLock,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
 };
 
 use p12_keystore::Pkcs12Archive;
@@ -21,7 +24,13 @@ use super::{Own, flags::TlsVersion};
 
 /// Secures connections, each with the certificate that holds when it begins. A clone is the same.
 #[derive(Clone, Debug)]
-pub(super) struct Tls(Arc<RwLock<Arc<ServerConfig>>>);
+pub(super) struct Tls(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    config: RwLock<Arc<ServerConfig>>,
+    handshakes: AtomicU64,
+}
 
 /// Why there is no TLS.
 #[derive(Debug, thiserror::Error)]
@@ -65,17 +74,19 @@ impl Tls {
     /// What is wrong with the files.
     pub(super) fn load(own: &Own) -> Result<Option<Self>, TlsError> {
         let config = config(own)?;
-        Ok(config.map(|it| Self(Arc::new(RwLock::new(Arc::new(it))))))
+        let inner =
+            |config| Inner { config: RwLock::new(Arc::new(config)), handshakes: AtomicU64::new(0) };
+        Ok(config.map(|it| Self(Arc::new(inner(it)))))
     }
 
-    /// Takes certificate and key anew, for connections that begin from now on.
-    ///
-    /// # Errors
-    /// What is wrong with the files; then nothing has changed.
-    pub(super) fn reload(&self, own: &Own) -> Result<(), TlsError> {
-        let config = config(own)?.ok_or(TlsError::Flags)?;
-        *self.0.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(config);
-        Ok(())
+    /// Takes another certificate and key, for connections that begin from now on.
+    pub(super) fn set(&self, config: ServerConfig) {
+        *self.0.config.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(config);
+    }
+
+    /// How many handshakes have begun.
+    pub(super) fn handshakes(&self) -> u64 {
+        self.0.handshakes.load(Relaxed)
     }
 
     /// Secures a connection.
@@ -83,12 +94,14 @@ impl Tls {
         &self,
         stream: TcpStream,
     ) -> impl Future<Output = io::Result<TlsStream<TcpStream>>> + use<> {
-        let config = Arc::clone(&self.0.read().unwrap_or_else(PoisonError::into_inner));
+        self.0.handshakes.fetch_add(1, Relaxed);
+        let config = Arc::clone(&self.0.config.read().unwrap_or_else(PoisonError::into_inner));
         TlsAcceptor::from(config).accept(stream)
     }
 }
 
-fn config(own: &Own) -> Result<Option<ServerConfig>, TlsError> {
+/// What the flags and the files that they name say of TLS, if anything.
+pub(super) fn config(own: &Own) -> Result<Option<ServerConfig>, TlsError> {
     let identity = match (&own.tls_cert, &own.tls_key, &own.tls_pfx) {
         (None, None, None) => return Ok(None),
         (Some(cert), Some(key), None) => from_pem(cert, key, own.tls_key_password.as_deref())?,
