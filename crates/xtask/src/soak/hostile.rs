@@ -8,6 +8,7 @@
 
 mod attack;
 pub(crate) mod blows;
+mod bystander;
 pub(super) mod honest;
 mod house;
 mod line;
@@ -23,6 +24,7 @@ use std::{
 use clap::Args;
 
 pub(crate) use attack::{Attack, attack};
+use bystander::Bystander;
 use honest::{Guest, Phase};
 use house::{House, HouseError};
 use watch::Watched;
@@ -83,10 +85,12 @@ const SLOWER: f64 = 2.0;
 /// Attacks until the attackers have spent their time, and tells what it did to everybody else.
 pub(crate) fn hostile(arguments: &Hostile) -> Result<(), HostileError> {
     let house = House::build(!arguments.no_build)?;
+    let bystander = Bystander::start().map_err(HostileError::Guest)?;
     let mut guests = [
         Guest::new("Sample get", house.sample_port, "get [\"k\"]\n")
             .map_err(HostileError::Guest)?,
         Guest::new("Dae find", house.port, "find [\"Sample\"]\n").map_err(HostileError::Guest)?,
+        bystander.guest().map_err(HostileError::Guest)?,
     ];
     let mut watched: Vec<Watched> =
         house.processes().into_iter().map(|(name, pid)| Watched::new(name, pid)).collect();
@@ -135,9 +139,9 @@ pub(crate) fn hostile(arguments: &Hostile) -> Result<(), HostileError> {
     }
     say(&format!("    after {:.0} s", (now() - begun).as_secs_f64()));
     let mut broken = Vec::new();
-    for guest in &mut guests {
-        broken.extend(guest.verdict(SLOWER));
-    }
+    let [attacked @ .., beside] = &mut guests;
+    attacked.iter_mut().for_each(|guest| broken.extend(guest.verdict(SLOWER)));
+    broken.extend(beside.verdict(f64::INFINITY));
     for process in &watched {
         broken.extend(process.verdict());
     }
