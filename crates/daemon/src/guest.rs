@@ -137,6 +137,11 @@ impl Guest {
         self.0.outbox.wake();
     }
 
+    /// Whether it was evicted, and that was not seen yet.
+    pub(crate) fn is_evicted(&self) -> bool {
+        self.0.evicted.load(Relaxed)
+    }
+
     /// Whether it was evicted since this was asked last.
     pub(crate) fn take_eviction(&self) -> bool {
         self.0.evicted.load(Relaxed) && self.0.evicted.swap(false, Relaxed)

@@ -34,6 +34,7 @@
 //!
 //! This crate knows no processes, not how daemons are installed, and no flag but the common ones.
 
+mod account;
 mod argument;
 mod budget;
 mod command;
@@ -63,6 +64,8 @@ mod serve;
 mod shape;
 mod shutdown;
 mod source;
+mod standing;
+mod strangers;
 mod stream;
 mod turn;
 mod visit;

@@ -63,6 +63,8 @@ pub(crate) enum Entry<S> {
 pub(crate) enum Routed<'a> {
     /// The reply is written.
     Answered,
+    /// What is written instead is a failure.
+    Failed,
     /// The arguments are no JSON; the rest of the line is to be discarded.
     Unreadable(Unreadable),
     /// The command waits for something.
@@ -141,26 +143,29 @@ impl<S: 'static> Router<S> {
             }
             Err(panic) => Err(panicked(panic.as_ref())),
         };
-        self.complete(guest, declaration, packet.tag, start, result, out);
-        Routed::Answered
+        match self.complete(guest, declaration, packet.tag, start, result, out) {
+            true => Routed::Answered,
+            false => Routed::Failed,
+        }
     }
 
-    /// Appends the reply of a command that was waited for.
+    /// Appends the reply of a command that was waited for; false if it failed.
     pub(crate) fn finish(
         &self,
         guest: &Guest,
         running: &Running<'_>,
         result: Result<Vec<u8>, Failure>,
         out: &mut Vec<u8>,
-    ) {
+    ) -> bool {
         let start = out.len();
         let tag = running.tag.as_deref();
         write_head(out, running.declaration.reply, tag);
         let result = result.map(|args| out.extend(args));
-        self.complete(guest, running.declaration, tag, start, result, out);
+        self.complete(guest, running.declaration, tag, start, result, out)
     }
 
-    /// Ends the reply whose arguments are written behind `start`, or replaces it by `err`.
+    /// Ends the reply whose arguments are written behind `start`, or replaces it by `err`: then
+    /// false.
     fn complete(
         &self,
         guest: &Guest,
@@ -169,7 +174,7 @@ impl<S: 'static> Router<S> {
         start: usize,
         result: Result<(), Failure>,
         out: &mut Vec<u8>,
-    ) {
+    ) -> bool {
         let limit = self.common.limits.result_bytes;
         let result = result.and_then(|()| match out.len() - start <= limit {
             true => Ok(()),
@@ -185,6 +190,7 @@ impl<S: 'static> Router<S> {
                 if declaration.is_stream() {
                     guest.outbox().open(tag);
                 }
+                true
             }
             Err(failure) => {
                 out.truncate(start);
@@ -192,6 +198,7 @@ impl<S: 'static> Router<S> {
                     guest.outbox().abandon(tag);
                 }
                 encode_err(out, tag, &logged(failure).of_command(declaration.name));
+                false
             }
         }
     }
@@ -207,7 +214,7 @@ impl<S: 'static> Router<S> {
             return Routed::Unreadable(why);
         }
         encode_err(out, packet.tag, &failure().of_command(packet.name));
-        Routed::Answered
+        Routed::Failed
     }
 
     fn unknown(&self, name: &str) -> Failure {

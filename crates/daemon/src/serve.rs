@@ -24,6 +24,7 @@ use crate::{
     manager::Manager,
     places::Places,
     router::Router,
+    strangers::Strangers,
     turn::Lane,
     visit::{Visit, turn_away},
 };
@@ -121,13 +122,14 @@ impl<S: Send + Sync + 'static> Bound<S> {
 
         let mut guests = JoinSet::new();
         let mut reception = Reception::new(router, Arc::clone(&ending), trusts_own_user);
+        let strangers = Arc::clone(&reception.strangers);
         let mut requested = pin!(requested);
         loop {
             // Accepting and joining are cancel safe; `requested` is kept.
             tokio::select! {
-                accepted = listener.accept() => match accepted {
+                accepted = strangers.charge(listener.accept()) => match accepted {
                     Ok(socket) => {
-                        reception.receive(socket, &mut guests);
+                        strangers.charge_now(|| reception.receive(socket, &mut guests));
                         if reception.has_let_in_a_group() {
                             yield_now().await;
                         }
@@ -165,6 +167,7 @@ struct Reception<S> {
     places: Places,
     budget: Arc<Budget>,
     lane: Arc<Lane>,
+    strangers: Arc<Strangers>,
     trusts_own_user: bool,
     last: u64,
 }
@@ -178,8 +181,8 @@ impl<S: Send + Sync + 'static> Reception<S> {
             tracing::warn!(most, wanted, "fewer guests than wanted, since few files may be open");
         }
         let budget = Arc::new(Budget::new(limits.waiting_bytes));
-        let lane = Arc::new(Lane::default());
-        Self { router, ending, places, budget, lane, trusts_own_user, last: 0 }
+        let (lane, strangers) = (Arc::default(), Arc::default());
+        Self { router, ending, places, budget, lane, strangers, trusts_own_user, last: 0 }
     }
 
     fn has_let_in_a_group(&self) -> bool {
@@ -199,10 +202,13 @@ impl<S: Send + Sync + 'static> Reception<S> {
         };
         let (router, ending) = (Arc::clone(&self.router), Arc::clone(&self.ending));
         let (budget, lane) = (Arc::clone(&self.budget), Arc::clone(&self.lane));
+        let strangers = Arc::clone(&self.strangers);
         guests.spawn(async move {
             let _place = place;
             let _presence = Presence::new(&ending, &guest);
-            Visit::new(&router, &ending, &budget, &lane, guest.clone(), connection).run().await;
+            let visit =
+                Visit::new(&router, &ending, &budget, &lane, &strangers, guest.clone(), connection);
+            visit.run().await;
         });
     }
 
@@ -210,10 +216,10 @@ impl<S: Send + Sync + 'static> Reception<S> {
     fn turn_away(&self, connection: Connection, guests: &mut JoinSet<()>) {
         let most = self.places.most();
         if let Some(place) = self.places.take_parting() {
-            let lane = Arc::clone(&self.lane);
+            let strangers = Arc::clone(&self.strangers);
             guests.spawn(async move {
                 let _place = place;
-                turn_away(connection, &lane, most).await;
+                turn_away(connection, &strangers, most).await;
             });
         }
     }

@@ -1,6 +1,5 @@
-use std::{future::poll_fn, io, time::Duration};
+use std::time::Duration;
 
-use common_tcp::Connection;
 use tokio::{
     sync::{Semaphore, SemaphorePermit},
     task::yield_now,
@@ -17,6 +16,8 @@ pub(crate) struct Turn {
     /// When it is over whatever was asked.
     latest: Instant,
     most_read: usize,
+    least_answers: u32,
+    answers_a_look: u32,
     /// When the clock was looked at last, and how often it would have been.
     now: Instant,
     looks: u32,
@@ -56,6 +57,11 @@ impl Turn {
         Self::new(SPRINT, SPRINT_READ)
     }
 
+    /// Begins now, for a stranger: what it asks may be dear, and nothing is owed to it.
+    pub(crate) fn of_stranger() -> Self {
+        Self { least_answers: 1, answers_a_look: 1, ..Self::sprint() }
+    }
+
     /// Begins now, for who has stood in line.
     pub(crate) fn full() -> Self {
         Self::new(TURN, usize::MAX)
@@ -63,7 +69,15 @@ impl Turn {
 
     fn new(length: Duration, most_read: usize) -> Self {
         let now = Instant::now();
-        Self { end: now + length, latest: now + LONGEST, most_read, now, looks: 0 }
+        Self {
+            end: now + length,
+            latest: now + LONGEST,
+            most_read,
+            least_answers: LEAST_ANSWERS,
+            answers_a_look: ANSWERS_A_LOOK,
+            now,
+            looks: 0,
+        }
     }
 
     /// About now: not before the turn began, and a few answers ago at most.
@@ -80,69 +94,7 @@ impl Turn {
     /// Asked before each answer.
     pub(crate) fn is_over(&mut self) -> bool {
         self.looks += 1;
-        if self.looks.is_multiple_of(ANSWERS_A_LOOK) {
+        if self.looks.is_multiple_of(self.answers_a_look) {
             self.now = Instant::now();
         }
-        let is_end = self.now >= self.end && self.looks > LEAST_ANSWERS + OTHER_LOOKS;
-        is_end || self.now >= self.latest
-    }
-}
-
-impl Lane {
-    /// The next turn; who holds what is returned has it, and nobody else of those who wait here.
-    pub(crate) async fn wait(&self) -> SemaphorePermit<'_> {
-        let place = self.0.acquire().await.expect("nobody closes the lane");
-        // Those who are ready now, and those whom the kernel can make ready, come first.
-        yield_now().await;
-        place
-    }
-
-    /// Reads until the guest's direction ends, and throws it away.
-    pub(crate) async fn discard(&self, connection: &mut Connection) -> io::Result<()> {
-        while poll_fn(|cx| connection.poll_discard(cx)).await? > 0 {
-            drop(self.wait().await);
-        }
-        Ok(())
-    }
-}
-
-impl Default for Lane {
-    fn default() -> Self {
-        Self(Semaphore::new(1))
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use std::sync::{
-        Arc,
-        atomic::{AtomicU32, Ordering::SeqCst},
-    };
-
-    use tokio::sync::Notify;
-
-    use super::*;
-
-    #[tokio::test]
-    async fn who_becomes_ready_waits_for_one_turn_however_many_want_more() {
-        let (lane, turns, bell) =
-            (Arc::<Lane>::default(), Arc::<AtomicU32>::default(), Arc::<Notify>::default());
-        for _ in 0..100 {
-            let (lane, turns, bell) = (Arc::clone(&lane), Arc::clone(&turns), Arc::clone(&bell));
-            tokio::spawn(async move {
-                loop {
-                    let place = lane.wait().await;
-                    turns.fetch_add(1, SeqCst);
-                    bell.notify_one();
-                    drop(place);
-                }
-            });
-        }
-        bell.notified().await;
-        for _ in 0..1000 {
-            let before = turns.load(SeqCst);
-            bell.notified().await;
-            assert!(turns.load(SeqCst) - before <= 1);
-        }
-    }
-}
+        let is_end = self.now >= self.end && self.looks > self.least_answers + OTHER_LOOKS;

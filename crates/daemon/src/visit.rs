@@ -2,13 +2,16 @@ use std::{
     future::poll_fn,
     io,
     panic::{AssertUnwindSafe, catch_unwind},
-    pin::Pin,
+    pin::{Pin, pin},
     task::{Context, Poll, Waker, ready},
     time::Duration,
 };
 
 use common_tcp::{Connection, Decoder, Failure, Unreadable, encode_err};
-use tokio::time::{Sleep, sleep, timeout};
+use tokio::{
+    sync::SemaphorePermit,
+    time::{Sleep, sleep, timeout},
+};
 
 use crate::{
     Guest,
@@ -16,6 +19,8 @@ use crate::{
     pace::Pace,
     router::{Routed, Router, Running},
     serve::Ending,
+    standing::Standing,
+    strangers::{Strangers, StrangersTurn, woken},
     turn::{Lane, Turn},
 };
 
@@ -28,9 +33,11 @@ pub(crate) struct Visit<'a, S> {
     ending: &'a Ending,
     budget: &'a Budget,
     lane: &'a Lane,
+    strangers: &'a Strangers,
     guest: Guest,
     connection: Connection,
     turn: Turn,
+    standing: Standing,
     pace: Pace,
     share: Share,
     /// How many bytes had got to it when its share was noted last.
@@ -89,6 +96,7 @@ impl<'a, S: 'static> Visit<'a, S> {
         ending: &'a Ending,
         budget: &'a Budget,
         lane: &'a Lane,
+        strangers: &'a Strangers,
         guest: Guest,
         connection: Connection,
     ) -> Self {
@@ -97,9 +105,11 @@ impl<'a, S: 'static> Visit<'a, S> {
             ending,
             budget,
             lane,
+            strangers,
             guest,
             connection,
             turn: Turn::sprint(),
+            standing: Standing::default(),
             pace: Pace::default(),
             share: Share::default(),
             noted: 0,
@@ -116,35 +126,55 @@ impl<'a, S: 'static> Visit<'a, S> {
     /// Serves the guest until the connection is over; what the kernel says of that interests
     /// nobody.
     pub(crate) async fn run(mut self) {
-        // A crowd that comes at once, or goes at once, is many short turns: nobody who is here
-        // waits for all of them.
-        let mut place = Some(self.lane.wait().await);
+        let mut place = None;
         loop {
-            let step = poll_fn(|cx| {
-                self.turn = if place.is_some() { Turn::full() } else { Turn::sprint() };
-                let polled = self.poll(cx);
-                place = None;
-                polled
-            })
-            .await;
-            let turn = self.lane.wait().await;
-            match step {
-                Step::HadItsTurn => {
+            let stranger = self.wait_as_stranger().await;
+            let polled = poll_fn(|cx| Poll::Ready(self.take_turn(&stranger, &mut place, cx))).await;
+            drop(stranger);
+            match polled {
+                Poll::Pending => woken().await,
+                Poll::Ready(Step::HadItsTurn) if self.standing.is_known() => {
                     self.guest.set_patient(true);
-                    place = Some(turn);
+                    place = Some(self.lane.wait().await);
                 }
-                Step::Answered => break,
-                Step::Lost => return,
+                Poll::Ready(Step::HadItsTurn) => {}
+                Poll::Ready(Step::Answered) => return part(self.connection, self.strangers).await,
+                Poll::Ready(Step::Lost) => break,
             }
         }
-        drop(timeout(LINGER, self.part()).await);
+        // To close costs time as well, and a crowd may go at once.
+        let _turn = self.strangers.wait().await;
+        drop(self.connection);
     }
 
-    /// Ends our direction and reads on until the guest's ends: to close with unread bytes would
-    /// destroy replies that are still on their way.
-    async fn part(&mut self) -> io::Result<()> {
-        self.connection.finish().await?;
-        self.lane.discard(&mut self.connection).await
+    /// Who is known need not wait, and who is evicted must not keep what it keeps until then.
+    async fn wait_as_stranger(&mut self) -> Option<StrangersTurn<'a>> {
+        let mut waits = pin!(self.strangers.wait());
+        poll_fn(|cx| match self.standing.is_known() || self.guest.is_evicted() {
+            true => Poll::Ready(None),
+            false => waits.as_mut().poll(cx).map(Some),
+        })
+        .await
+    }
+
+    fn take_turn(
+        &mut self,
+        stranger: &Option<StrangersTurn<'_>>,
+        place: &mut Option<SemaphorePermit<'_>>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Step> {
+        let place = place.take();
+        self.turn = match (stranger, &place) {
+            (Some(_), _) => Turn::of_stranger(),
+            (None, Some(_)) => Turn::full(),
+            (None, None) => Turn::sprint(),
+        };
+        if self.standing.is_known() {
+            self.strangers.note_known(self.turn.now());
+        } else {
+            self.guest.set_patient(true);
+        }
+        self.poll(cx)
     }
 
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Step> {
@@ -207,7 +237,7 @@ impl<'a, S: 'static> Visit<'a, S> {
                 Poll::Ready(0) => self.stage = Stage::Ended,
                 Poll::Ready(_) => self.restart_timer(),
                 Poll::Pending => {
-                    self.guest.set_patient(false);
+                    self.note_rest(wrote_all);
                     if self.poll_unfinished(cx).is_ready() {
                         self.time_out();
                     } else if self.poll_idle(cx).is_ready() {
@@ -218,6 +248,14 @@ impl<'a, S: 'static> Visit<'a, S> {
                 }
             }
         }
+    }
+
+    /// All that came is answered.
+    fn note_rest(&mut self, wrote_all: bool) {
+        if wrote_all && self.running.is_empty() && !self.connection.decoder().is_unfinished() {
+            self.standing.note_rest(self.turn.now());
+        }
+        self.guest.set_patient(!self.standing.is_known());
     }
 
     /// Where nothing is read: waits until nobody is there any more to answer.
@@ -385,7 +423,8 @@ impl<'a, S: 'static> Visit<'a, S> {
         }
         let glued = packet.glued;
         match self.router.route(&self.guest, &packet, out) {
-            Routed::Answered => {}
+            Routed::Answered => self.standing.note_answer(self.turn.now()),
+            Routed::Failed => {}
             Routed::Unreadable(why) => decoder.discard_line(why),
             Routed::Running(running) => {
                 self.running.push(running);
@@ -397,6 +436,7 @@ impl<'a, S: 'static> Visit<'a, S> {
 
     fn complain(&mut self, why: &Unreadable) {
         self.bad_lines += 1;
+        self.standing.note_misdeed();
         encode_err(self.connection.halves().1, None, &why.to_failure());
         if why.is_fatal() || self.bad_lines >= self.router.common.limits.bad_lines {
             self.stage = Stage::Closing;
@@ -427,7 +467,9 @@ impl<'a, S: 'static> Visit<'a, S> {
             Err(panic) => Err(Running::panicked(panic.as_ref())),
         };
         let done = self.running.remove(index);
-        self.router.finish(&self.guest, &done, result, self.connection.halves().1);
+        if self.router.finish(&self.guest, &done, result, self.connection.halves().1) {
+            self.standing.note_answer(self.turn.now());
+        }
         true
     }
 
@@ -475,13 +517,21 @@ impl<'a, S: 'static> Visit<'a, S> {
 }
 
 /// Answers `busy` and closes.
-pub(crate) async fn turn_away(mut connection: Connection, lane: &Lane, limit: usize) {
+pub(crate) async fn turn_away(mut connection: Connection, strangers: &Strangers, limit: usize) {
     let failure = Failure::new("busy", format!("{limit} guests are here already"));
     encode_err(connection.halves().1, None, &failure.with("limit", limit));
-    let told = async {
-        connection.write().await?;
-        connection.finish().await?;
-        lane.discard(&mut connection).await
+    if let Ok(Ok(())) = timeout(LINGER, strangers.charge(connection.write())).await {
+        part(connection, strangers).await;
+    }
+}
+
+/// Closes once the guest has taken its last bytes, or has had its time for that.
+async fn part(mut connection: Connection, strangers: &Strangers) {
+    let parting = timeout(LINGER, strangers.part(&mut connection)).await;
+    // To close costs time as well, and a crowd may go at once.
+    let _turn = match parting {
+        Ok(Ok(turn)) => turn,
+        _ => strangers.wait().await,
     };
-    drop(timeout(LINGER, told).await);
+    drop(connection);
 }

@@ -167,9 +167,18 @@ fn for_large_results(packet_timeout: Duration) -> Limits {
     Limits { result_bytes, unsent_bytes, packet_timeout, connections: 2, ..Limits::default() }
 }
 
+/// Who has been here for long enough to be no stranger: its turns are long enough for many requests.
+async fn known(port: u16) -> Netcat {
+    let mut guest = Netcat::connect(port).await;
+    assert_eq!(guest.ask("echo [1]").await, "echo [1]");
+    tokio::time::sleep(Duration::from_millis(1500)).await;
+    assert_eq!(guest.ask("echo [1]").await, "echo [1]");
+    guest
+}
+
 /// Asks for twenty large results side by side.
 async fn ask_for_much(port: u16) -> Netcat {
-    let mut guest = Netcat::connect(port).await;
+    let mut guest = known(port).await;
     let requests: String = (0..20).map(|tag| format!("big-later#{tag} [4000000]\n")).collect();
     guest.say(requests).await;
     guest
