@@ -157,6 +157,11 @@ impl Guest {
         self.0.refusals.fetch_add(1, Relaxed) + 1
     }
 
+    /// Whether an attempt of it to log in was refused.
+    pub(crate) fn was_refused(&self) -> bool {
+        self.0.refusals.load(Relaxed) > 0
+    }
+
     /// An attempt was none after all, or has succeeded.
     pub(crate) fn forget_attempt(&self) {
         self.0.attempts.fetch_sub(1, Relaxed);

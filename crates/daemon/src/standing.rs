@@ -1,37 +1,40 @@
-use std::time::Duration;
-
-use tokio::time::Instant;
-
 /// What is known of one guest: whoever comes is a stranger, and so again is who misbehaves.
-#[derive(Debug, Default)]
-pub(crate) struct Standing {
-    /// Since when it has done nothing but good.
-    good_since: Option<Instant>,
-    is_known: bool,
+///
+/// One answer that it has taken is enough; there is no time of probation. It would keep nobody away
+/// who means ill: he could sit it out, on as many connections as he likes. As it is, each costs him a
+/// turn as a stranger, which is charged, and a round trip, which floods don't wait for. But a client
+/// that asks a few things and leaves would stand in line with him to its last question.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Standing {
+    #[default]
+    Stranger,
+    /// It was answered, and may want more and more.
+    Answered,
+    Known,
 }
 
-/// For so long a guest must have done nothing but good. One answer would prove nothing: anybody can
-/// say `ping`, and who means ill comes anew rather than wait.
-const PROBATION: Duration = Duration::from_secs(1);
-
 impl Standing {
-    pub(crate) fn is_known(&self) -> bool {
-        self.is_known
+    pub(crate) fn is_known(self) -> bool {
+        self == Self::Known
     }
 
     /// A command of it was answered without failure.
-    pub(crate) fn note_answer(&mut self, now: Instant) {
-        self.good_since.get_or_insert(now);
+    pub(crate) fn note_answer(&mut self) {
+        if *self == Self::Stranger {
+            *self = Self::Answered;
+        }
     }
 
-    /// It said what nobody can read, or something like that.
+    /// All that it asked is answered, and it has taken the answers: who floods hardly gets here.
+    pub(crate) fn note_rest(&mut self) {
+        if *self == Self::Answered {
+            *self = Self::Known;
+        }
+    }
+
+    /// It said what nobody can read, gave a wrong password, kept us waiting, or is gone.
     pub(crate) fn note_misdeed(&mut self) {
-        *self = Self::default();
-    }
-
-    /// All that it asked is answered, and it has taken the answers: who floods never gets here.
-    pub(crate) fn note_rest(&mut self, now: Instant) {
-        self.is_known |= self.good_since.is_some_and(|since| now >= since + PROBATION);
+        *self = Self::Stranger;
     }
 }
 
@@ -40,20 +43,19 @@ mod tests {
     use super::*;
 
     #[test]
-    fn who_was_answered_and_comes_to_rest_after_a_while_is_known_until_it_misbehaves() {
-        let (mut standing, start) = (Standing::default(), Instant::now());
-        standing.note_rest(start + PROBATION * 9);
+    fn who_was_answered_and_comes_to_rest_is_known_until_it_misbehaves() {
+        let mut standing = Standing::default();
+        standing.note_rest();
         assert!(!standing.is_known(), "nothing was answered");
-        standing.note_answer(start);
-        standing.note_rest(start + PROBATION / 2);
-        assert!(!standing.is_known(), "too early");
-        standing.note_answer(start + PROBATION);
+        standing.note_answer();
         assert!(!standing.is_known(), "it wants more and more");
-        standing.note_rest(start + PROBATION);
+        standing.note_rest();
         assert!(standing.is_known());
+        standing.note_answer();
+        assert!(standing.is_known(), "an answer takes nothing away");
         standing.note_misdeed();
         assert!(!standing.is_known());
-        standing.note_rest(start + PROBATION * 9);
+        standing.note_rest();
         assert!(!standing.is_known(), "nothing was answered since");
     }
 }

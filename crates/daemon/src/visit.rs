@@ -253,7 +253,7 @@ impl<'a, S: 'static> Visit<'a, S> {
     /// All that came is answered.
     fn note_rest(&mut self, wrote_all: bool) {
         if wrote_all && self.running.is_empty() && !self.connection.decoder().is_unfinished() {
-            self.standing.note_rest(self.turn.now());
+            self.standing.note_rest();
         }
         self.guest.set_patient(!self.standing.is_known());
     }
@@ -269,6 +269,7 @@ impl<'a, S: 'static> Visit<'a, S> {
     /// Nobody is there to answer any more: who only waits has nothing to wait for.
     fn lose(&mut self) {
         self.stage = Stage::Lost;
+        self.standing.note_misdeed();
         self.running.retain(|running| !running.only_waits());
         *self.connection.decoder() = Decoder::default();
     }
@@ -324,6 +325,7 @@ impl<'a, S: 'static> Visit<'a, S> {
         if self.connection.unsent_bytes() > 0 {
             return Err(io::ErrorKind::ConnectionAborted.into());
         }
+        self.standing.note_misdeed();
         *self.connection.decoder() = Decoder::default();
         self.running.retain(|running| !running.only_waits());
         let limit = self.router.common.limits.waiting_bytes;
@@ -423,7 +425,7 @@ impl<'a, S: 'static> Visit<'a, S> {
         }
         let glued = packet.glued;
         match self.router.route(&self.guest, &packet, out) {
-            Routed::Answered => self.standing.note_answer(self.turn.now()),
+            Routed::Answered => self.standing.note_answer(),
             Routed::Failed => {}
             Routed::Unreadable(why) => decoder.discard_line(why),
             Routed::Running(running) => {
@@ -468,7 +470,9 @@ impl<'a, S: 'static> Visit<'a, S> {
         };
         let done = self.running.remove(index);
         if self.router.finish(&self.guest, &done, result, self.connection.halves().1) {
-            self.standing.note_answer(self.turn.now());
+            self.standing.note_answer();
+        } else if self.guest.was_refused() {
+            self.standing.note_misdeed();
         }
         true
     }
@@ -508,6 +512,7 @@ impl<'a, S: 'static> Visit<'a, S> {
     }
 
     fn time_out(&mut self) {
+        self.standing.note_misdeed();
         let limit = self.router.common.limits.packet_timeout;
         let message = format!("no byte of the unfinished packet came for {limit:?}");
         let failure = Failure::new("timeout", message).with("limit", limit.as_millis() as u64);
