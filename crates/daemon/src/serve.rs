@@ -127,7 +127,7 @@ impl<S: Send + Sync + 'static> Bound<S> {
         loop {
             // Accepting and joining are cancel safe; `requested` is kept.
             tokio::select! {
-                accepted = strangers.charge(listener.accept()) => match accepted {
+                accepted = strangers.admit(listener.accept()) => match accepted {
                     Ok(socket) => {
                         strangers.charge_now(|| reception.receive(socket, &mut guests));
                         if reception.has_let_in_a_group() {
@@ -216,10 +216,10 @@ impl<S: Send + Sync + 'static> Reception<S> {
     fn turn_away(&self, connection: Connection, guests: &mut JoinSet<()>) {
         let most = self.places.most();
         if let Some(place) = self.places.take_parting() {
-            let strangers = Arc::clone(&self.strangers);
+            let (lane, strangers) = (Arc::clone(&self.lane), Arc::clone(&self.strangers));
             guests.spawn(async move {
                 let _place = place;
-                turn_away(connection, &strangers, most).await;
+                turn_away(connection, &lane, &strangers, most).await;
             });
         }
     }

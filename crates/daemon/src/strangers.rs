@@ -14,83 +14,80 @@ use tokio::{
 
 use crate::{account::Account, turn::Lane};
 
-/// Where all stand of whom nothing good is known: one at a time, and only for a share of the
-/// daemon's time. Nobody else waits for them.
+/// Where those stand of whom nothing good is known, once they have had their share of the daemon's
+/// time: one at a time. Nobody else waits for them, and before that they wait for nobody.
 #[derive(Debug, Default)]
 pub(crate) struct Strangers {
     lane: Lane,
     account: Mutex<Account>,
 }
 
-/// A stranger's turn, which is charged when it ends.
-#[derive(Debug)]
-pub(crate) struct StrangersTurn<'a> {
-    account: &'a Mutex<Account>,
-    begun: Instant,
-    _place: SemaphorePermit<'a>,
-}
-
 impl Strangers {
-    /// The next turn of a stranger. Cancel safe.
-    pub(crate) async fn wait(&self) -> StrangersTurn<'_> {
+    /// The next turn of a stranger: without a place where they have credit, and nobody stands in
+    /// line for it. Cancel safe.
+    pub(crate) async fn wait(&self) -> Option<SemaphorePermit<'_>> {
+        if self.lane.is_free() && self.overdrawn_until().is_none() {
+            return None;
+        }
         let place = self.lane.wait().await;
         self.wait_for_credit().await;
-        StrangersTurn { account: &self.account, begun: Instant::now(), _place: place }
+        Some(place)
     }
 
-    /// What is done for strangers where nobody waits behind them: begins once there is credit, and
-    /// is charged. Cancel safe if the future is.
-    pub(crate) async fn charge<T>(&self, future: impl Future<Output = T>) -> T {
+    /// What lets a stranger in: begins once there is credit, and is charged. Cancel safe if the
+    /// future is.
+    pub(crate) async fn admit<T>(&self, future: impl Future<Output = T>) -> T {
         self.wait_for_credit().await;
+        self.charge(future).await
+    }
+
+    /// What is done for a stranger without waiting for credit. Cancel safe if the future is.
+    pub(crate) async fn charge<T>(&self, future: impl Future<Output = T>) -> T {
         let mut future = pin!(future);
         poll_fn(|cx| self.charge_now(|| future.as_mut().poll(cx))).await
     }
 
-    /// The same without waiting.
+    /// The same at once.
     pub(crate) fn charge_now<T>(&self, work: impl FnOnce() -> T) -> T {
         let begun = Instant::now();
         let done = work();
-        charge(&self.account, begun);
+        let now = Instant::now();
+        self.lock().charge(now - begun, now);
         done
     }
 
     /// Somebody who is known has a turn now.
     pub(crate) fn note_known(&self, now: Instant) {
-        lock(&self.account).note_known(now);
+        self.lock().note_known(now);
     }
 
-    /// Ends our direction and reads on until the guest's ends: to close with unread bytes would
-    /// destroy replies that are still on their way. Gives the turn in which to close.
-    pub(crate) async fn part(&self, connection: &mut Connection) -> io::Result<StrangersTurn<'_>> {
-        let mut turn = self.wait().await;
-        connection.finish().await?;
+    /// Reads until the guest's direction ends, and throws it away: turn by turn.
+    pub(crate) async fn discard(&self, connection: &mut Connection, lane: &Lane) -> io::Result<()> {
         loop {
-            match poll_fn(|cx| Poll::Ready(connection.poll_discard(cx))).await? {
-                Poll::Ready(0) => return Ok(turn),
-                Poll::Ready(_) => drop(turn),
-                Poll::Pending => {
-                    drop(turn);
-                    woken().await;
-                }
+            let place = self.wait().await;
+            let look = poll_fn(|cx| Poll::Ready(connection.poll_discard(cx)));
+            let discarded = self.charge(look).await?;
+            drop(place);
+            match discarded {
+                Poll::Ready(0) => return Ok(()),
+                Poll::Ready(_) => drop(lane.wait().await),
+                Poll::Pending => woken().await,
             }
-            turn = self.wait().await;
         }
     }
 
     async fn wait_for_credit(&self) {
-        loop {
-            let until = lock(&self.account).is_overdrawn_until(Instant::now());
-            match until {
-                Some(until) => sleep_until(until).await,
-                None => return,
-            }
+        while let Some(until) = self.overdrawn_until() {
+            sleep_until(until).await;
         }
     }
-}
 
-impl Drop for StrangersTurn<'_> {
-    fn drop(&mut self) {
-        charge(self.account, self.begun);
+    fn overdrawn_until(&self) -> Option<Instant> {
+        self.lock().is_overdrawn_until(Instant::now())
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Account> {
+        self.account.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -104,11 +101,57 @@ pub(crate) async fn woken() {
     .await;
 }
 
-fn charge(account: &Mutex<Account>, begun: Instant) {
-    let now = Instant::now();
-    lock(account).charge(now - begun, now);
-}
+#[cfg(test)]
+mod tests {
+    use std::{future::ready, time::Duration};
 
-fn lock(account: &Mutex<Account>) -> MutexGuard<'_, Account> {
-    account.lock().unwrap_or_else(PoisonError::into_inner)
+    use super::*;
+
+    /// Strangers that have had too much, and until when they have to wait.
+    fn overdrawn() -> (Strangers, Instant) {
+        let (strangers, now) = (Strangers::default(), Instant::now());
+        strangers.note_known(now);
+        strangers.lock().charge(Duration::from_secs(9), now);
+        let until = strangers.lock().is_overdrawn_until(now);
+        (strangers, until.expect("nine seconds are too much"))
+    }
+
+    async fn is_ready(future: impl Future) -> bool {
+        let mut future = pin!(future);
+        poll_fn(|cx| Poll::Ready(future.as_mut().poll(cx).is_ready())).await
+    }
+
+    #[tokio::test]
+    async fn who_has_credit_stands_nowhere() {
+        let strangers = Strangers::default();
+        strangers.note_known(Instant::now());
+        assert!(is_ready(strangers.wait()).await);
+        assert!(strangers.wait().await.is_none());
+    }
+
+    #[tokio::test]
+    async fn strangers_wait_for_credit_to_be_let_in_and_to_be_served() {
+        let (strangers, until) = overdrawn();
+        strangers.admit(ready(())).await;
+        assert!(Instant::now() >= until);
+        let (strangers, until) = overdrawn();
+        strangers.wait().await;
+        assert!(Instant::now() >= until);
+    }
+
+    #[tokio::test]
+    async fn what_must_not_wait_is_only_charged() {
+        let (strangers, _) = overdrawn();
+        assert!(is_ready(strangers.charge(ready(()))).await);
+    }
+
+    #[tokio::test]
+    async fn who_comes_stands_behind_those_who_stand_in_line_already() {
+        let strangers = Strangers::default();
+        let first = strangers.lane.wait().await;
+        let mut second = pin!(strangers.wait());
+        assert!(!is_ready(second.as_mut()).await);
+        drop(first);
+        assert!(second.await.is_some());
+    }
 }

@@ -98,3 +98,62 @@ impl Turn {
             self.now = Instant::now();
         }
         let is_end = self.now >= self.end && self.looks > self.least_answers + OTHER_LOOKS;
+        is_end || self.now >= self.latest
+    }
+}
+
+impl Lane {
+    /// Whether nobody stands here.
+    pub(crate) fn is_free(&self) -> bool {
+        self.0.available_permits() > 0
+    }
+
+    /// The next turn; who holds what is returned has it, and nobody else of those who wait here.
+    pub(crate) async fn wait(&self) -> SemaphorePermit<'_> {
+        let place = self.0.acquire().await.expect("nobody closes the lane");
+        // Those who are ready now, and those whom the kernel can make ready, come first.
+        yield_now().await;
+        place
+    }
+}
+
+impl Default for Lane {
+    fn default() -> Self {
+        Self(Semaphore::new(1))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering::SeqCst},
+    };
+
+    use tokio::sync::Notify;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn who_becomes_ready_waits_for_one_turn_however_many_want_more() {
+        let (lane, turns, bell) =
+            (Arc::<Lane>::default(), Arc::<AtomicU32>::default(), Arc::<Notify>::default());
+        for _ in 0..100 {
+            let (lane, turns, bell) = (Arc::clone(&lane), Arc::clone(&turns), Arc::clone(&bell));
+            tokio::spawn(async move {
+                loop {
+                    let place = lane.wait().await;
+                    turns.fetch_add(1, SeqCst);
+                    bell.notify_one();
+                    drop(place);
+                }
+            });
+        }
+        bell.notified().await;
+        for _ in 0..1000 {
+            let before = turns.load(SeqCst);
+            bell.notified().await;
+            assert!(turns.load(SeqCst) - before <= 1);
+        }
+    }
+}

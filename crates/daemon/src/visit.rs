@@ -20,7 +20,7 @@ use crate::{
     router::{Routed, Router, Running},
     serve::Ending,
     standing::Standing,
-    strangers::{Strangers, StrangersTurn, woken},
+    strangers::{Strangers, woken},
     turn::{Lane, Turn},
 };
 
@@ -126,55 +126,60 @@ impl<'a, S: 'static> Visit<'a, S> {
     /// Serves the guest until the connection is over; what the kernel says of that interests
     /// nobody.
     pub(crate) async fn run(mut self) {
-        let mut place = None;
-        loop {
-            let stranger = self.wait_as_stranger().await;
-            let polled = poll_fn(|cx| Poll::Ready(self.take_turn(&stranger, &mut place, cx))).await;
-            drop(stranger);
+        let mut wants_more = false;
+        let last = loop {
+            let (begin, place) = self.line_up(wants_more).await;
+            let polled = poll_fn(|cx| Poll::Ready(self.take_turn(begin(), cx))).await;
+            drop(place);
+            wants_more = polled == Poll::Ready(Step::HadItsTurn);
             match polled {
                 Poll::Pending => woken().await,
-                Poll::Ready(Step::HadItsTurn) if self.standing.is_known() => {
-                    self.guest.set_patient(true);
-                    place = Some(self.lane.wait().await);
-                }
                 Poll::Ready(Step::HadItsTurn) => {}
-                Poll::Ready(Step::Answered) => return part(self.connection, self.strangers).await,
-                Poll::Ready(Step::Lost) => break,
+                Poll::Ready(step) => break step,
             }
+        };
+        // A crowd may go at once: nobody who is here waits for all of them.
+        drop(self.lane.wait().await);
+        match last {
+            Step::Lost => self.strangers.charge_now(|| drop(self.connection)),
+            _ => part(self.connection, self.lane, self.strangers).await,
         }
-        // To close costs time as well, and a crowd may go at once.
-        let _turn = self.strangers.wait().await;
-        drop(self.connection);
+    }
+
+    /// Waits for the next turn: how it begins, and the place that the guest has meanwhile.
+    async fn line_up(&mut self, wants_more: bool) -> (fn() -> Turn, Option<SemaphorePermit<'a>>) {
+        let place = self.line_up_as_stranger().await;
+        if wants_more || place.is_some() {
+            self.guest.set_patient(true);
+        }
+        match place {
+            Some(_) => (Turn::of_stranger, place),
+            None if wants_more => (Turn::full, Some(self.lane.wait().await)),
+            None => (Turn::sprint, None),
+        }
     }
 
     /// Who is known need not wait, and who is evicted must not keep what it keeps until then.
-    async fn wait_as_stranger(&mut self) -> Option<StrangersTurn<'a>> {
+    async fn line_up_as_stranger(&mut self) -> Option<SemaphorePermit<'a>> {
+        if self.standing.is_known() {
+            return None;
+        }
         let mut waits = pin!(self.strangers.wait());
-        poll_fn(|cx| match self.standing.is_known() || self.guest.is_evicted() {
+        poll_fn(|cx| match self.guest.is_evicted() {
             true => Poll::Ready(None),
-            false => waits.as_mut().poll(cx).map(Some),
+            false => waits.as_mut().poll(cx),
         })
         .await
     }
 
-    fn take_turn(
-        &mut self,
-        stranger: &Option<StrangersTurn<'_>>,
-        place: &mut Option<SemaphorePermit<'_>>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Step> {
-        let place = place.take();
-        self.turn = match (stranger, &place) {
-            (Some(_), _) => Turn::of_stranger(),
-            (None, Some(_)) => Turn::full(),
-            (None, None) => Turn::sprint(),
-        };
+    fn take_turn(&mut self, turn: Turn, cx: &mut Context<'_>) -> Poll<Step> {
+        self.turn = turn;
+        let strangers = self.strangers;
         if self.standing.is_known() {
-            self.strangers.note_known(self.turn.now());
-        } else {
-            self.guest.set_patient(true);
+            strangers.note_known(self.turn.now());
+            return self.poll(cx);
         }
-        self.poll(cx)
+        strangers.charge_now(|| self.poll(cx))
     }
 
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Step> {
@@ -255,7 +260,7 @@ impl<'a, S: 'static> Visit<'a, S> {
         if wrote_all && self.running.is_empty() && !self.connection.decoder().is_unfinished() {
             self.standing.note_rest();
         }
-        self.guest.set_patient(!self.standing.is_known());
+        self.guest.set_patient(false);
     }
 
     /// Where nothing is read: waits until nobody is there any more to answer.
@@ -522,21 +527,29 @@ impl<'a, S: 'static> Visit<'a, S> {
 }
 
 /// Answers `busy` and closes.
-pub(crate) async fn turn_away(mut connection: Connection, strangers: &Strangers, limit: usize) {
+pub(crate) async fn turn_away(
+    mut connection: Connection,
+    lane: &Lane,
+    strangers: &Strangers,
+    limit: usize,
+) {
     let failure = Failure::new("busy", format!("{limit} guests are here already"));
     encode_err(connection.halves().1, None, &failure.with("limit", limit));
     if let Ok(Ok(())) = timeout(LINGER, strangers.charge(connection.write())).await {
-        part(connection, strangers).await;
+        part(connection, lane, strangers).await;
     }
 }
 
-/// Closes once the guest has taken its last bytes, or has had its time for that.
-async fn part(mut connection: Connection, strangers: &Strangers) {
-    let parting = timeout(LINGER, strangers.part(&mut connection)).await;
-    // To close costs time as well, and a crowd may go at once.
-    let _turn = match parting {
-        Ok(Ok(turn)) => turn,
-        _ => strangers.wait().await,
+/// Ends our direction and reads on until the guest's ends, for a while, and closes: to close with
+/// unread bytes would destroy replies that are still on their way.
+///
+/// It waits for credit only to read on: a place is free as soon as can be, and who wants to leave
+/// often must have been let in as often.
+async fn part(mut connection: Connection, lane: &Lane, strangers: &Strangers) {
+    let parting = async {
+        strangers.charge(connection.finish()).await?;
+        strangers.discard(&mut connection, lane).await
     };
-    drop(connection);
+    drop(timeout(LINGER, parting).await);
+    strangers.charge_now(|| drop(connection));
 }
