@@ -11,7 +11,8 @@ pub struct Limits {
     pub pipeline: usize,
     /// Bytes of one result. A larger one is answered `too-large`, and the connection lives on.
     pub result_bytes: usize,
-    /// Bytes that wait to be sent on one connection; beyond it nothing more is read.
+    /// Bytes that wait to be sent on one connection; beyond it nothing more is read, and the guest
+    /// goes if it takes none of them for `packet_timeout`.
     pub unsent_bytes: usize,
     /// Packets that wait in one stream; beyond it the stream is ended as `lagged`.
     pub stream_packets: usize,

@@ -52,7 +52,7 @@ pub(crate) struct Visit<'a, S> {
     unfinished: Option<Pin<Box<Sleep>>>,
     /// Runs while a guest that may not be idle is.
     idle: Option<Pin<Box<Sleep>>>,
-    /// Runs while commands, or the end, are held up by what is not read; began when so much was
+    /// Runs while requests, or the end, are held up by what is not read; began when so much was
     /// written.
     held_up: Option<(u64, Pin<Box<Sleep>>)>,
 }
@@ -293,11 +293,13 @@ impl<'a, S: 'static> Visit<'a, S> {
         }
     }
 
-    /// Results that are not read hold up the commands behind them, which may hold up others, or
-    /// the end: not for ever. Who must leave is not waited for longer because it reads a little.
+    /// Results that are not read keep a place, and hold up the commands behind them, which may hold
+    /// up others, or the end: not for ever. Who must leave is not waited for longer because it reads
+    /// a little.
     fn poll_held_up(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let is_parting = self.running.is_empty() && self.stage == Stage::Closing;
-        if !is_parting && (self.may_run() || self.running.is_empty()) {
+        let is_full = self.connection.unsent_bytes() >= self.router.common.limits.unsent_bytes;
+        if !is_parting && !is_full {
             self.held_up = None;
             return Poll::Pending;
         }
