@@ -25,10 +25,11 @@ pub enum Socket {
     Memory(Memory),
 }
 
-/// How long a peer may be silent before the kernel asks whether it is still there. The kernel of a
-/// peer that has closed forgets its end after a minute too, and answers the next question by a
-/// reset.
-const KEEP_ALIVE: Duration = Duration::from_secs(60);
+/// How long a peer may be silent before the kernel asks whether it is still there.
+///
+/// The kernel of a peer that has closed forgets its end after a minute, and answers by a reset from
+/// then on. A question just before that would be in vain, and the next comes as long after it.
+const KEEP_ALIVE: Duration = Duration::from_secs(70);
 
 /// How often the kernel asks after that.
 const ASK_AGAIN: Duration = Duration::from_secs(10);
