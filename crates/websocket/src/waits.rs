@@ -9,7 +9,7 @@ use std::{
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Waits {
     /// How many have waited so long at most, for each of [`Waits::BOUNDS`]; then all.
-    pub within: [u64; Waits::BOUNDS.len() + 1],
+    pub within: [u64; Self::BOUNDS.len() + 1],
     /// How long they have waited together.
     pub sum: Duration,
 }
