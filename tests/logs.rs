@@ -91,7 +91,9 @@ fn m_10_3_many_daemons_lose_no_line_and_m_10_7_the_keeper_stays_small() {
         assert!(numbers(&bytes).eq(1..=100 * SECONDS), "Daemon-{index}");
     }
     let peak_kib: u64 = peak.split(' ').next().unwrap().parse().unwrap();
-    assert!(peak_kib < 16 << 10, "{peak}");
+    // Much of it is the program itself, which is several times as large without optimisation.
+    let most_mib = if cfg!(debug_assertions) { 24 } else { 16 };
+    assert!(peak_kib < most_mib << 10, "{peak}");
 }
 
 #[test]

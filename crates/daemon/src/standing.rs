@@ -1,9 +1,9 @@
 /// What is known of one guest: whoever comes is a stranger, and so again is who misbehaves.
 ///
 /// One answer that it has taken is enough; there is no time of probation. It would keep nobody away
-/// who means ill: he could sit it out, on as many connections as he likes. As it is, each costs him a
-/// turn as a stranger, which is charged, and a round trip, which floods don't wait for. But a client
-/// that asks a few things and leaves would stand in line with him to its last question.
+/// who means ill: he could sit it out, on as many connections as he likes. As it is, each costs him
+/// a turn as a stranger, which is charged, and a round trip, which floods don't wait for. But a
+/// client that asks a few things and leaves would stand in line with him to its last question.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum Standing {
     #[default]

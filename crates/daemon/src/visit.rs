@@ -294,8 +294,8 @@ impl<'a, S: 'static> Visit<'a, S> {
     }
 
     /// Results that are not read keep a place, and hold up the commands behind them, which may hold
-    /// up others, or the end: not for ever. Who must leave is not waited for longer because it reads
-    /// a little.
+    /// up others, or the end: not for ever. Who must leave is not waited for longer because it
+    /// reads a little.
     fn poll_held_up(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let is_parting = self.running.is_empty() && self.stage == Stage::Closing;
         let is_full = self.connection.unsent_bytes() >= self.router.common.limits.unsent_bytes;
