@@ -117,14 +117,14 @@ impl Measured {
 
 /// All clocks at one moment.
 #[derive(Clone, Copy)]
-struct Clocks {
-    time: Duration,
-    server: Duration,
-    client: Duration,
+pub(super) struct Clocks {
+    pub(super) time: Duration,
+    pub(super) server: Duration,
+    pub(super) client: Duration,
 }
 
 impl Clocks {
-    fn read(server: &Server) -> Result<Self, ServerError> {
+    pub(super) fn read(server: &Server) -> Result<Self, ServerError> {
         let look = |errno| server.look(errno);
         Ok(Self {
             time: now(),

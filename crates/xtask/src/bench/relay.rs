@@ -19,12 +19,13 @@ use self::{
     way::{Hears, WAYS, Way},
 };
 use super::{
-    clock::{ProcessorClock, now},
+    clock::now,
     get::{GetError, SPARE, allow_open_files},
     histogram::Histogram,
+    load::Clocks,
     machine, nats,
     report::median,
-    server::{Server, ServerError},
+    server::Server,
     state::verdict,
     websocket,
 };
@@ -103,13 +104,6 @@ struct Heard {
     client: f64,
     p50: f64,
     p99: f64,
-}
-
-/// All clocks at one moment.
-struct Clocks {
-    time: Duration,
-    server: Duration,
-    client: Duration,
 }
 
 /// What a rival's figure is held against.
@@ -276,17 +270,6 @@ impl Cell {
             }
             Self::Direct | Self::Trips { .. } => vec![must(Way::Node, 2.0, true)],
         }
-    }
-}
-
-impl Clocks {
-    fn read(server: &Server) -> Result<Self, ServerError> {
-        let look = |errno| server.look(errno);
-        Ok(Self {
-            time: now(),
-            server: server.processor_clock()?.read().map_err(look)?,
-            client: ProcessorClock::of_this_process().read().map_err(look)?,
-        })
     }
 }
 
