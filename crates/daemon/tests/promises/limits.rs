@@ -56,6 +56,7 @@ async fn reads_slowly(last: &str) -> usize {
     let mut taken = 0;
     while slow.has_all(STEP).await {
         taken += STEP;
+        // Its slowness is what is looked at: there is nothing to wait for.
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
     taken
