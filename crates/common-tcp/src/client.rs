@@ -259,15 +259,13 @@ impl CallError {
     /// What to tell a guest for whom the call was made.
     #[must_use]
     pub fn to_failure(&self) -> Failure {
-        let chain = |error: &dyn std::error::Error| {
-            let causes = std::iter::successors(Some(error), |error| error.source());
-            causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
-        };
         match self {
             Self::Failed(failure) => failure.clone(),
             Self::TimedOut { .. } => Failure::new("timeout", self.to_string()),
-            Self::Lost { .. } | Self::Connect(_) => Failure::new("unavailable", chain(self)),
-            Self::Unexpected { .. } => Failure::internal(chain(self)),
+            Self::Lost { .. } | Self::Connect(_) => {
+                Failure::new("unavailable", crate::causes(self))
+            }
+            Self::Unexpected { .. } => Failure::internal(crate::causes(self)),
         }
     }
 }

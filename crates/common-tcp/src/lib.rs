@@ -20,6 +20,7 @@
 //! daemon has.
 
 mod address;
+mod causes;
 mod client;
 mod connection;
 mod credential;
@@ -35,6 +36,7 @@ mod socket;
 mod unreadable;
 
 pub use address::Address;
+pub use causes::causes;
 pub use client::{CallError, Client, ConnectError, Events, Pushed, Reply};
 pub use connection::Connection;
 pub use credential::Credential;

@@ -7,7 +7,7 @@ use std::{
 };
 
 use clap::{Args, Command, FromArgMatches, error::ErrorKind};
-use common_tcp::Limits;
+use common_tcp::{Limits, causes};
 use tracing_subscriber::EnvFilter;
 
 use crate::{Admission, Environment, Settings, config};
@@ -165,15 +165,9 @@ fn read_all<Own: Args>(name: &str, usual: &[(&str, &str)]) -> Result<(Flags, Own
     let first = command.clone().ignore_errors(true).try_get_matches();
     let path = first.ok().and_then(|it| it.get_one::<PathBuf>("config").cloned());
     let set = config::read(&command, path.as_ref())
-        .map_err(|error| command.error(ErrorKind::ValueValidation, chain(&error)))?;
+        .map_err(|error| command.error(ErrorKind::ValueValidation, causes(&error)))?;
     let matches = with_set(command, set).try_get_matches()?;
     Ok((Flags::from_arg_matches(&matches)?, Own::from_arg_matches(&matches)?))
-}
-
-/// An error with its causes, on one line.
-fn chain(error: &dyn std::error::Error) -> String {
-    let causes = std::iter::successors(Some(error), |error| error.source());
-    causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
 }
 
 /// The settings of a daemon that has no flags of its own.

@@ -73,7 +73,7 @@ mod visit;
 pub use argument::{Argument, OrNull, Rest};
 pub use common_tcp::{
     Address, CallError, Client, Connection, Credential, Events, Failure, Limits, Packet, Pushed,
-    Remote, in_one_line, is_name,
+    Remote, causes, in_one_line, is_name,
 };
 pub use data::{Data, DataError};
 pub use entrance::Entrance;
@@ -81,7 +81,7 @@ pub use environment::Environment;
 pub use guest::{Guest, Session};
 pub use handler::Handler;
 pub use inherited::Inherited;
-pub use listen::BindError;
+pub use listen::{BindError, listen_on};
 pub use manager::{ByName, Manager, ManagerError};
 pub use nearest::nearest;
 pub use outcome::Outcome;

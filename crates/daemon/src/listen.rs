@@ -10,6 +10,7 @@ use std::{
 };
 
 use common_tcp::Socket;
+use socket2::{Domain, Socket as Socket2, Type};
 use tokio::net::{TcpListener, UnixListener, UnixSocket};
 
 /// Where a daemon accepts guests: TCP ports, all the same number, and perhaps a Unix socket.
@@ -132,6 +133,27 @@ impl Drop for SocketFile {
 fn identity(path: &Path) -> Option<(u64, u64)> {
     fs::symlink_metadata(path).ok().map(|it| (it.dev(), it.ino()))
 }
+
+/// Listens on `address`, where several thousand may wait until somebody is there to let them in:
+/// for a door whose guests all come back at once, or that is held while its daemon restarts. It
+/// blocks until told otherwise, as whoever it is handed to may expect. `[::]` is IPv6 alone.
+///
+/// # Errors
+/// What the kernel says.
+pub fn listen_on(address: SocketAddr) -> io::Result<std::net::TcpListener> {
+    let socket = Socket2::new(Domain::for_address(address), Type::STREAM, None)?;
+    socket.set_reuse_address(true)?;
+    if address.is_ipv6() {
+        // Else it would have the port of IPv4 too.
+        socket.set_only_v6(true)?;
+    }
+    socket.bind(&address.into())?;
+    socket.listen(MANY)?;
+    Ok(socket.into())
+}
+
+/// How many may wait there; the kernel's own bound is as high.
+const MANY: i32 = 4096;
 
 async fn bind_tcp(address: SocketAddr) -> Result<TcpListener, BindError> {
     TcpListener::bind(address).await.map_err(|source| BindError::Tcp { address, source })

@@ -4,6 +4,8 @@ use std::{
     process::{ExitCode, Termination},
 };
 
+use common_tcp::causes;
+
 /// How a daemon's `main` ends: quietly, or with one line on stderr and exit code 1.
 ///
 /// Any error becomes one by `?`.
@@ -42,12 +44,6 @@ impl Termination for Outcome {
 impl fmt::Debug for Outcome {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Some(error) = &self.0 else { return f.write_str("ok") };
-        write!(f, "{error}")?;
-        let mut source = error.source();
-        while let Some(cause) = source {
-            write!(f, ": {cause}")?;
-            source = cause.source();
-        }
-        Ok(())
+        f.write_str(&causes(&**error))
     }
 }

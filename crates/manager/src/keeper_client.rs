@@ -41,7 +41,6 @@ use self::{
     known::Known,
 };
 use crate::{
-    causes::chain,
     identity::Identity,
     keeper::{
         self, SUBCOMMAND, WITHOUT_CGROUPS,
@@ -412,7 +411,7 @@ async fn keep(
             pause = (2 * pause).clamp(SHORTEST, LONGEST);
             match place.meet().await {
                 Ok(met) => break met,
-                Err(error) => why = chain(&error),
+                Err(error) => why = daemon::causes(&error),
             }
         };
         pid.store(next.peer(), Ordering::Relaxed);

@@ -10,7 +10,6 @@
 //! It knows nothing of what a particular daemon does; the command line is in the binary `dae`,
 //! which nothing here knows. The whole picture is in `crates/ARCHITECTURE.md`.
 
-mod causes;
 pub mod cgroup;
 pub mod child;
 pub mod config;

@@ -17,7 +17,6 @@ use tokio::{
 };
 
 use crate::{
-    causes::chain,
     doctor,
     manager::{Answer, Asked, Event, Request},
     name::{Name, Pattern},
@@ -182,7 +181,8 @@ impl Dae {
         let found = self.ask(&guest, Request::Find { name: name.clone(), wait: false }).await?;
         let port = found["port"].as_u64().and_then(|port| u16::try_from(port).ok());
         let port = port.ok_or_else(|| Failure::not_found(format!("`{name}` has no port")))?;
-        let unavailable = |error: &dyn std::error::Error| Failure::new("unavailable", chain(error));
+        let unavailable =
+            |error: &dyn std::error::Error| Failure::new("unavailable", daemon::causes(error));
         let daemon = Client::connect(&Address::local(port)).await.map_err(|it| unavailable(&it))?;
         let args = args.unwrap_or_default();
         match daemon.with_deadline(CALL).exchange(&command, &args).await {

@@ -4,18 +4,17 @@ mod server;
 
 use daemon::flags;
 
-use server::{NAME, Own, Relay, StartError, legacy};
+use server::{NAME, Own, Relay, StartError};
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> daemon::Outcome {
     server::open_many_files();
-    let usual = legacy::usual(std::env::args().skip(1), |name| std::env::var(name).ok());
-    let usual: Vec<_> = usual.iter().map(|(flag, value)| (*flag, &**value)).collect();
-    let (flags, own) = flags::parse_with::<Own>(NAME, &server::usual(&usual));
+    let (flags, own) = server::with_usual(|usual| flags::parse_with::<Own>(NAME, usual));
     let result = async {
         let settings = flags.settings();
-        let doors = server::open(&own, &settings.environment).await?;
-        let relay = Relay::new(&own, &doors)?;
+        let terms = own.terms()?;
+        let doors = server::open(&own, &terms, &settings.environment).await?;
+        let relay = Relay::new(&own, terms, &doors);
         let bound = server::daemon(relay).settings(settings).bind().await?;
         doors.serve(bound, &own).await?;
         Ok::<_, StartError>(())

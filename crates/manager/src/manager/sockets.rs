@@ -4,12 +4,9 @@
 //! waits for its next attempt, or nobody manages it. They are closed when it comes to rest, since
 //! then nobody would answer whoever waits.
 
-use std::{io, net::SocketAddr, os::fd::OwnedFd};
+use std::{io, os::fd::OwnedFd};
 
-use rustix::net::{
-    AddressFamily, SocketFlags, SocketType, bind, listen, socket_with,
-    sockopt::{set_ipv6_v6only, set_socket_reuseaddr},
-};
+use daemon::listen_on;
 
 use super::{Manager, entry::Entry, plan::PlanError};
 use crate::{
@@ -18,9 +15,6 @@ use crate::{
     name::Name,
     scan,
 };
-
-/// How many may wait for a daemon that is not there; the kernel's own bound is as high.
-const BACKLOG: i32 = 4096;
 
 impl Manager {
     /// Has the keeper hold what a daemon is about to be spawned with.
@@ -79,7 +73,7 @@ impl Manager {
     }
 
     fn bind(&self, name: &Name, socket: &HeldSocket) -> Result<OwnedFd, PlanError> {
-        bound(socket.address).map_err(|error| PlanError {
+        listen_on(socket.address).map(OwnedFd::from).map_err(|error| PlanError {
             step: self.cannot_listen(name, socket, &error),
             errno: error.raw_os_error().unwrap_or(libc::EIO),
         })
@@ -113,17 +107,4 @@ fn keeps(entry: &Entry, held: &String) -> bool {
             entry.child.defined().sockets.iter().any(|it| address(it) == *held)
         }
     }
-}
-
-fn bound(address: SocketAddr) -> io::Result<OwnedFd> {
-    let family = if address.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
-    let socket = socket_with(family, SocketType::STREAM, SocketFlags::CLOEXEC, None)?;
-    set_socket_reuseaddr(&socket, true)?;
-    if address.is_ipv6() {
-        // Else `[::]` would have the port of IPv4 too.
-        set_ipv6_v6only(&socket, true)?;
-    }
-    bind(&socket, &address)?;
-    listen(&socket, BACKLOG)?;
-    Ok(socket)
 }

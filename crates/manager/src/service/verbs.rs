@@ -9,7 +9,6 @@ use tokio::time::{Instant, timeout_at};
 
 use super::{Dae, ended, late, one_name, pattern};
 use crate::{
-    causes::chain,
     definition::{Change, Definition, resolve_program, warning_if_writable_by_others},
     manager::{Request, Target, Verb},
     name::Name,
@@ -62,7 +61,7 @@ impl Dae {
         let (stays, replace) = (flag("no_start")?, flag("replace")?);
         let patience = take_ms(&mut definition, "timeout")?;
         let definition = Definition::from_json(&definition)
-            .map_err(|error| Failure::bad_argument(1, "definition", chain(&error)))?;
+            .map_err(|error| Failure::bad_argument(1, "definition", daemon::causes(&error)))?;
         check_program(&definition.program)?;
         let mut warnings = Vec::from_iter(warning_if_writable_by_others(&definition.program));
         warnings.extend(definition.sockets.warning_if_open_to_others());
@@ -151,7 +150,7 @@ impl Dae {
     ) -> Result<Value, Failure> {
         let name = one_name(&name)?;
         let change = Change::from_json(change)
-            .map_err(|error| Failure::bad_argument(1, "change", chain(&error)))?;
+            .map_err(|error| Failure::bad_argument(1, "change", daemon::causes(&error)))?;
         if let Some(program) = change.as_json().get("program").and_then(Value::as_str) {
             check_program(Path::new(program))?;
         }
@@ -267,7 +266,7 @@ fn check_program(given: &Path) -> Result<(), Failure> {
         return Err(Failure::bad_argument(1, "absolute path", message));
     }
     resolve_program(given.as_os_str(), Path::new("/"), None).map(drop).map_err(|error| {
-        let failure = Failure::bad_argument(1, "program", chain(&error));
+        let failure = Failure::bad_argument(1, "program", daemon::causes(&error));
         match error.hint() {
             Some(hint) => failure.with("hint", hint),
             None => failure,

@@ -2,11 +2,11 @@
 
 use std::sync::{Arc, PoisonError, atomic::Ordering::Relaxed};
 
-use daemon::{Failure, flags};
+use daemon::{Failure, causes, flags};
 use serde_json::{Value, json};
 use websocket::{Answer, Request};
 
-use super::{NAME, Own, Relay, legacy, metrics, tls};
+use super::{NAME, Own, Relay, metrics, tls, with_usual};
 
 impl Relay {
     /// Answers at the door for metrics.
@@ -53,16 +53,15 @@ impl Relay {
     /// Reads flags, files and tokens again; where it listens stays.
     pub(super) fn reload(&self) -> Result<(), Failure> {
         let wrong = |why: String| Failure::new("bad-config", why);
-        let usual = legacy::usual(std::env::args().skip(1), |name| std::env::var(name).ok());
-        let usual: Vec<_> = usual.iter().map(|(flag, value)| (*flag, &**value)).collect();
-        let (_, own) = flags::parse_again::<Own>(NAME, &super::usual(&usual)).map_err(wrong)?;
-        let terms = own.terms().map_err(|it| wrong(chain(&it)))?;
+        let read = with_usual(|usual| flags::parse_again::<Own>(NAME, usual));
+        let (_, own) = read.map_err(wrong)?;
+        let terms = own.terms().map_err(|it| wrong(causes(&it)))?;
         let has_token = !terms.tokens.is_empty();
         if self.0.is_public && !has_token {
             let message = "other machines reach the door, so there must be a token";
             return Err(wrong(message.to_owned()));
         }
-        let tls = tls::config(&own).map_err(|it| wrong(chain(&it)))?;
+        let tls = tls::config(&own).map_err(|it| wrong(causes(&it)))?;
         if tls.is_some() != self.0.tls.is_some() {
             return Err(wrong("TLS begins and ends with a restart".to_owned()));
         }
@@ -78,10 +77,4 @@ impl Relay {
         self.0.changes.fetch_add(1, Relaxed);
         Ok(())
     }
-}
-
-/// An error with its causes, on one line.
-fn chain(error: &dyn std::error::Error) -> String {
-    let causes = std::iter::successors(Some(error), |error| error.source());
-    causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
 }

@@ -2,12 +2,13 @@
 
 use std::{fs, io, net::SocketAddr, sync::Arc};
 
-use daemon::{Bound, Environment, Shutdown};
+use daemon::{Bound, Environment, Shutdown, listen_on};
 use websocket::{Access, Control, LimitsError, Rules, Server};
 
 use super::{
     Own, Relay, StartError,
-    listen::{Place, listen_on},
+    flags::Terms,
+    listen::Place,
     tls::{Tls, TlsError},
 };
 
@@ -51,10 +52,10 @@ pub(crate) enum DoorError {
 }
 
 /// Listens where the flags say.
-pub(crate) async fn open(own: &Own, held: &Environment) -> Result<Doors, StartError> {
-    let has_token = !own.terms()?.tokens.is_empty();
-    let mut server = Server::new(own.door(), own.rules(has_token)).map_err(DoorError::from)?;
-    let tls = Tls::load(own).map_err(DoorError::from)?;
+pub(crate) async fn open(own: &Own, terms: &Terms, held: &Environment) -> Result<Doors, DoorError> {
+    let has_token = !terms.tokens.is_empty();
+    let mut server = Server::new(own.door(), own.rules(has_token))?;
+    let tls = Tls::load(own)?;
     let (mut port, mut is_public) = (None, false);
     for (address, listener) in listeners(own, held)? {
         if !address.ip().is_loopback() {
@@ -70,8 +71,7 @@ pub(crate) async fn open(own: &Own, held: &Environment) -> Result<Doors, StartEr
         tracing::info!(%address, "AceBase clients connect here");
         port = port.or(Some(address.port()));
     }
-    let mut admin =
-        Server::new(websocket::Limits::default(), Rules::default()).map_err(DoorError::from)?;
+    let mut admin = Server::new(websocket::Limits::default(), Rules::default())?;
     let failed = |source| DoorError::Listen { place: own.admin.to_string(), source };
     if !own.admin.ip().is_loopback() {
         tracing::warn!(address = %own.admin, "metrics are open to other machines");

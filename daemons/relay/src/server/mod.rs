@@ -10,7 +10,7 @@ mod flags;
 mod guests;
 mod http;
 mod large;
-pub(crate) mod legacy;
+mod legacy;
 mod listen;
 mod mailbox;
 mod metrics;
@@ -76,6 +76,9 @@ struct Inner {
     drained: Notify,
 }
 
+/// Who listens gets at once what is known of a database.
+const USUAL: [(&str, &str); 2] = [("stream-packets", "4096"), ("stream-bytes", "33554432")];
+
 /// Why there is no relay.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum StartError {
@@ -117,16 +120,13 @@ pub(crate) fn daemon(relay: Relay) -> Daemon<Relay> {
 
 impl Relay {
     /// A relay that nobody reaches yet but by `doors`.
-    ///
-    /// # Errors
-    /// When its flags name what can't be read.
-    pub(crate) fn new(own: &Own, doors: &Doors) -> Result<Self, StartError> {
-        Ok(Self(Arc::new(Inner {
+    pub(crate) fn new(own: &Own, terms: Terms, doors: &Doors) -> Self {
+        Self(Arc::new(Inner {
             hub: Mutex::new(Hub::new(own.bounds())),
             larges: Larges::new(own.large()),
             posting: Posting::default(),
             failures: Mutex::default(),
-            terms: RwLock::new(Arc::new(own.terms()?)),
+            terms: RwLock::new(Arc::new(terms)),
             control: doors.control(),
             access: doors.access(),
             tls: doors.tls(),
@@ -135,7 +135,7 @@ impl Relay {
             begun: Instant::now(),
             begun_ms: clock_ms(),
             drained: Notify::new(),
-        })))
+        }))
     }
 
     /// What holds now.
@@ -179,10 +179,11 @@ impl Relay {
     }
 }
 
-/// What is usual here, with what old settings say: who listens gets at once what is known of a
-/// database.
-pub(crate) fn usual<'a>(old: &[(&'a str, &'a str)]) -> Vec<(&'a str, &'a str)> {
-    [&[("stream-packets", "4096"), ("stream-bytes", "33554432")], old].concat()
+/// Reads flags with what is usual here, and with what old settings say.
+pub(crate) fn with_usual<T>(read: impl FnOnce(&[(&str, &str)]) -> T) -> T {
+    let old = legacy::usual(std::env::args().skip(1), |name| std::env::var(name).ok());
+    let old = old.iter().map(|(flag, value)| (*flag, &**value));
+    read(&USUAL.into_iter().chain(old).collect::<Vec<_>>())
 }
 
 /// Lets this process open as many files as it may ever: each peer is one.

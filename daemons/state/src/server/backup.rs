@@ -8,14 +8,14 @@ use std::{
     sync::Arc,
 };
 
-use daemon::{Failure, Guest, Session};
+use daemon::{Failure, Guest, Session, causes};
 use journal::{BackupError, Store};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use tokio::task::spawn_blocking;
 
 use super::{
-    Server, chain,
+    Server,
     offline::{files, sync},
     visitor::Visitor,
 };
@@ -55,9 +55,9 @@ fn copy(journal: &Store, folder: &Path, path: PathBuf) -> Result<Value, Failure>
     make(folder)?;
     let made = journal.backup(&path).map_err(|it| match it {
         BackupError::Exists { .. } => exists(),
-        other => Failure::internal(chain(&other)),
+        other => Failure::internal(causes(&other)),
     })?;
-    let files = files(&path).map_err(|it| Failure::internal(chain(&it)))?;
+    let files = files(&path).map_err(|it| Failure::internal(causes(&it)))?;
     let sum = digest(&files)?;
     Ok(json!({ "file": path, "rev": made.revision, "bytes": made.bytes, "sha256": sum }))
 }
@@ -69,7 +69,7 @@ fn make(folder: &Path) -> Result<(), Failure> {
     }
     DirBuilder::new().mode(0o700).create(folder)?;
     let parent = folder.parent().unwrap_or(folder);
-    sync(parent).map_err(|it| Failure::internal(chain(&it)))
+    sync(parent).map_err(|it| Failure::internal(causes(&it)))
 }
 
 fn exists() -> Failure {

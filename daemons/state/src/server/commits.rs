@@ -23,7 +23,7 @@ use state::{
 use tokio::sync::oneshot;
 
 use super::{
-    audit::Audit, breakdown::Broken, chain, counters::Counters, failed, now, tap::events_first,
+    audit::Audit, breakdown::Broken, counters::Counters, failed, now, tap::events_first,
     visitor::Visitor, visitors::Visitors, watchers::Watchers,
 };
 
@@ -360,7 +360,7 @@ impl Commits {
     fn roll_back(&mut self, why: &journal::Failure) {
         if !self.is_read_only {
             let lost = self.waiting.iter().filter(|it| it.change.is_some()).count();
-            tracing::error!(error = chain(why), lost, "nothing can be written");
+            tracing::error!(error = daemon::causes(why), lost, "nothing can be written");
         }
         self.is_read_only = true;
         self.newest = self.durable.clone();

@@ -8,7 +8,7 @@ use journal::Journal;
 use state::{account::Time, actor::SessionId, gc::Occasion, name::UserName};
 use tokio::{sync::mpsc, time::sleep};
 
-use super::{Server, breakdown::Broken, chain, commits::settle_rest, now};
+use super::{Server, breakdown::Broken, commits::settle_rest, now};
 
 /// How soon it is tried again to write, after a disk had no room: nothing tells that it has.
 const RETRY: Duration = Duration::from_secs(1);
@@ -62,7 +62,7 @@ impl Server {
                 Err(error @ (journal::Failure::Damaged(_) | journal::Failure::Closed)) => {
                     return Err(error.into());
                 }
-                Err(error) => chain(&error),
+                Err(error) => daemon::causes(&error),
             };
             if error != said {
                 tracing::warn!(error, "nothing can be written yet");

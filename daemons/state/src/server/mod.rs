@@ -289,9 +289,3 @@ fn too_long(limit: usize) -> Failure {
     let message = format!("the result has more than {limit} bytes");
     Failure::new("too-large", message).with("limit", limit)
 }
-
-/// An error with its causes, on one line.
-fn chain(error: &dyn std::error::Error) -> String {
-    let causes = std::iter::successors(Some(error), |error| error.source());
-    causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
-}

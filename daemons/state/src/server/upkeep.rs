@@ -65,7 +65,7 @@ impl Server {
 
 /// Makes a snapshot of `state`; how many bytes it has.
 pub(super) fn write_snapshot(journal: &Store, state: &State) -> Result<u64, Failure> {
-    let failed = |error: &dyn std::error::Error| Failure::internal(super::chain(error));
+    let failed = |error: &dyn std::error::Error| Failure::internal(daemon::causes(error));
     let snapshot = journal.write_snapshot(state.revision()).map_err(|it| match it {
         SnapshotError::Busy => Failure::new("busy", "a snapshot is being made"),
         other => failed(&other),
