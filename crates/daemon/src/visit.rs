@@ -37,6 +37,7 @@ pub(crate) struct Visit<'a, S> {
     guest: Guest,
     connection: Connection,
     turn: Turn,
+    events: Events,
     standing: Standing,
     pace: Pace,
     share: Share,
@@ -70,6 +71,14 @@ enum Stage {
     Lost,
 }
 
+/// Whether events are among what is to be written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Events {
+    None,
+    Taken,
+    Waited,
+}
+
 /// Until when a visit could go on without waiting.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Step {
@@ -86,6 +95,9 @@ const COMMAND_BYTES: usize = 1 << 10;
 
 /// So much is put out at once before it is written.
 const TAKEN_BYTES: usize = 32 << 10;
+
+/// Events of fewer bytes may wait a moment for more.
+const FEW_BYTES: usize = 1 << 10;
 
 /// How long the last bytes are given to be read before the connection is dropped.
 const LINGER: Duration = Duration::from_secs(1);
@@ -109,6 +121,7 @@ impl<'a, S: 'static> Visit<'a, S> {
             guest,
             connection,
             turn: Turn::sprint(),
+            events: Events::None,
             standing: Standing::default(),
             pace: Pace::default(),
             share: Share::default(),
@@ -225,6 +238,9 @@ impl<'a, S: 'static> Visit<'a, S> {
             self.answer(cx);
             self.note_ending();
             let has_events = self.take_events();
+            if self.waits_for_more(cx) {
+                return Poll::Pending;
+            }
             let wrote_all = self.connection.poll_write(cx)?.is_ready();
             let may_go_on = self.may_answer() && self.connection.decoder().has_next();
             if may_go_on || has_events && wrote_all || !ran_all && self.may_run() {
@@ -366,11 +382,25 @@ impl<'a, S: 'static> Visit<'a, S> {
         }
     }
 
+    /// A few events wait once until everybody else who is ready has had a turn: what that brings
+    /// leaves with them, and each time costs a system call for everybody who is told.
+    fn waits_for_more(&mut self, cx: &Context<'_>) -> bool {
+        let waits = self.events == Events::Taken && self.connection.unsent_bytes() < FEW_BYTES;
+        self.events = if waits { Events::Waited } else { Events::None };
+        if waits {
+            cx.waker().wake_by_ref();
+        }
+        waits
+    }
+
     /// Puts events behind the replies; true if some are left for the next time.
     fn take_events(&mut self) -> bool {
         let outbox = self.guest.outbox();
         if !outbox.has_news() {
             return false;
+        }
+        if self.events == Events::None {
+            self.events = Events::Taken;
         }
         self.connection.take_room();
         outbox.take(self.connection.halves().1, TAKEN_BYTES)

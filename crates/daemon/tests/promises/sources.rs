@@ -1,10 +1,17 @@
 use std::{
     collections::VecDeque,
+    io::{self, Read},
+    net::Ipv4Addr,
     sync::{Arc, Mutex},
     time::Duration,
 };
 
 use daemon::{Admission, Daemon, EventWriter, Limits, Newcomers, Rate, Settings, Source, Stream};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+    sync::Notify,
+};
 
 use crate::{
     lab::{Served, limited, serve},
@@ -62,6 +69,56 @@ async fn a_stream_draws_from_its_source_until_that_is_empty_and_again_when_it_is
     well.state.put("3");
     assert_eq!(guest.hear().await, "event#s [\"drop\",3,3]");
     assert_eq!(guest.ask("ping").await, "ping []");
+}
+
+/// Tells when it is drawn from.
+#[derive(Debug, Default)]
+struct Bell {
+    well: Arc<Well>,
+    drawn: Notify,
+}
+
+impl Source for Bell {
+    fn fill(&self, events: &mut EventWriter<'_>) {
+        self.well.fill(events);
+        self.drawn.notify_one();
+    }
+
+    fn held_bytes(&self) -> usize {
+        self.well.held_bytes()
+    }
+}
+
+#[tokio::test]
+async fn a_few_events_wait_for_those_who_are_ready_too() {
+    let bell = Arc::<Bell>::default();
+    let daemon = Daemon::with_state("Bell", Arc::clone(&bell)).command(
+        "draw",
+        |bell: &Arc<Bell>, stream: Stream| {
+            stream.draw_from(Arc::<Bell>::clone(bell));
+            *bell.well.stream.lock().unwrap() = Some(stream);
+        },
+    );
+    let served = serve(daemon).await;
+    let mut guest = TcpStream::connect((Ipv4Addr::LOCALHOST, served.port)).await.unwrap();
+    let mut reply = *b"draw []\n";
+    guest.write_all(b"draw\n").await.unwrap();
+    guest.read_exact(&mut reply).await.unwrap();
+    let mut guest = guest.into_std().unwrap();
+
+    bell.well.put("1");
+    let ready = tokio::spawn(async move {
+        bell.drawn.notified().await;
+        let found = guest.read(&mut [0; 1]).unwrap_err().kind();
+        bell.well.put("2");
+        (found, guest)
+    });
+    let (found, guest) = ready.await.unwrap();
+    assert_eq!(found, io::ErrorKind::WouldBlock, "the first left before the second was there");
+    let mut guest = TcpStream::from_std(guest).unwrap();
+    let mut events = *b"event [\"drop\",1,1]\nevent [\"drop\",2,2]\n";
+    guest.read_exact(&mut events).await.unwrap();
+    assert_eq!(events.as_slice(), b"event [\"drop\",1,1]\nevent [\"drop\",2,2]\n");
 }
 
 #[tokio::test]
