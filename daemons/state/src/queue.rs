@@ -50,8 +50,8 @@ impl From<&Notice> for Told {
 /// Something that is sent unasked.
 #[derive(Clone, Debug)]
 pub enum Item {
-    /// A change of the tree.
-    Change(Event),
+    /// A change of the tree. On the heap, so that a queue of messages is a few cache lines.
+    Change(Box<Event>),
     /// A free message, which all who are told it share.
     Message(Arc<Told>),
 }
@@ -70,7 +70,7 @@ impl Item {
 
     /// Whether it tells of the end of a subscription, which nothing later tells.
     fn is_last(&self) -> bool {
-        matches!(self, Self::Change(Event { happening: Happening::Revoked { .. }, .. }))
+        matches!(self, Self::Change(it) if matches!(it.happening, Happening::Revoked { .. }))
     }
 }
 
@@ -157,7 +157,7 @@ impl Queue {
         let last = told.len().saturating_sub(1);
         told.iter_mut().enumerate().for_each(|(at, it)| it.has_more = at < last);
         for event in told {
-            self.push(Item::Change(event), now);
+            self.push(Item::Change(Box::new(event)), now);
         }
     }
 

@@ -256,7 +256,8 @@ impl Watchers {
             let item = match next {
                 Next::Item(item) => Some(item),
                 Next::Owed(owed) => {
-                    subscriber().and_then(|it| it.sync(owed, durable)).map(Item::Change)
+                    let sync = subscriber().and_then(|it| it.sync(owed, durable));
+                    sync.map(|it| Item::Change(Box::new(it)))
                 }
             };
             if item.is_some_and(|it| give(&it).is_break()) {
