@@ -13,6 +13,7 @@ mod log;
 mod machine;
 mod memory;
 mod nats;
+mod passing;
 mod protocol;
 mod redis;
 pub(crate) mod relay;
@@ -59,6 +60,12 @@ pub(crate) enum Bench {
         #[arg(long)]
         port: u16,
     },
+    /// Passes on what it is sent, until it is killed; the floor under those who tell many
+    #[command(hide = true)]
+    Passing {
+        #[arg(long)]
+        port: u16,
+    },
     /// Spawns, waits and spawns again; the floor under supervisors
     #[command(hide = true)]
     Spawner { services: PathBuf },
@@ -85,6 +92,7 @@ pub(crate) fn run(bench: Bench) -> Result<(), Box<dyn Error>> {
         Bench::Journal(arguments) => journal::journal(&arguments)?,
         Bench::Supervisors(question) => supervisors::measure(question)?,
         Bench::Floor { port } => floor::serve(port)?,
+        Bench::Passing { port } => passing::serve(port)?,
         Bench::Spawner { services } => supervisor::spawner(&services)?,
         Bench::Guard { folder } => scratch::guard(&folder)?,
     }

@@ -16,7 +16,7 @@ use clap::{Args, ValueEnum, value_parser};
 use self::{
     crowd::{Crowd, CrowdError},
     shape::{Broadcast, Direct, Shape, Trips},
-    way::{Hears, WAYS, Way},
+    way::{Hears, RELAYS, WITH_FLOOR, Way},
 };
 use super::{
     clock::now,
@@ -97,6 +97,7 @@ enum Cell {
 }
 
 /// One run.
+#[derive(Clone)]
 struct Heard {
     messages: f64,
     seconds: f64,
@@ -175,17 +176,18 @@ impl Relay {
 
 /// Every round measures each server, beside the others.
 fn measure(cell: Cell, arguments: &Relay, folder: &Path) -> Result<(), RelayError> {
-    let mut all = WAYS.map(|_| Vec::new());
+    let ways = cell.ways();
+    let mut all = vec![Vec::new(); ways.len()];
     for _ in 0..arguments.rounds {
-        for (way, heard) in WAYS.iter().zip(&mut all) {
+        for (way, heard) in ways.iter().zip(&mut all) {
             heard.push(run(cell, *way, folder, Duration::from_secs_f64(arguments.seconds))?);
         }
     }
-    for (way, heard) in WAYS.iter().zip(&all) {
+    for (way, heard) in ways.iter().zip(&all) {
         say(&row(cell, *way, heard));
     }
     for must in cell.musts() {
-        judge(&must, &all);
+        judge(&must, ways, &all);
     }
     Ok(())
 }
@@ -244,6 +246,14 @@ impl Cell {
         }
     }
 
+    /// Who is measured. The floor tells all others, who are one where there are two.
+    fn ways(self) -> &'static [Way] {
+        match self {
+            Self::Broadcast { .. } | Self::Trips { workers: 1 } => &WITH_FLOOR,
+            Self::Direct | Self::Trips { .. } => &RELAYS,
+        }
+    }
+
     fn hears(self) -> Hears {
         match self {
             Self::Broadcast { .. } => Hears::All,
@@ -280,8 +290,8 @@ impl Heard {
 }
 
 /// Holds ours against a rival, round by round.
-fn judge(must: &Must, all: &[Vec<Heard>; WAYS.len()]) {
-    let place = WAYS.iter().position(|it| *it == must.rival).unwrap_or_default();
+fn judge(must: &Must, ways: &[Way], all: &[Vec<Heard>]) {
+    let place = ways.iter().position(|it| *it == must.rival).unwrap_or_default();
     let ratio = |figure: fn(&Heard) -> f64| {
         median(all[0].iter().zip(&all[place]).map(|(a, b)| figure(a) / figure(b)).collect())
     };

@@ -46,6 +46,8 @@ pub(crate) enum Contender {
     Nats,
     /// A bare epoll server that knows one answer: what no server can be below.
     Floor,
+    /// A bare loop that passes on what it is sent: the same for those who tell many.
+    Passing,
     /// The echo of `crates/websocket`, by the path of its program.
     Echo(PathBuf),
     /// The same with Node's `ws`, by the folder where that is installed.
@@ -63,7 +65,7 @@ impl Contender {
             Self::Redis | Self::DurableRedis => "Redis",
             Self::State(_) => "State",
             Self::Nats => "NATS",
-            Self::Floor => "floor",
+            Self::Floor | Self::Passing => "floor",
             Self::Echo(_) => "ours",
             Self::Ws(_) => "ws",
             Self::Relay(_) => "Relay",
@@ -73,7 +75,7 @@ impl Contender {
 
     pub(crate) fn protocol(&self) -> Protocol {
         match self {
-            Self::Sample(_) | Self::Floor => Protocol::CommonTcp,
+            Self::Sample(_) | Self::Floor | Self::Passing => Protocol::CommonTcp,
             Self::State(_) => Protocol::State,
             Self::Redis | Self::DurableRedis | Self::Nats => Protocol::Resp,
             Self::Echo(_) | Self::Ws(_) | Self::Relay(_) | Self::WsRelay(_) => Protocol::WebSocket,
@@ -88,10 +90,8 @@ impl Contender {
             Self::DurableRedis => ("redis-server".into(), redis::durable_arguments(port)),
             Self::State(program) => (fs::canonicalize(program)?, state::daemon::arguments(port)),
             Self::Nats => ("nats-server".into(), nats::arguments(port)),
-            Self::Floor => {
-                let verb = ["bench", "floor"].map(String::from);
-                (env::current_exe()?, verb.into_iter().chain(with_port()).collect())
-            }
+            Self::Floor => (env::current_exe()?, bench("floor", port)),
+            Self::Passing => (env::current_exe()?, bench("passing", port)),
             Self::Echo(program) => {
                 (fs::canonicalize(program)?, vec![format!("{}:{port}", Ipv4Addr::LOCALHOST)])
             }
@@ -103,7 +103,7 @@ impl Contender {
 
     /// Whether it is asked for messages alone, and answers nothing.
     fn only_passes_on(&self) -> bool {
-        matches!(self, Self::Nats | Self::Relay(_) | Self::WsRelay(_))
+        matches!(self, Self::Passing | Self::Nats | Self::Relay(_) | Self::WsRelay(_))
     }
 }
 
@@ -301,6 +301,11 @@ impl Drop for Server {
             let _gone_already = fs::remove_dir_all(&self.folder);
         }
     }
+}
+
+/// Has this program be a server.
+fn bench(which: &str, port: u16) -> Vec<String> {
+    ["bench", which, "--port"].into_iter().map(String::from).chain([port.to_string()]).collect()
 }
 
 /// One that no other server of this run has.

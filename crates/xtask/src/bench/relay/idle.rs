@@ -97,7 +97,7 @@ fn told_bytes(way: Way) -> usize {
     let connected = 2 + "connect:".len() + id.len();
     match way {
         Way::Ours => connected + 2 + format!("{{\"type\":\"hello\",\"from\":\"{id}\"}}").len(),
-        Way::Node | Way::Nats => connected,
+        Way::Node | Way::Nats | Way::Floor => connected,
     }
 }
 

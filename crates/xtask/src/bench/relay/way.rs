@@ -20,6 +20,8 @@ pub(crate) enum Way {
     Ours,
     Node,
     Nats,
+    /// What no relay can be below: it passes on what it is sent to all others, unread.
+    Floor,
 }
 
 /// What a peer wants to hear; NATS alone must be told.
@@ -31,7 +33,10 @@ pub(crate) enum Hears {
 }
 
 /// Ours first, rivals behind it.
-pub(crate) const WAYS: [Way; 3] = [Way::Ours, Way::Node, Way::Nats];
+pub(crate) const RELAYS: [Way; 3] = [Way::Ours, Way::Node, Way::Nats];
+
+/// The same for what is told to all others.
+pub(crate) const WITH_FLOOR: [Way; 4] = [Way::Ours, Way::Node, Way::Nats, Way::Floor];
 
 /// Ends each message and is in nothing else that is sent, nor in the head of a frame.
 pub(crate) const MARK: u8 = b'!';
@@ -40,6 +45,7 @@ pub(crate) const MARK: u8 = b'!';
 const MASK: [u8; 4] = [7, 11, 13, 17];
 
 const FIN_TEXT: u8 = 0x81;
+const IS_MASKED: u8 = 0x80;
 
 impl Way {
     pub(crate) fn name(self) -> &'static str {
@@ -47,6 +53,7 @@ impl Way {
             Self::Ours => "Relay",
             Self::Node => "Node ws",
             Self::Nats => "NATS",
+            Self::Floor => "floor",
         }
     }
 
@@ -56,6 +63,7 @@ impl Way {
             Self::Ours => Contender::Relay(release("relay")),
             Self::Node => Contender::WsRelay(folder.to_owned()),
             Self::Nats => Contender::Nats,
+            Self::Floor => Contender::Passing,
         }
     }
 
@@ -67,6 +75,9 @@ impl Way {
         hears: Hears,
     ) -> io::Result<TcpStream> {
         let mut stream = patient(TcpStream::from(connect(address)?))?;
+        if self == Self::Floor {
+            return Ok(stream);
+        }
         if self == Self::Nats {
             let subject = if hears == Hears::All { "all" } else { id };
             read_line(&mut stream)?;
@@ -85,6 +96,7 @@ impl Way {
     pub(crate) fn to_all(self, text: &str) -> Vec<u8> {
         match self {
             Self::Nats => publish("all", text),
+            Self::Floor => passed_on(text),
             Self::Ours | Self::Node => frame(text),
         }
     }
@@ -93,6 +105,8 @@ impl Way {
     pub(crate) fn to_one(self, id: &str, text: &str) -> Vec<u8> {
         match self {
             Self::Nats => publish(id, text),
+            // Where there are two, all others are one.
+            Self::Floor => passed_on(text),
             Self::Ours | Self::Node => frame(&format!("to:{id};{text}")),
         }
     }
@@ -111,20 +125,32 @@ fn publish(subject: &str, text: &str) -> Vec<u8> {
     format!("PUB {subject} {}\r\n{text}\r\n", text.len()).into_bytes()
 }
 
+/// A frame as a server sends it: the floor reads none, so it is given what it must send.
+fn passed_on(text: &str) -> Vec<u8> {
+    let mut frame = vec![FIN_TEXT];
+    put_length(&mut frame, text.len(), 0);
+    frame.extend(text.bytes());
+    frame
+}
+
 /// A frame of a client.
 pub(crate) fn frame(text: &str) -> Vec<u8> {
     let mut frame = vec![FIN_TEXT];
-    match text.len() {
-        short @ 0..=125 => frame.push(0x80 | short as u8),
+    put_length(&mut frame, text.len(), IS_MASKED);
+    frame.extend(MASK);
+    frame.extend(text.bytes().zip(MASK.iter().cycle()).map(|(byte, mask)| byte ^ mask));
+    frame
+}
+
+fn put_length(frame: &mut Vec<u8>, length: usize, is_masked: u8) {
+    match length {
+        short @ 0..=125 => frame.push(is_masked | short as u8),
         long => {
-            frame.push(0x80 | 126);
+            frame.push(is_masked | 126);
             let long = u16::try_from(long).expect("no message of a run is that long");
             frame.extend(long.to_be_bytes());
         }
     }
-    frame.extend(MASK);
-    frame.extend(text.bytes().zip(MASK.iter().cycle()).map(|(byte, mask)| byte ^ mask));
-    frame
 }
 
 /// Reads the answer to a handshake, and nothing behind it.

@@ -37,9 +37,11 @@ enum Way {
     Update,
     Redis,
     Nats,
+    /// What no server can be below: it looks at nothing that it passes on.
+    Floor,
 }
 
-const WAYS: [Way; 4] = [Way::Emit, Way::Update, Way::Redis, Way::Nats];
+const WAYS: [Way; 5] = [Way::Emit, Way::Update, Way::Redis, Way::Nats, Way::Floor];
 
 /// How many deliveries an `emit` must bring, of those of the rivals.
 const MUST: [(Way, f64); 2] = [(Way::Redis, 1.3), (Way::Nats, 1.5)];
@@ -224,6 +226,7 @@ impl Way {
             Self::Update => "State update",
             Self::Redis => "Redis",
             Self::Nats => "NATS",
+            Self::Floor => "floor",
         }
     }
 
@@ -232,6 +235,7 @@ impl Way {
             Self::Emit | Self::Update => state.clone(),
             Self::Redis => Contender::Redis,
             Self::Nats => Contender::Nats,
+            Self::Floor => Contender::Passing,
         }
     }
 
@@ -242,6 +246,7 @@ impl Way {
             Self::Update => ("subscribe [[\"key\"]]\n", 2),
             Self::Redis => ("SUBSCRIBE c\r\n", 6),
             Self::Nats => ("SUB c 1\r\nPING\r\n", 1),
+            Self::Floor => ("", 0),
         };
         stream.write_all(request.as_bytes())?;
         for _ in 0..lines {
@@ -260,6 +265,9 @@ impl Way {
             Self::Emit => format!("emit [\"root\",\"m\",\"{text}\"]\n"),
             Self::Update => format!("update [[\"key\"],\"{text}\"]\n"),
             Self::Redis => format!("*3\r\n$7\r\nPUBLISH\r\n$1\r\nc\r\n${LENGTH}\r\n{text}\r\n"),
+            Self::Floor => {
+                format!("event [\"message\",{{\"name\":\"m\",\"payload\":\"{text}\"}},1]\n")
+            }
             Self::Nats => format!("PUB c {LENGTH}\r\n{text}\r\n"),
         };
         message.into_bytes()
