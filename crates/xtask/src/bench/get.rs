@@ -6,12 +6,12 @@ use clap::{Args, value_parser};
 use rustix::{
     io::Errno,
     process::{Resource, Rlimit, getrlimit, setrlimit},
-    thread::{CpuSet, sched_setaffinity},
 };
 
 use super::{
     idle,
     load::{Load, LoadError, Measured, drive},
+    machine,
     protocol::Question,
     redis, report,
     server::{Contender, Server, ServerError},
@@ -199,7 +199,5 @@ pub(crate) fn allow_open_files(needed: u64) -> Result<(), Errno> {
 }
 
 fn pin(processor: usize) -> Result<(), GetError> {
-    let mut set = CpuSet::new();
-    set.set(processor);
-    sched_setaffinity(None, &set).map_err(|source| GetError::Pin { processor, source })
+    machine::stay_on(processor).map_err(|source| GetError::Pin { processor, source })
 }

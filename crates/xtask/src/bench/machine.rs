@@ -2,6 +2,11 @@
 
 use std::{fs, thread};
 
+use rustix::{
+    io::Errno,
+    thread::{CpuSet, sched_setaffinity},
+};
+
 use crate::step::{announce, say};
 
 pub(crate) fn announce_machine() {
@@ -13,6 +18,13 @@ pub(crate) fn announce_machine() {
 /// How busy the machine was in the last minute, five and fifteen.
 pub(crate) fn say_load() {
     say(&format!("load now {}", load()));
+}
+
+/// Has this thread, and what it starts, run on one processor alone.
+pub(crate) fn stay_on(processor: usize) -> Result<(), Errno> {
+    let mut set = CpuSet::new();
+    set.set(processor);
+    sched_setaffinity(None, &set)
 }
 
 fn load() -> String {

@@ -10,7 +10,7 @@ mod idle;
 mod journal;
 mod load;
 mod log;
-mod machine;
+pub(crate) mod machine;
 mod memory;
 mod nats;
 mod passing;

@@ -22,6 +22,7 @@ use std::{
 };
 
 use clap::Args;
+use rustix::io::Errno;
 
 pub(crate) use attack::{Attack, attack};
 use bystander::Bystander;
@@ -30,7 +31,10 @@ use house::{House, HouseError};
 use watch::Watched;
 
 use crate::{
-    bench::clock::{ProcessorClock, now},
+    bench::{
+        clock::{ProcessorClock, now},
+        machine,
+    },
     step::{announce, say},
 };
 
@@ -43,6 +47,11 @@ pub(crate) struct Hostile {
     /// Threads of the attacker, and of the burner that it is compared with
     #[arg(long, default_value_t = 16)]
     threads: usize,
+
+    /// Attackers, and the burner, have the second processor and everybody else the first, as if
+    /// they came from another machine
+    #[arg(long)]
+    apart: bool,
 
     /// The release binaries are there and good
     #[arg(long)]
@@ -60,6 +69,9 @@ pub(crate) enum HostileError {
 
     #[error("cannot ask as a guest")]
     Guest(#[source] io::Error),
+
+    #[error("cannot have processor {processor} alone")]
+    Apart { processor: usize, source: Errno },
 
     #[error("{0} of the promises above do not hold")]
     Broken(usize),
@@ -79,11 +91,18 @@ const PERIOD: Duration = Duration::from_millis(250);
 /// minute only.
 const AFTERMATH: Duration = Duration::from_secs(150);
 
+/// The processors of those who are attacked and of those who attack, where they are apart.
+const OURS: usize = 0;
+const THEIRS: usize = 1;
+
 /// How much slower than beside the burner the slowest hundredth of answers may be.
 const SLOWER: f64 = 2.0;
 
 /// Attacks until the attackers have spent their time, and tells what it did to everybody else.
 pub(crate) fn hostile(arguments: &Hostile) -> Result<(), HostileError> {
+    if arguments.apart {
+        apart(OURS)?;
+    }
     let house = House::build(!arguments.no_build)?;
     let bystander = Bystander::start().map_err(HostileError::Guest)?;
     let mut guests = [
@@ -159,6 +178,10 @@ pub(crate) fn hostile(arguments: &Hostile) -> Result<(), HostileError> {
     Ok(())
 }
 
+fn apart(processor: usize) -> Result<(), HostileError> {
+    machine::stay_on(processor).map_err(|source| HostileError::Apart { processor, source })
+}
+
 /// Runs the attacker against `targets`; the processor time it took.
 fn slice(
     arguments: &Hostile,
@@ -166,7 +189,7 @@ fn slice(
     length: Duration,
     watched: &mut [Watched],
 ) -> Result<Duration, HostileError> {
-    let mut attacker = Attacker::start(arguments.threads, targets, length)?;
+    let mut attacker = Attacker::start(arguments, targets, length)?;
     let clock =
         ProcessorClock::of(attacker.0.id()).map_err(|it| HostileError::Attacker(it.into()))?;
     let end = now() + length;
@@ -184,11 +207,18 @@ fn slice(
 struct Attacker(Child);
 
 impl Attacker {
-    fn start(threads: usize, targets: &[String], length: Duration) -> Result<Self, HostileError> {
+    fn start(
+        arguments: &Hostile,
+        targets: &[String],
+        length: Duration,
+    ) -> Result<Self, HostileError> {
         let program = std::env::current_exe().map_err(HostileError::Attacker)?;
         let mut command = Command::new("nice");
         command.args(["-n", "5"]).arg(program).args(["soak", "attack"]);
-        command.args(["--threads", &threads.to_string()]);
+        command.args(["--threads", &arguments.threads.to_string()]);
+        if arguments.apart {
+            command.args(["--processor", &THEIRS.to_string()]);
+        }
         command.args(["--seconds", &(length.as_secs() + 10).to_string()]).args(targets);
         let child = command.stdin(Stdio::piped()).spawn().map_err(HostileError::Attacker)?;
         Ok(Self(child))

@@ -13,7 +13,7 @@ use super::{
     blows::{BLOWS, Dice},
     line::Target,
 };
-use crate::bench::clock::now;
+use crate::bench::{clock::now, machine};
 
 #[derive(Args)]
 pub(crate) struct Attack {
@@ -25,12 +25,19 @@ pub(crate) struct Attack {
     #[arg(long, default_value_t = 60)]
     seconds: u64,
 
+    /// On which processor alone
+    #[arg(long)]
+    processor: Option<usize>,
+
     /// Whom; `burn:SHARE` only burns that share of a processor
     targets: Vec<Target>,
 }
 
 /// Attacks, or burns time.
 pub(crate) fn attack(arguments: &Attack) {
+    if let Some(processor) = arguments.processor {
+        machine::stay_on(processor).expect("whoever starts us knows our processors");
+    }
     let length = Duration::from_secs(arguments.seconds);
     for thread in 0..arguments.threads {
         let targets = arguments.targets.clone();
