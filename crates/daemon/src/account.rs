@@ -17,10 +17,10 @@ pub(crate) struct Account {
 }
 
 /// Strangers have one part of so many.
-const PARTS: u32 = 4;
+const PARTS: u32 = 12;
 
 /// So much may be taken at once before that counts: a crowd that comes once is let in at once.
-const BURST: Duration = Duration::from_millis(10);
+const BURST: Duration = Duration::from_millis(2);
 
 /// So far nobody goes into debt, however long a single turn took.
 const MOST_DEBT: Duration = Duration::from_secs(1);

@@ -1,6 +1,13 @@
 //! `cargo xtask up`: from a clone to a manager with our daemons in it.
 
-use std::{env, ffi::OsString, fs, net::TcpListener, path::Path, process::Command};
+use std::{
+    env,
+    ffi::OsString,
+    fs,
+    net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener},
+    path::Path,
+    process::Command,
+};
 
 use serde_json::Value;
 
@@ -42,7 +49,7 @@ pub(crate) fn up() -> Result<(), UpError> {
     announce("running now");
     step::run(&mut dae(["list"]))?;
     let port = |name| Ok::<_, UpError>(listed(name)?.and_then(|it| it.port));
-    print_next(manager_port(), port("Sample")?, port("State")?, port(RELAY)?);
+    print_next(manager_port(), port("Sample")?, port("State")?, listed(RELAY)?);
     Ok(())
 }
 
@@ -51,6 +58,8 @@ pub(crate) fn up() -> Result<(), UpError> {
 struct Listed {
     pid: Option<u64>,
     port: Option<u64>,
+    /// Where the manager listens for it.
+    doors: Vec<SocketAddr>,
 }
 
 /// What makes the manager run the program that was just built.
@@ -86,11 +95,13 @@ fn bring_up(name: &str, program: &Path) -> Result<(), UpError> {
     match Plan::new(listed.as_ref(), running.as_deref(), &canonical) {
         Plan::Install => {
             announce(&format!("installing {name}"));
-            step::run(dae(["install", name]).arg(program).args(besides(name)))?;
+            step::run(dae(["install", name]).arg(program).args(besides(name, &[])))?;
         }
         Plan::Replace => {
             announce(&format!("installing {name} from here over one from elsewhere"));
-            step::run(dae(["install", "--replace", name]).arg(program).args(besides(name)))?;
+            let doors = listed.map(|it| it.doors).unwrap_or_default();
+            let besides = besides(name, &doors);
+            step::run(dae(["install", "--replace", name]).arg(program).args(besides))?;
         }
         Plan::Restart => {
             announce(&format!("restarting {name}"));
@@ -102,20 +113,20 @@ fn bring_up(name: &str, program: &Path) -> Result<(), UpError> {
 }
 
 /// What else is said to `install`: the manager holds the relay's door, as its clients do not
-/// survive that it is closed while the relay restarts. Somebody else may be there already.
-fn besides(name: &str) -> Vec<String> {
+/// survive that it is closed while the relay restarts. Somebody else may be there already, and not
+/// every machine has the second address of `localhost`.
+fn besides(name: &str, held: &[SocketAddr]) -> Vec<String> {
     if name != RELAY {
         return Vec::new();
     }
-    match TcpListener::bind(("127.0.0.1", RELAY_PORT)) {
-        Ok(_) => vec![format!("--socket=ws={RELAY_PORT}")],
-        Err(error) => {
-            say(&format!(
-                "port {RELAY_PORT} can't be had, so AceBase's clients get another: {error}"
-            ));
-            ["--", "--listen", "127.0.0.1:0"].map(str::to_owned).into()
-        }
+    let can_be_had = |address| held.contains(&address) || TcpListener::bind(address).is_ok();
+    if can_be_had((Ipv4Addr::LOCALHOST, RELAY_PORT).into()) {
+        let second = SocketAddr::from((Ipv6Addr::LOCALHOST, RELAY_PORT));
+        let second = can_be_had(second).then(|| format!("--socket=ws={second}"));
+        return [format!("--socket=ws={RELAY_PORT}")].into_iter().chain(second).collect();
     }
+    say(&format!("port {RELAY_PORT} is taken, so AceBase's clients get another"));
+    ["--", "--listen", "127.0.0.1:0"].map(str::to_owned).into()
 }
 
 fn listed(name: &str) -> Result<Option<Listed>, UpError> {
@@ -133,7 +144,18 @@ fn find(name: &str, listing: &[u8]) -> serde_json::Result<Option<Listed>> {
             && daemon["foreign"] != true
     };
     let found = daemons.into_iter().flatten().find(is_ours);
-    Ok(found.map(|it| Listed { pid: it["pid"].as_u64(), port: it["port"].as_u64() }))
+    Ok(found.map(Listed::of))
+}
+
+impl Listed {
+    fn of(daemon: &Value) -> Self {
+        let doors = daemon["sockets"].as_array().into_iter().flatten();
+        Self {
+            pid: daemon["pid"].as_u64(),
+            port: daemon["port"].as_u64(),
+            doors: doors.filter_map(|it| it["address"].as_str()?.parse().ok()).collect(),
+        }
+    }
 }
 
 /// The manager's own port; without it there is one line less to print.
@@ -143,7 +165,12 @@ fn manager_port() -> Option<u64> {
     ["/port", "/manager/port"].iter().find_map(|path| status.pointer(path)?.as_u64())
 }
 
-fn print_next(manager: Option<u64>, sample: Option<u64>, state: Option<u64>, relay: Option<u64>) {
+fn print_next(
+    manager: Option<u64>,
+    sample: Option<u64>,
+    state: Option<u64>,
+    relay: Option<Listed>,
+) {
     let dae = release("dae");
     let dae = dae.display();
     say("");
@@ -162,8 +189,12 @@ fn print_next(manager: Option<u64>, sample: Option<u64>, state: Option<u64>, rel
     if let Some(port) = state {
         say(&format!("State listens on port {port}; daemons/state/README.md shows a session."));
     }
-    if let Some(port) = relay {
+    if let Some(Listed { port: Some(port), doors, .. }) = relay {
         say(&format!("Relay listens on port {port}; daemons/relay/README.md shows a session."));
+        match doors.first() {
+            Some(door) => say(&format!("    AceBase's clients connect to port {}.", door.port())),
+            None => say("    Where AceBase's clients connect is told by `whois`."),
+        }
     }
     say("The same from the shell, and the end of it:");
     say(&format!("    {dae} call Sample set key 5"));
@@ -183,7 +214,7 @@ mod tests {
 
     #[test]
     fn sample_is_found_in_a_listing_of_either_form() {
-        let sample = Some(Listed { pid: Some(7), port: Some(4000) });
+        let sample = Some(Listed { pid: Some(7), port: Some(4000), doors: vec![] });
         for listing in [
             r#"{"v":1,"daemons":[{"name":"Other"},{"name":"sample","pid":7,"port":4000}]}"#,
             r#"[{"name":"Sample","pid":7,"port":4000,"foreign":false}]"#,
@@ -196,9 +227,18 @@ mod tests {
     }
 
     #[test]
+    fn a_door_that_is_held_for_it_already_can_be_had() {
+        let door = SocketAddr::from((Ipv4Addr::LOCALHOST, RELAY_PORT));
+        let listing = br#"[{"name":"Relay","sockets":[{"label":"ws","address":"127.0.0.1:9163","held":true}]}]"#;
+        assert_eq!(find(RELAY, listing).unwrap().unwrap().doors, [door]);
+        assert_eq!(besides(RELAY, &[door])[0], "--socket=ws=9163");
+        assert!(besides("Sample", &[door]).is_empty());
+    }
+
+    #[test]
     fn only_a_sample_that_runs_what_was_built_is_kept() {
         let program = Path::new("/p/sample");
-        let listed = Listed { pid: Some(7), port: None };
+        let listed = Listed { pid: Some(7), port: None, doors: vec![] };
         for (sample, running, plan) in [
             (None, None, Plan::Install),
             (Some(&listed), None, Plan::Restart),
