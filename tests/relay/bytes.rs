@@ -1,9 +1,11 @@
 //! What goes over a WebSocket, byte by byte.
 
+use std::thread;
+
 use serde_json::json;
 
 use super::house::{HOST, House, hear, target};
-use crate::harness::{Heard, Netcat, WebSocket};
+use crate::harness::{Heard, Netcat, WebSocket, eventually};
 
 /// What one peer sends, and what it and the others then hear; `!` is a close with that code.
 struct Vector {
@@ -209,6 +211,52 @@ fn a_living_master_stays_and_a_dead_one_is_replaced() {
     worker.say("to:[master];x");
     assert_eq!(hear(&mut next), "x");
     drop(dead);
+}
+
+#[test]
+fn of_many_masters_at_once_one_comes_in_and_the_others_are_told_before() {
+    let house = House::start(&["--dup-probe", "2s"]);
+    // While it is asked whether it lives, the others come.
+    let _dead = house.join("mydb", "[master]");
+    let at = target("mydb", "[master]", "");
+    let statuses = thread::scope(|scope| {
+        let come = || match WebSocket::at(house.door, &at, HOST) {
+            // Who is in shows that it lives until it is sent away.
+            Ok(mut master) => {
+                while let Heard::Text(_) = master.hear() {}
+                101
+            }
+            Err((status, _)) => status,
+        };
+        let coming: Vec<_> = (0..8).map(|_| scope.spawn(come)).collect();
+        eventually("all but one are refused", || {
+            (coming.iter().filter(|it| it.is_finished()).count() == 7).then_some(())
+        });
+        // First goes the dead one, then who has come in its place.
+        let mut guest = house.guest();
+        eventually("the one comes in, and goes", || {
+            guest.call("kick", &json!(["mydb", "[master]"]));
+            coming.iter().all(|it| it.is_finished()).then_some(())
+        });
+        coming.into_iter().map(|it| it.join().unwrap()).collect::<Vec<_>>()
+    });
+    assert_eq!(statuses.iter().filter(|it| **it == 409).count(), 7, "{statuses:?}");
+}
+
+#[test]
+fn a_master_that_does_not_come_after_all_keeps_nobody_out() {
+    let house = House::start(&[]);
+    // It would be let in, but asks for no WebSocket.
+    let at = target("mydb", "[master]", "");
+    for _ in 0..2 {
+        let answer = house.ask(&format!("GET {at} HTTP/1.1\r\n{HOST}connection: close\r\n\r\n"));
+        assert!(answer.starts_with("HTTP/1.1 426 "), "{answer}");
+    }
+    house.join("mydb", "[master]").close();
+    let mut guest = house.guest();
+    guest.ask("join", &json!(["mydb", "[master]"]));
+    guest.ask("leave", &json!(["mydb"]));
+    guest.ask("join", &json!(["mydb", "[master]"]));
 }
 
 #[test]

@@ -1,5 +1,5 @@
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, HashMap, HashSet},
     time::Duration,
 };
 
@@ -19,6 +19,8 @@ pub struct Hub<M> {
     peers: usize,
     /// The number that was given last, to a peer or to who listens.
     last: u64,
+    /// Ids that are kept for who comes in.
+    reserved: HashSet<(DbName, PeerId)>,
     /// Nobody is told any more who goes.
     is_draining: bool,
     /// What was counted.
@@ -89,6 +91,7 @@ impl<M: Mailbox> Hub<M> {
             bounds,
             peers: 0,
             last: 0,
+            reserved: HashSet::new(),
             is_draining: false,
             counters: Counters::default(),
         }
@@ -127,6 +130,27 @@ impl<M: Mailbox> Hub<M> {
         let peer = self.db(db)?.peer(id.as_str())?;
         let may_stay = id.is_master() || peer.changes.are_too_many(now);
         Some(Incumbent { number: peer.number, mailbox: peer.mailbox.clone(), may_stay })
+    }
+
+    /// Keeps an id for somebody who comes in, where two that want it at once must not both be let
+    /// in: a master's, or one that is disputed. Whether there was a need to; then it is kept until
+    /// it is [released](Hub::release).
+    ///
+    /// # Errors
+    /// If it is kept for somebody already.
+    pub fn reserve(&mut self, db: &DbName, id: &PeerId, now: Duration) -> Result<bool, NotEntered> {
+        if !id.is_master() && !self.incumbent(db.as_str(), id, now).is_some_and(|it| it.may_stay) {
+            return Ok(false);
+        }
+        match self.reserved.insert((db.clone(), id.clone())) {
+            true => Ok(true),
+            false => Err(NotEntered::Taken),
+        }
+    }
+
+    /// Keeps an id no longer: who it was kept for is in, or does not come.
+    pub fn release(&mut self, db: &DbName, id: &PeerId) {
+        self.reserved.remove(&(db.clone(), id.clone()));
     }
 
     /// Whether one more could come into a database.

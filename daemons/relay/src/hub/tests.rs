@@ -224,3 +224,24 @@ fn those_go_who_leave_most_unread() {
     let dismissed = ears.map(|it| it.0.borrow().dismissed);
     assert_eq!(dismissed, [Some(Dismissal::Slow), None, None]);
 }
+
+#[test]
+fn an_id_of_which_there_is_one_is_kept_for_one_at_a_time() {
+    let bounds = Bounds { peers: 9, peers_per_db: 9, dbs: 9, greeted: vec![] };
+    let mut hub = Hub::<Ear>::new(bounds);
+    let [one, two] = ["one", "two"].map(|it| DbName::read(it).unwrap());
+    let [master, plain] = ["[master]", "plain"].map(|it| PeerId::read(it).unwrap());
+    let now = Duration::ZERO;
+    assert_eq!(hub.reserve(&one, &master, now), Ok(true));
+    assert_eq!(hub.reserve(&one, &master, now), Err(NotEntered::Taken));
+    assert_eq!(hub.reserve(&two, &master, now), Ok(true));
+    hub.release(&one, &master);
+    assert_eq!(hub.reserve(&one, &master, now), Ok(true));
+    // Of two with another id the later one replaces the other, until that has happened too often.
+    assert_eq!([(); 2].map(|()| hub.reserve(&one, &plain, now)), [Ok(false); 2]);
+    for asked in [None, Some(1), Some(2), Some(3)] {
+        hub.enter(&one, &plain, Ear::new(9), asked, now).unwrap();
+    }
+    assert_eq!(hub.reserve(&one, &plain, now), Ok(true));
+    assert_eq!(hub.reserve(&one, &plain, now), Err(NotEntered::Taken));
+}

@@ -2,21 +2,31 @@
 
 use std::sync::atomic::Ordering::Relaxed;
 
-use relay::{Handshake, Query, Refusal};
+use relay::{DbName, Handshake, NotEntered, PeerId, Query, Refusal};
 use websocket::{Answer, Request};
 
 use super::{Relay, http::bearer, mailbox::Mailbox, peer};
+
+/// Who may come in. Of an id that is for one alone, nobody else may until this is dropped.
+#[derive(Debug)]
+pub(super) struct Admitted {
+    pub(super) relay: Relay,
+    pub(super) db: DbName,
+    pub(super) id: PeerId,
+    /// The number of who has the id now and is to go.
+    pub(super) asked: Option<u64>,
+    is_reserved: bool,
+}
 
 impl Relay {
     /// Answers `/<db>/connect`.
     pub(super) async fn connect(&self, db: &str, request: &Request) -> Answer {
         match self.admit(db, request).await {
-            Ok((Handshake { db, id }, asked)) => {
-                let relay = self.clone();
+            Ok(admitted) => {
                 let terms = self.terms();
                 let mut limits = terms.socket;
                 limits.incoming.message_bytes = self.max_payload(&terms);
-                Answer::accept(move |socket| peer::serve(relay, db, id, asked, socket))
+                Answer::accept(move |socket| peer::serve(admitted, socket))
                     .with_limits(limits)
                     .with_first_subprotocol()
             }
@@ -27,12 +37,8 @@ impl Relay {
         }
     }
 
-    /// Who it is, and the number of who has its id now and is to go.
-    async fn admit(
-        &self,
-        db: &str,
-        request: &Request,
-    ) -> Result<(Handshake, Option<u64>), Refusal> {
+    /// Whether it may come in, and in whose place.
+    async fn admit(&self, db: &str, request: &Request) -> Result<Admitted, Refusal> {
         let terms = self.terms();
         let query = Query::new(request.query().unwrap_or_default());
         let read = Handshake::read(db, query, bearer(request), &terms.tokens, &terms.dbs);
@@ -43,23 +49,44 @@ impl Relay {
             }
             read => read?,
         };
-        let asked = self.contest(&handshake).await?;
-        if asked.is_none() {
-            let room = self.hub().room(handshake.db.as_str());
+        let admitted = self.contest(handshake).await?;
+        if admitted.asked.is_none() {
+            let room = self.hub().room(admitted.db.as_str());
             room.map_err(|it| Refusal::Full(it.0))?;
         }
-        Ok((handshake, asked))
+        Ok(admitted)
     }
 
     /// Finds out whether somebody has the id and keeps it: who shows that it lives, where it
-    /// matters.
-    pub(super) async fn contest(&self, it: &Handshake) -> Result<Option<u64>, Refusal> {
-        let incumbent = self.hub().incumbent(it.db.as_str(), &it.id, self.now());
-        let Some(incumbent) = incumbent else { return Ok(None) };
+    /// matters. There only one at a time may find out, and come in.
+    pub(super) async fn contest(&self, it: Handshake) -> Result<Admitted, Refusal> {
+        let Handshake { db, id } = it;
+        let reserved = self.hub().reserve(&db, &id, self.now());
+        let is_reserved = reserved.map_err(|_| Refusal::Taken(id.clone()))?;
+        let mut admitted = Admitted { relay: self.clone(), db, id, asked: None, is_reserved };
+        let incumbent = self.hub().incumbent(admitted.db.as_str(), &admitted.id, self.now());
+        let Some(incumbent) = incumbent else { return Ok(admitted) };
         if incumbent.may_stay && lives(&incumbent.mailbox, self.terms().dup_probe).await {
-            return Err(Refusal::Taken(it.id.clone()));
+            return Err(Refusal::Taken(admitted.id.clone()));
         }
-        Ok(Some(incumbent.number))
+        admitted.asked = Some(incumbent.number);
+        Ok(admitted)
+    }
+}
+
+impl Admitted {
+    /// Makes it a peer that takes what it is sent in `mailbox`; its number.
+    pub(super) fn enter(&self, mailbox: Mailbox) -> Result<u64, NotEntered> {
+        let mut hub = self.relay.hub();
+        hub.enter(&self.db, &self.id, mailbox, self.asked, self.relay.now())
+    }
+}
+
+impl Drop for Admitted {
+    fn drop(&mut self) {
+        if self.is_reserved {
+            self.relay.hub().release(&self.db, &self.id);
+        }
     }
 }
 

@@ -137,13 +137,12 @@ impl Relay {
         };
         drop(here.free(&db)?);
         let handshake = Handshake { db: db.clone(), id: id.clone() };
-        let asked = self.contest(&handshake).await.map_err(|it| refused(&it))?;
+        let admitted = self.contest(handshake).await.map_err(|it| refused(&it))?;
         // It may have asked twice at once.
         let mut all = here.free(&db)?;
         let receiver = Arc::<Receiver>::default();
         let mailbox = Mailbox::Guest(Arc::clone(&receiver));
-        let entered = self.hub().enter(&db, &id, mailbox, asked, self.now());
-        let number = entered.map_err(|it| refused(&not_entered(it, &id)))?;
+        let number = admitted.enter(mailbox).map_err(|it| refused(&not_entered(it, &id)))?;
         let relay = self.clone();
         let joined = Joined { db: db.to_string(), id: id.to_string() };
         let membership = Membership { relay, db: db.clone(), number, id: Some(id), receiver };

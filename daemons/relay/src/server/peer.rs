@@ -16,6 +16,7 @@ use websocket::{End, Frame, Message, Sender, Socket, code};
 
 use super::{
     Relay,
+    connect::Admitted,
     flags::Terms,
     mailbox::{Mailbox, kicked, replaced},
     rate::Rate,
@@ -37,14 +38,10 @@ const RELIEF: Duration = Duration::from_secs(1);
 /// believes that nobody is here.
 const PONG_AHEAD: Duration = Duration::from_secs(2);
 
-/// Serves a client whose handshake was found right; `asked` is who had its id then.
-pub(super) async fn serve(
-    relay: Relay,
-    db: DbName,
-    id: PeerId,
-    asked: Option<u64>,
-    mut socket: Socket,
-) {
+/// Serves a client whose handshake was found right.
+pub(super) async fn serve(admitted: Admitted, mut socket: Socket) {
+    let relay = admitted.relay.clone();
+    let (db, id) = (admitted.db.clone(), admitted.id.clone());
     let sender = socket.sender();
     let terms = relay.terms();
     let welcome = format!("welcome:{{\"maxPayload\":{}}}", relay.max_payload(&terms));
@@ -53,7 +50,8 @@ pub(super) async fn serve(
     let mailbox = Mailbox::Socket { sender: sender.clone(), address, waits: Arc::clone(&waits) };
     // Nothing else can be sent between these two.
     sender.send(Frame::text(&welcome));
-    let entered = relay.hub().enter(&db, &id, mailbox, asked, relay.now());
+    let entered = admitted.enter(mailbox);
+    drop(admitted);
     let number = match entered {
         Ok(number) => number,
         Err(NotEntered::Taken) => return sender.abandon(replaced(), "another one has this id"),
