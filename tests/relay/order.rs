@@ -1,8 +1,9 @@
 //! Nothing is lost, doubled or in another order, whatever peers do.
 
-use std::{collections::BTreeSet, thread};
+use std::{collections::BTreeSet, thread, time::Duration};
 
 use serde_json::json;
+use tokio::time::Instant;
 
 use super::house::{House, hear};
 use crate::harness::{Heard, WebSocket, eventually};
@@ -109,6 +110,10 @@ impl Peer {
         // That is another connection: what was said on this one is read before.
         self.socket.say("ping");
         while !self.hear() {}
+        Self::post_now(house, from, body);
+    }
+
+    fn post_now(house: &House, from: usize, body: &str) {
         let answer = house.ask(&format!(
             "POST /mydb/send?id={} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\
              content-length: {}\r\n\r\n{body}",
@@ -251,4 +256,51 @@ fn who_sends_too_fast_waits_loses_nothing_and_is_not_taken_for_dead() {
     }
     house.guest().ask("kick", &json!(["mydb", "[master]"]));
     assert_eq!(master.hear(), Heard::Close(4403));
+}
+
+#[test]
+fn who_sends_too_fast_waits_whichever_way_it_comes() {
+    let house = House::start(&["--limit-msgs", "4"]);
+    let _sender = house.join("mydb", &id(0));
+    // Of eight at four a second the last waits for a second at least; the first four come at once.
+    let waits = |eight: &mut dyn FnMut()| {
+        let begun = Instant::now();
+        eight();
+        assert!(begun.elapsed() >= Duration::from_secs(1), "{:?}", begun.elapsed());
+    };
+    waits(&mut || (0..8).for_each(|_| Peer::post_now(&house, 0, "x")));
+    let mut guest = house.guest();
+    waits(&mut || {
+        (0..8).for_each(|_| drop(guest.ask("broadcast", &json!(["mydb", "x"]))));
+    });
+    // What is posted counts for who has said something else as well.
+    let mut other = house.join("mydb", &id(1));
+    waits(&mut || {
+        (0..4).for_each(|_| Peer::post_now(&house, 1, "x"));
+        (0..4).for_each(|_| other.say("x"));
+        other.say("ping");
+        while hear(&mut other) != "pong" {}
+    });
+}
+
+#[test]
+fn who_leaves_too_much_unread_goes_whoever_has_sent_it() {
+    let text = "x".repeat(400_000);
+    for way in ["guest", "post"] {
+        let house = House::start(&["--queue-total", "1000000", "--queue-bytes", "1000000000"]);
+        let _stalled = house.join_narrow("mydb", &id(0));
+        let _sender = house.join_narrow("mydb", &id(1));
+        let mut guest = house.guest();
+        for _ in 0..20 {
+            match way {
+                "guest" => drop(guest.ask("send", &json!(["mydb", id(0), text]))),
+                _ => Peer::post_now(&house, 1, &format!("to:{};{text}", id(0))),
+            }
+        }
+        let gone = || {
+            let peers = guest.ask("peers", &json!(["mydb"]));
+            (peers.as_array().unwrap().len() == 1).then_some(())
+        };
+        eventually("who does not read is gone", gone);
+    }
 }

@@ -1,7 +1,5 @@
 //! Whether a client that connects may come in.
 
-use std::sync::atomic::Ordering::Relaxed;
-
 use relay::{DbName, Handshake, NotEntered, PeerId, Query, Refusal};
 use websocket::{Answer, Request};
 
@@ -93,7 +91,7 @@ impl Drop for Admitted {
 async fn lives(mailbox: &Mailbox, within: std::time::Duration) -> bool {
     match mailbox {
         // Whom we make wait can't show it.
-        Mailbox::Socket { waits, .. } if waits.load(Relaxed) => true,
+        Mailbox::Socket { meter, .. } if meter.waits() => true,
         Mailbox::Socket { sender, .. } => sender.is_there(within).await,
         // The kernel tells when its connection is gone, and then it is no peer any more.
         Mailbox::Guest(_) => true,

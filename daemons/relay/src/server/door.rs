@@ -107,7 +107,7 @@ impl Doors {
             fs::write(path, format!("{}\n", self.port)).map_err(failed)?;
         }
         tracing::info!(port = bound.port(), "listening");
-        let (ending, ended) = tokio::sync::watch::channel(false);
+        let ended = relay.0.ending.subscribe();
         let requested = |mut ended: tokio::sync::watch::Receiver<bool>| async move {
             drop(ended.wait_for(|it| *it).await);
         };
@@ -118,7 +118,7 @@ impl Doors {
                 () = relay.0.drained.notified() => {}
             }
             relay.hub().drain();
-            ending.send_replace(true);
+            relay.0.ending.send_replace(true);
         };
         let (peers, metrics) = (relay.clone(), relay.clone());
         let door = self.server.serve(move |it| peers.clone().answer(it), requested(ended.clone()));

@@ -14,11 +14,16 @@ use tokio::signal::unix::{SignalKind, signal};
 use super::{
     Relay,
     mailbox::{Mailbox, Receiver},
+    meter::Meter,
 };
 
 /// Where a guest is a peer, and where it only listens.
 #[derive(Debug, Default)]
-pub(crate) struct Memberships(Mutex<HashMap<DbName, Membership>>);
+pub(crate) struct Memberships {
+    all: Mutex<HashMap<DbName, Membership>>,
+    /// How fast it sends.
+    meter: Arc<Meter>,
+}
 
 /// A guest in a database, until it is dropped.
 #[derive(Debug)]
@@ -100,7 +105,7 @@ impl Relay {
         Ok(peers.iter().map(|it| self.listed(it)).collect())
     }
 
-    pub(super) fn send(
+    pub(super) async fn send(
         &self,
         guest: Guest,
         here: Session<Memberships>,
@@ -109,10 +114,10 @@ impl Relay {
         text: Value,
     ) -> Result<Delivered, Failure> {
         let text = self.text_of(2, text)?;
-        self.send_as(&guest, &here, &db, Some(&to), &text)
+        self.send_as(&guest, &here, &db, Some(&to), &text).await
     }
 
-    pub(super) fn broadcast(
+    pub(super) async fn broadcast(
         &self,
         guest: Guest,
         here: Session<Memberships>,
@@ -120,7 +125,7 @@ impl Relay {
         text: Value,
     ) -> Result<Delivered, Failure> {
         let text = self.text_of(1, text)?;
-        self.send_as(&guest, &here, &db, None, &text)
+        self.send_as(&guest, &here, &db, None, &text).await
     }
 
     pub(super) async fn join(
@@ -140,7 +145,7 @@ impl Relay {
         let admitted = self.contest(handshake).await.map_err(|it| refused(&it))?;
         // It may have asked twice at once.
         let mut all = here.free(&db)?;
-        let receiver = Arc::<Receiver>::default();
+        let receiver = Receiver::new(&here.meter);
         let mailbox = Mailbox::Guest(Arc::clone(&receiver));
         let number = admitted.enter(mailbox).map_err(|it| refused(&not_entered(it, &id)))?;
         let relay = self.clone();
@@ -183,7 +188,7 @@ impl Relay {
             // What has ended goes before.
             all.retain(|_, it| it.id.is_some() || it.receiver.is_listening());
             all.remove(&db);
-            all.insert(db.clone(), self.tap(&db, stream, &opts)?);
+            all.insert(db.clone(), self.tap(&db, Receiver::new(&here.meter), stream, &opts)?);
         }
         drop(all);
         let n = self.hub().db(db.as_str()).map_or(0, Db::messages);
@@ -203,8 +208,13 @@ impl Relay {
     }
 
     /// Lets a guest have all that is sent from now on, after what was sent before.
-    fn tap(&self, db: &DbName, stream: Stream, opts: &ReceiveOpts) -> Result<Membership, Failure> {
-        let receiver = Arc::<Receiver>::default();
+    fn tap(
+        &self,
+        db: &DbName,
+        receiver: Arc<Receiver>,
+        stream: Stream,
+        opts: &ReceiveOpts,
+    ) -> Result<Membership, Failure> {
         let mailbox = Mailbox::Guest(Arc::clone(&receiver));
         let mut hub = self.hub();
         let tapped = hub.tap(db, mailbox.clone());
@@ -222,7 +232,7 @@ impl Relay {
         Ok(Membership { relay: self.clone(), db: db.clone(), number, id: None, receiver })
     }
 
-    fn send_as(
+    async fn send_as(
         &self,
         guest: &Guest,
         here: &Memberships,
@@ -236,7 +246,12 @@ impl Relay {
         let id = peer.map_or_else(|| PeerId::of_guest(guest.id()), |(_, id)| id);
         let from = From { number, id: &id };
         let sent = Sent { db: db.as_str(), from, to, text, instead: None, is_large: false };
-        Ok(Delivered { delivered: self.hub().send(sent, |_| {}) })
+        let delivered = self.hub().send(sent, |_| {});
+        let terms = self.terms();
+        if let Some(wait) = self.owes(&terms, &here.meter, text.len()) {
+            self.rest(&terms, wait).await;
+        }
+        Ok(Delivered { delivered })
     }
 
     fn db_name(&self, db: &str) -> Result<DbName, Failure> {
@@ -302,7 +317,7 @@ impl Memberships {
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<DbName, Membership>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.all.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

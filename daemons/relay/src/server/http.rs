@@ -7,12 +7,13 @@ use serde::Serialize;
 use tokio::time::sleep;
 use websocket::{Answer, BodyError, Request};
 
-use super::Relay;
+use super::{Relay, meter::Meter};
 
 /// Who asks, after token and id were found right.
 struct Asker {
     db: relay::DbName,
     number: u64,
+    meter: Arc<Meter>,
 }
 
 /// A peer, as `/<db>/clients` tells of it.
@@ -52,6 +53,7 @@ impl Relay {
     async fn post(&self, db: &str, request: &mut Request) -> Answer {
         let Some(asker) = self.asker(db, request).await else { return unauthorized() };
         let terms = self.terms();
+        self.queue_up(&terms, &asker.meter).await;
         let mut room = self.0.posting.begin();
         let most = terms.post_total;
         let body = match request.body_within(terms.max_post, |more| room.grow(more, most)).await {
@@ -64,12 +66,11 @@ impl Relay {
         let Ok(text) = String::from_utf8(body) else {
             return Answer::text(400, "a message is UTF-8");
         };
-        match self.pass_on(&asker.db, asker.number, text).await {
-            // Who posts waits as who sends does.
-            Ok(()) if self.has_no_room(&terms) => self.wait_for_room(&terms).await,
-            Ok(()) => {}
-            Err(answer) => return answer,
+        let bytes = text.len();
+        if let Err(answer) = self.pass_on(&asker.db, asker.number, text).await {
+            return answer;
         }
+        self.settle(&terms, &asker.meter, bytes).await;
         Answer::text(200, "ok")
     }
 
@@ -104,8 +105,11 @@ impl Relay {
         let db = self.admitted(db, request).await?;
         let query = Query::new(request.query().unwrap_or_default());
         let id = id_of(query.get("id").unwrap_or_default());
-        let number = self.hub().db(db.as_str())?.peer(&id)?.number;
-        Some(Asker { db, number })
+        let hub = self.hub();
+        let peer = hub.db(db.as_str())?.peer(&id)?;
+        let (number, meter) = (peer.number, Arc::clone(peer.mailbox.meter()));
+        drop(hub);
+        Some(Asker { db, number, meter })
     }
 
     /// The database that a request is about, if its token is right.

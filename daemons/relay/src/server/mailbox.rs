@@ -2,12 +2,14 @@
 
 use std::{
     net::SocketAddr,
-    sync::{Arc, Mutex, MutexGuard, PoisonError, atomic::AtomicBool},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
 use daemon::Stream;
 use relay::{Dismissal, Parcel};
 use websocket::{CloseCode, Frame, Sender, Sent, code};
+
+use super::meter::Meter;
 
 /// A peer's mailbox, or that of who only listens.
 #[derive(Clone, Debug)]
@@ -18,16 +20,20 @@ pub(crate) enum Mailbox {
         sender: Sender,
         /// Where it is.
         address: Option<SocketAddr>,
-        /// Whether we make it wait, and so hear nothing of it.
-        waits: Arc<AtomicBool>,
+        /// How fast it sends.
+        meter: Arc<Meter>,
     },
     /// Of a guest.
     Guest(Arc<Receiver>),
 }
 
 /// What a guest takes, if it takes anything now.
-#[derive(Debug, Default)]
-pub(crate) struct Receiver(Mutex<State>);
+#[derive(Debug)]
+pub(crate) struct Receiver {
+    state: Mutex<State>,
+    /// How fast the guest sends.
+    meter: Arc<Meter>,
+}
 
 #[derive(Debug, Default)]
 struct State {
@@ -55,6 +61,14 @@ impl Mailbox {
         match self {
             Self::Socket { .. } => "ws",
             Self::Guest(_) => "ctcp",
+        }
+    }
+
+    /// How fast the peer sends, by whichever way.
+    pub(super) fn meter(&self) -> &Arc<Meter> {
+        match self {
+            Self::Socket { meter, .. } => meter,
+            Self::Guest(receiver) => &receiver.meter,
         }
     }
 
@@ -111,6 +125,11 @@ impl relay::Mailbox for Mailbox {
 }
 
 impl Receiver {
+    /// Of a guest that takes nothing yet.
+    pub(super) fn new(meter: &Arc<Meter>) -> Arc<Self> {
+        Arc::new(Self { state: Mutex::default(), meter: Arc::clone(meter) })
+    }
+
     /// Gives the guest what comes from now on, and what was put into this before.
     pub(super) fn listen(&self, stream: Stream, wants_presence: bool) {
         let mut state = self.lock();
@@ -173,6 +192,6 @@ impl Receiver {
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -13,6 +13,7 @@ mod large;
 mod legacy;
 mod listen;
 mod mailbox;
+mod meter;
 mod metrics;
 mod peer;
 mod posted;
@@ -31,7 +32,10 @@ use std::{
 use daemon::{BindError, Daemon};
 use relay::Hub;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-use tokio::{sync::Notify, time::Instant};
+use tokio::{
+    sync::{Notify, watch},
+    time::Instant,
+};
 use websocket::{Access, Control, LimitsError};
 
 use self::{
@@ -74,6 +78,8 @@ struct Inner {
     begun_ms: u64,
     /// Somebody wants the relay to end.
     drained: Notify,
+    /// True once it ends.
+    ending: watch::Sender<bool>,
 }
 
 /// Who listens gets at once what is known of a database.
@@ -135,6 +141,7 @@ impl Relay {
             begun: Instant::now(),
             begun_ms: clock_ms(),
             drained: Notify::new(),
+            ending: watch::Sender::new(false),
         }))
     }
 

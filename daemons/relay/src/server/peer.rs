@@ -1,25 +1,15 @@
 //! A WebSocket of an AceBase client, from its welcome to its end.
 
-use std::{
-    future::poll_fn,
-    pin::pin,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering::Relaxed},
-    },
-    time::Duration,
-};
+use std::{future::poll_fn, pin::pin, sync::Arc, time::Duration};
 
 use relay::{DbName, Gone, NotEntered, PeerId};
-use tokio::time::{Instant, sleep, timeout};
 use websocket::{End, Frame, Message, Sender, Socket, code};
 
 use super::{
     Relay,
     connect::Admitted,
-    flags::Terms,
     mailbox::{Mailbox, kicked, replaced},
-    rate::Rate,
+    meter::Meter,
 };
 
 /// A peer, until it is dropped.
@@ -27,12 +17,8 @@ struct Presence<'a> {
     relay: &'a Relay,
     db: &'a DbName,
     number: u64,
-    /// Whether it is made to wait.
-    waits: Arc<AtomicBool>,
+    meter: Arc<Meter>,
 }
-
-/// How long a sender waits for room before those who leave most unread are closed.
-const RELIEF: Duration = Duration::from_secs(1);
 
 /// With something waiting for so long, a `pong` goes ahead of it: who waits for ten seconds for one
 /// believes that nobody is here.
@@ -45,9 +31,9 @@ pub(super) async fn serve(admitted: Admitted, mut socket: Socket) {
     let sender = socket.sender();
     let terms = relay.terms();
     let welcome = format!("welcome:{{\"maxPayload\":{}}}", relay.max_payload(&terms));
-    let waits = Arc::<AtomicBool>::default();
+    let meter = Arc::<Meter>::default();
     let address = socket.link().peer;
-    let mailbox = Mailbox::Socket { sender: sender.clone(), address, waits: Arc::clone(&waits) };
+    let mailbox = Mailbox::Socket { sender: sender.clone(), address, meter: Arc::clone(&meter) };
     // Nothing else can be sent between these two.
     sender.send(Frame::text(&welcome));
     let entered = admitted.enter(mailbox);
@@ -57,7 +43,7 @@ pub(super) async fn serve(admitted: Admitted, mut socket: Socket) {
         Err(NotEntered::Taken) => return sender.abandon(replaced(), "another one has this id"),
         Err(NotEntered::Full(why)) => return sender.abandon(code::TRY_AGAIN, why.0),
     };
-    let presence = Presence { relay: &relay, db: &db, number, waits };
+    let presence = Presence { relay: &relay, db: &db, number, meter };
     tracing::debug!(%db, %id, "connected");
     presence.serve(&mut socket, &sender).await;
     let why = socket.end().cloned();
@@ -67,7 +53,6 @@ pub(super) async fn serve(admitted: Admitted, mut socket: Socket) {
 
 impl Presence<'_> {
     async fn serve(&self, socket: &mut Socket, sender: &Sender) {
-        let mut rate = Rate::default();
         let (mut terms, mut changes) = (self.relay.terms(), 0);
         loop {
             let bytes = match self.next(socket).await {
@@ -87,15 +72,8 @@ impl Presence<'_> {
                 }
             };
             terms = self.relay.changed_terms(&mut changes).unwrap_or(terms);
-            if has_rates(&terms) {
-                let (messages, of_bytes) = (terms.limit_msgs, terms.limit_bytes);
-                let wait = rate.count(bytes, messages, of_bytes, Instant::now());
-                if !wait.is_zero() {
-                    self.wait(socket, sender, sleep(wait)).await;
-                }
-            }
-            if self.relay.has_no_room(&terms) {
-                self.wait(socket, sender, self.relay.wait_for_room(&terms)).await;
+            if let Some(wait) = self.relay.owes(&terms, &self.meter, bytes) {
+                self.wait(socket, sender, self.relay.rest(&terms, wait)).await;
             }
         }
     }
@@ -103,7 +81,7 @@ impl Presence<'_> {
     /// Makes the peer wait: nothing is read from it. It may be sent away meanwhile.
     async fn wait(&self, socket: &mut Socket, sender: &Sender, work: impl Future<Output = ()>) {
         self.hand_out();
-        self.waits.store(true, Relaxed);
+        self.meter.set_waits(true);
         // Both are cancel safe.
         let until = async {
             tokio::select! {
@@ -112,7 +90,7 @@ impl Presence<'_> {
             }
         };
         socket.during(until).await;
-        self.waits.store(false, Relaxed);
+        self.meter.set_waits(false);
     }
 
     /// The next message. Before it waits for one, others get what this peer has said so far.
@@ -133,34 +111,10 @@ impl Presence<'_> {
     }
 }
 
-impl Relay {
-    /// Whether all peers together leave too much unread.
-    pub(super) fn has_no_room(&self, terms: &Terms) -> bool {
-        self.0.control.queued_bytes() > terms.queue_total
-    }
-
-    /// Waits until all peers together leave less unread, for a second; then those who leave most
-    /// are closed.
-    pub(super) async fn wait_for_room(&self, terms: &Terms) {
-        let most = terms.queue_total;
-        if timeout(RELIEF, self.0.control.queued_at_most(most)).await.is_ok() {
-            return;
-        }
-        let closed = self.hub().relieve(most);
-        if closed > 0 {
-            tracing::warn!(closed, most, "too much is left unread: closed those who leave most");
-        }
-    }
-}
-
 impl Drop for Presence<'_> {
     fn drop(&mut self) {
         self.relay.part(self.db.as_str(), self.number);
     }
-}
-
-fn has_rates(terms: &Terms) -> bool {
-    terms.limit_msgs > 0 || terms.limit_bytes > 0
 }
 
 /// Says `pong`; it has no order with messages.

@@ -16,17 +16,18 @@ pub(super) struct Rate {
 const BURST: Duration = Duration::from_secs(1);
 
 impl Rate {
-    /// Counts a message of so many bytes at `now`; how long to wait before the next. A rate of 0 is
-    /// none.
+    /// Counts messages of so many bytes together at `now`; how long to wait before the next. A rate
+    /// of 0 is none.
     pub(super) fn count(
         &mut self,
+        messages: u32,
         bytes: usize,
         messages_a_second: u32,
         bytes_a_second: u32,
         now: Instant,
     ) -> Duration {
         let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
-        let one = advance(&mut self.messages, 1, messages_a_second, now);
+        let one = advance(&mut self.messages, messages, messages_a_second, now);
         one.max(advance(&mut self.bytes, bytes, bytes_a_second, now))
     }
 }
@@ -48,11 +49,11 @@ mod tests {
     #[test]
     fn a_second_s_worth_comes_at_once_and_the_rest_in_time() {
         let (mut rate, now) = (Rate::default(), Instant::now());
-        let mut wait = |ms, bytes| rate.count(bytes, 10, 1000, now + Duration::from_millis(ms));
+        let mut wait = |ms, bytes| rate.count(1, bytes, 10, 1000, now + Duration::from_millis(ms));
         assert!((0..10).all(|_| wait(0, 1) == Duration::ZERO));
         assert_eq!(wait(0, 1), Duration::from_millis(100));
         assert_eq!(wait(100, 1), Duration::from_millis(100));
         assert_eq!(wait(5000, 3000), Duration::from_secs(2));
-        assert_eq!(Rate::default().count(1 << 30, 0, 0, now), Duration::ZERO);
+        assert_eq!(Rate::default().count(1, 1 << 30, 0, 0, now), Duration::ZERO);
     }
 }
