@@ -3,6 +3,8 @@ use std::{
     time::Duration,
 };
 
+use bytes::Bytes;
+
 /// Messages that wait to be fetched, each by those who were told of it. `F` is a file that holds
 /// one.
 ///
@@ -33,7 +35,7 @@ pub struct LargeBounds {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Stored<F> {
     /// Here. A clone shares it.
-    Memory(std::sync::Arc<str>),
+    Memory(Bytes),
     /// In a file, so many bytes.
     File(F, usize),
 }

@@ -9,6 +9,7 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
+use bytes::Bytes;
 use daemon::{Shutdown, State};
 use relay::{DbName, From, Large, LargeBounds, Message, Room, Sent, Stored};
 use tokio::{sync::Notify, task::spawn_blocking, time::sleep};
@@ -56,15 +57,15 @@ impl Larges {
     }
 
     /// What a peer fetches, if it may.
-    pub(super) async fn fetch(&self, id: &str, number: u64) -> io::Result<Option<Vec<u8>>> {
+    pub(super) async fn fetch(&self, id: &str, number: u64) -> io::Result<Option<Bytes>> {
         let stored = self.lock().fetch(id, number);
         match stored {
             None => Ok(None),
-            Some(Stored::Memory(text)) => Ok(Some(text.as_bytes().to_vec())),
+            Some(Stored::Memory(text)) => Ok(Some(text)),
             Some(Stored::File(file, bytes)) => {
                 let read = move || {
                     let mut text = vec![0; bytes];
-                    file.read_exact_at(&mut text, 0).map(|()| text)
+                    file.read_exact_at(&mut text, 0).map(|()| text.into())
                 };
                 spawn_blocking(read).await.map_err(io::Error::other)?.map(Some)
             }
@@ -123,7 +124,7 @@ impl Relay {
         let room = larges.lock().reserve(text.len());
         let stored = match room {
             None => return Err(no_room()),
-            Some(Room::Memory) => Stored::Memory(text.into()),
+            Some(Room::Memory) => Stored::Memory(Bytes::copy_from_slice(text.as_bytes())),
             Some(Room::File) => match spill(directory, text.to_owned()).await {
                 Ok(file) => {
                     self.hub().counters.large_spilled += 1;
@@ -229,4 +230,25 @@ fn random_id() -> String {
         id.extend(digits.take(ID_LENGTH - id.len()));
     }
     id
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn what_is_kept_in_memory_is_there_once_for_all_who_fetch_it() {
+        let time = Duration::from_secs(60);
+        let larges = Larges::new(LargeBounds { memory: 100, disk: 0, time });
+        assert_eq!(larges.lock().reserve(4), Some(Room::Memory));
+        let text = Bytes::from_static(b"text");
+        let stored = Stored::Memory(text.clone());
+        assert!(larges.lock().keep("id".to_owned(), stored, [1, 2].into(), Duration::ZERO));
+        for number in [1, 2] {
+            let fetched = larges.fetch("id", number).await.unwrap().unwrap();
+            assert_eq!((fetched.as_ptr(), fetched.len()), (text.as_ptr(), 4));
+        }
+    }
 }
