@@ -146,6 +146,29 @@ fn what_may_not_be_sent_ends_the_connection_with_its_code() {
 }
 
 #[test]
+fn of_all_who_are_at_a_message_the_first_goes_if_that_is_too_much() {
+    let house = House::start(&["--unfinished-total", "10000"]);
+    let mut watcher = house.join("mydb", "watcher");
+    let half = "x".repeat(8000);
+    let mut peers = ["peer-1", "peer-2"].map(|id| house.join("mydb", id));
+    for peer in &mut peers {
+        assert!(hear(&mut watcher).starts_with("connect:"));
+        peer.say_raw(&WebSocket::frame(TEXT_BEGINS, half.as_bytes()));
+    }
+    // Whichever of them was read first.
+    let gone = hear(&mut watcher);
+    let [mut first, mut second] = peers;
+    if gone == "disconnect:peer-2" {
+        std::mem::swap(&mut first, &mut second);
+    }
+    assert!(gone.starts_with("disconnect:"), "{gone}");
+    let end = std::iter::repeat_with(|| first.hear()).find(|it| !matches!(it, Heard::Text(_)));
+    assert_eq!(end, Some(Heard::Close(1013)));
+    second.say_raw(&WebSocket::frame(ENDS, half.as_bytes()));
+    assert_eq!(hear(&mut watcher).len(), 16_000);
+}
+
+#[test]
 fn who_comes_and_goes_is_told_to_its_own_database_in_order() {
     let house = House::start(&[]);
     let mut first = house.join("mydb_data", "first");

@@ -33,7 +33,7 @@ pub mod code {
     pub const INTERNAL: CloseCode = CloseCode(1011);
     /// The server is started anew.
     pub const RESTART: CloseCode = CloseCode(1012);
-    /// The peer does not read what it is sent.
+    /// The peer does not read what it is sent, or all peers together send too much at once.
     pub const TRY_AGAIN: CloseCode = CloseCode(1013);
 }
 
@@ -48,6 +48,9 @@ pub enum End {
     Broken(Fault),
     /// The peer began a message and did not go on with it as fast as it must.
     Stalled,
+    /// All peers together had begun more than they may, and this one was at its message for
+    /// longest.
+    Crowded,
     /// The peer left more unread than it may, or for too long.
     Slow,
     /// Nothing came from the peer, not even the answer to a ping.
@@ -89,7 +92,7 @@ impl End {
             Self::ByUs(code) => Some(*code),
             Self::Broken(fault) => Some(fault.code()),
             Self::Stalled => Some(code::POLICY),
-            Self::Slow => Some(code::TRY_AGAIN),
+            Self::Slow | Self::Crowded => Some(code::TRY_AGAIN),
             Self::Silent | Self::Lost => None,
         }
     }

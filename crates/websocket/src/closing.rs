@@ -2,7 +2,7 @@ use std::{future::poll_fn, io, sync::Arc, time::Duration};
 
 use tokio::time::timeout;
 
-use crate::{End, Found, Frame, io::Io, shared::Shared, turn::Turn, wire::Wire};
+use crate::{Decoder, End, Found, Frame, io::Io, shared::Shared, turn::Turn, wire::Wire};
 
 /// How long the last bytes are given to arrive before the connection is dropped.
 pub(crate) const LINGER: Duration = Duration::from_secs(1);
@@ -38,7 +38,11 @@ pub(crate) async fn end_stream(io: &mut Io, shared: &Shared) -> io::Result<()> {
 
 async fn tell(wire: &mut Wire) -> io::Result<()> {
     // Both may have closed at the same time.
-    let has_heard = matches!(wire.end, Some(End::ByPeer(_) | End::Broken(_)));
+    let has_heard = matches!(wire.end, Some(End::ByPeer(_) | End::Broken(_) | End::Crowded));
+    if has_heard {
+        // What it holds is of no use any more, and much if it was closed for that.
+        wire.decoder = Decoder::default();
+    }
     poll_fn(|cx| wire.outbox.poll_write(&mut wire.io, cx)).await?;
     let mut turn = Turn::sprint();
     while !has_heard && !has_closed(wire) {

@@ -83,6 +83,7 @@ mod shared;
 mod socket;
 mod traffic;
 mod turn;
+mod unfinished;
 mod upgrade;
 mod waits;
 mod wire;

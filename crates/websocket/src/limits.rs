@@ -22,6 +22,9 @@ pub struct Limits {
     /// Connections from one address, or from one IPv6 network of 64 bits. Loopback is not counted:
     /// behind it may be everybody.
     pub connections_per_address: usize,
+    /// Bytes of messages that have begun to come and are not whole, of all WebSockets together.
+    /// Beyond it the peer that has been at one for longest is closed with 1013.
+    pub unfinished_bytes: usize,
     /// The bounds of each WebSocket, unless its handler says otherwise.
     pub socket: SocketLimits,
     /// When to ask a silent peer whether it is still there; `None` for never.
@@ -150,6 +153,7 @@ impl Default for Limits {
             connections: 10_000,
             files_percent: 50,
             connections_per_address: 64,
+            unfinished_bytes: 64 << 20,
             socket: SocketLimits::default(),
             ping: Some(Ping { interval: Duration::from_secs(20), most_lost: 2 }),
             drain: Duration::ZERO,

@@ -4,7 +4,7 @@ use tokio::sync::{mpsc::UnboundedSender, watch};
 
 use crate::{
     Access, Limits, Rules, heartbeat::Heartbeat, places::Places, queued::Queued, traffic::Traffic,
-    turn::Lane, wire::Wire,
+    turn::Lane, unfinished::Unfinished, wire::Wire,
 };
 
 /// What all connections of a server share.
@@ -15,6 +15,7 @@ pub(crate) struct Shared {
     pub(crate) places: Arc<Places>,
     pub(crate) traffic: Arc<Traffic>,
     pub(crate) queued: Arc<Queued>,
+    pub(crate) unfinished: Unfinished,
     pub(crate) heartbeat: Heartbeat,
     pub(crate) lane: Lane,
     /// True once the server ends.
@@ -35,6 +36,7 @@ impl Shared {
             places: Arc::new(Places::new(&limits)),
             traffic: Arc::default(),
             queued: Arc::default(),
+            unfinished: Unfinished::new(limits.unfinished_bytes),
             heartbeat: Heartbeat::new(),
             lane,
             ending: watch::Sender::new(false),
@@ -49,6 +51,7 @@ impl Shared {
 
     pub(crate) fn set_limits(&self, limits: Limits) {
         self.places.set_limits(&limits);
+        self.unfinished.set_most(limits.unfinished_bytes);
         *self.limits.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(limits);
     }
 

@@ -16,6 +16,7 @@ use crate::{
     places::Place,
     shared::Shared,
     turn::{Turn, Wait},
+    unfinished::Share,
 };
 
 /// All that a WebSocket consists of.
@@ -34,6 +35,7 @@ pub(crate) struct Wire {
     waiting: Option<Wait>,
     /// A message that is not complete.
     incoming: Option<Incoming>,
+    share: Share,
     /// Runs while there is something that the peer must do in time.
     deadline: Option<Pin<Box<Sleep>>>,
     is_parked: bool,
@@ -93,6 +95,7 @@ impl Wire {
             turn: None,
             waiting: None,
             incoming: None,
+            share: Share::default(),
             deadline: None,
             is_parked: false,
             _place: place,
@@ -217,13 +220,15 @@ impl Wire {
     /// Takes the next of what has been read already.
     fn take_step(&mut self) -> Option<Step> {
         let Some(next) = self.decoder.next() else {
-            let is_incomplete = self.decoder.held_bytes() > 0;
-            self.incoming = is_incomplete.then(|| self.incoming.unwrap_or_default());
+            let held = self.decoder.held_bytes();
+            self.incoming = (held > 0).then(|| self.incoming.unwrap_or_default());
+            self.shared.unfinished.note(&self.outbox, &mut self.share, held);
             return None;
         };
         match next {
             Ok(found @ (Found::Text | Found::Binary)) => {
                 self.incoming = None;
+                self.shared.unfinished.release(&mut self.share);
                 return Some(Step::Found(found));
             }
             Ok(Found::Ping) => self.outbox.pong(self.decoder.payload()),
@@ -375,6 +380,7 @@ impl Wire {
 
 impl Drop for Wire {
     fn drop(&mut self) {
+        self.shared.unfinished.release(&mut self.share);
         // Whoever still has a sender keeps nothing else.
         self.outbox.clear();
     }

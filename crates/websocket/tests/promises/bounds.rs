@@ -6,7 +6,7 @@ use std::sync::{
 };
 
 use tokio::sync::mpsc::unbounded_channel;
-use websocket::{End, Frame, Limits, Message, Overflow, Sender, Sent, Socket, SocketLimits};
+use websocket::{End, Frame, Limits, Message, Overflow, Sender, Sent, Socket, SocketLimits, code};
 
 use crate::lab::{Lab, frame, patiently};
 
@@ -77,6 +77,34 @@ async fn who_does_not_read_is_closed_with_1013_and_keeps_nothing() {
         next += 1;
     }
     assert!(next < count);
+}
+
+#[tokio::test]
+async fn of_all_who_began_a_message_the_first_goes_if_that_is_too_much() {
+    let limits = Limits { unfinished_bytes: 100_000, ..Limits::default() };
+    let (lab, mut ended) = Lab::echo(limits).await;
+    let begin = [frame(0x01, &[b'x'; 40_000]), frame(0x89, b"?")].concat();
+    let mut peers = Vec::new();
+    for _ in 0..3 {
+        let mut raw = lab.open().await;
+        raw.send(&begin).await;
+        // By then it has been seen.
+        assert_eq!(raw.frame().await, Some((0x8A, b"?".to_vec())));
+        peers.push(raw);
+    }
+    peers.remove(0).is_closed_with(code::TRY_AGAIN).await;
+    assert_eq!(patiently(ended.recv()).await, Some(End::Crowded));
+    // The others go on, and with what is whole there is room again.
+    for raw in &mut peers {
+        raw.send(&frame(0x80, b"end")).await;
+        assert_eq!(raw.frame().await.unwrap().1.len(), 40_003);
+    }
+    for raw in &mut peers {
+        raw.send(&begin).await;
+        assert_eq!(raw.frame().await, Some((0x8A, b"?".to_vec())));
+        raw.send(&frame(0x80, b"end")).await;
+        assert_eq!(raw.frame().await.unwrap().1.len(), 40_003);
+    }
 }
 
 #[tokio::test]

@@ -144,6 +144,11 @@ pub(crate) struct Own {
     #[arg(long, value_name = "BYTES", default_value_t = 512 << 20, help_heading = "Limits")]
     queue_total: usize,
 
+    /// Bytes of messages over WebSockets that have begun to come and are not whole, all together;
+    /// beyond it who has been at one for longest is closed
+    #[arg(long, value_name = "BYTES", default_value_t = 256 << 20, help_heading = "Limits")]
+    unfinished_total: usize,
+
     /// Bytes of messages to be fetched that are kept in memory
     #[arg(long, value_name = "BYTES", default_value_t = 64 << 20, help_heading = "Limits")]
     large_memory: usize,
@@ -272,6 +277,7 @@ impl Own {
             connections: self.max_peers.saturating_add(OTHERS),
             files_percent: 45,
             connections_per_address: self.max_peers.saturating_add(OTHERS),
+            unfinished_bytes: self.unfinished_total,
             socket: self.socket(),
             ping: Some(Ping { interval: SILENCE, most_lost: 1 }),
             end_code: code::RESTART,

@@ -134,7 +134,7 @@ fn note_end(relay: &Relay, db: &DbName, id: &PeerId, end: Option<&End>) {
         Some(End::ByPeer(_)) => close,
         Some(End::Slow) => slow,
         Some(End::Stalled | End::Silent) => idle,
-        Some(End::Broken(_)) => oversize,
+        Some(End::Broken(_) | End::Crowded) => oversize,
         Some(End::ByUs(code)) if *code == replaced() => by_other,
         Some(End::ByUs(code)) if *code == kicked() => away,
         Some(End::ByUs(code)) if *code == code::TRY_AGAIN => slow,
@@ -147,6 +147,9 @@ fn note_end(relay: &Relay, db: &DbName, id: &PeerId, end: Option<&End>) {
         Some(End::Slow) => tracing::warn!(%db, %id, "closed: what it was sent is not read"),
         Some(End::Broken(fault)) => {
             tracing::warn!(%db, %id, ?fault, "closed: what it sent may not be")
+        }
+        Some(End::Crowded) => {
+            tracing::warn!(%db, %id, "closed: all together send too much at once, and it for longest");
         }
         end => tracing::debug!(%db, %id, ?end, "gone"),
     }
