@@ -1,8 +1,8 @@
-use std::{collections::HashMap, time::Duration};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use websocket::Bundle;
 
-use crate::{Changes, Content, DbName, Flow, History, Kept, Mailbox, Parcel, PeerId};
+use crate::{Changes, Content, DbName, Flow, History, Kept, Mailbox, Parcel, PeerId, Shelf};
 
 /// A database: the peers that are in it, and those who only listen.
 #[derive(Debug)]
@@ -213,14 +213,19 @@ impl<M: Mailbox> Db<M> {
     }
 
     /// Lets `mailbox` have everything that is sent from now on.
-    pub(crate) fn tap(&mut self, number: u64, mailbox: M) {
-        self.history.get_or_insert_default();
+    pub(crate) fn tap(&mut self, number: u64, mailbox: M, shelf: &Arc<Shelf>) {
+        self.history.get_or_insert_with(|| History::on(shelf));
         self.taps.push((number, mailbox));
     }
 
     /// Ends that.
     pub(crate) fn untap(&mut self, number: u64) {
         self.taps.retain(|(it, _)| *it != number);
+    }
+
+    /// What is kept of it for those who come back, if anything was.
+    pub(crate) fn history(&mut self) -> Option<&mut History> {
+        self.history.as_mut()
     }
 
     /// Puts into `mailbox` what was sent after the message `n`, as far as it is still known.

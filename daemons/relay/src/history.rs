@@ -1,12 +1,27 @@
-use std::{collections::VecDeque, sync::Arc};
+use std::{
+    collections::VecDeque,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed},
+    },
+};
 
 use crate::PeerId;
 
 /// The last messages of a database, for guests that come back and say how far they had got.
 #[derive(Debug, Default)]
 pub struct History {
-    kept: VecDeque<Kept>,
+    /// Each with when it was added to any of those on the shelf.
+    kept: VecDeque<(u64, Kept)>,
     bytes: usize,
+    shelf: Arc<Shelf>,
+}
+
+/// Where the histories of all databases are.
+#[derive(Debug, Default)]
+pub struct Shelf {
+    bytes: AtomicUsize,
+    added: AtomicU64,
 }
 
 /// A message that was sent.
@@ -27,23 +42,57 @@ const MOST: usize = 1024;
 const MOST_BYTES: usize = 4 << 20;
 
 /// What one takes beside its texts.
-const EACH_BYTES: usize = size_of::<Kept>() + 64;
+const EACH_BYTES: usize = size_of::<(u64, Kept)>() + 64;
+
+impl Shelf {
+    /// How much all of them keep.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        self.bytes.load(Relaxed)
+    }
+}
 
 impl History {
+    /// An empty one beside others.
+    #[must_use]
+    pub fn on(shelf: &Arc<Shelf>) -> Self {
+        Self { kept: VecDeque::new(), bytes: 0, shelf: Arc::clone(shelf) }
+    }
+
     /// Adds the next message; the oldest go when there is no room.
     pub fn add(&mut self, message: Kept) {
         self.bytes += message.bytes();
-        self.kept.push_back(message);
+        self.shelf.bytes.fetch_add(message.bytes(), Relaxed);
+        self.kept.push_back((self.shelf.added.fetch_add(1, Relaxed), message));
         while self.kept.len() > MOST || self.bytes > MOST_BYTES {
-            let Some(oldest) = self.kept.pop_front() else { break };
+            self.drop_oldest();
+        }
+    }
+
+    /// When the oldest message was added to any on the shelf.
+    #[must_use]
+    pub fn oldest(&self) -> Option<u64> {
+        self.kept.front().map(|(added, _)| *added)
+    }
+
+    /// Drops that.
+    pub fn drop_oldest(&mut self) {
+        if let Some((_, oldest)) = self.kept.pop_front() {
             self.bytes -= oldest.bytes();
+            self.shelf.bytes.fetch_sub(oldest.bytes(), Relaxed);
         }
     }
 
     /// The messages after number `n` that are still there.
     pub fn after(&self, n: u64) -> impl Iterator<Item = &Kept> {
-        let first = self.kept.partition_point(|it| it.n <= n);
-        self.kept.range(first..)
+        let first = self.kept.partition_point(|(_, it)| it.n <= n);
+        self.kept.range(first..).map(|(_, it)| it)
+    }
+}
+
+impl Drop for History {
+    fn drop(&mut self) {
+        self.shelf.bytes.fetch_sub(self.bytes, Relaxed);
     }
 }
 

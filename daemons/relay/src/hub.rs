@@ -1,11 +1,13 @@
 use std::{
-    collections::{BTreeMap, HashMap, HashSet},
+    cmp::Reverse,
+    collections::{BTreeMap, BinaryHeap, HashMap, HashSet},
+    sync::Arc,
     time::Duration,
 };
 
 use crate::{
     Changes, Counters, Db, DbName, Dismissal, Flow, From, Kind, Mailbox, Message, Pattern, Peer,
-    PeerId,
+    PeerId, Shelf,
 };
 
 /// All databases, and what was counted in them.
@@ -15,6 +17,8 @@ use crate::{
 pub struct Hub<M> {
     dbs: HashMap<DbName, Db<M>>,
     bounds: Bounds,
+    /// The histories of all of them.
+    shelf: Arc<Shelf>,
     /// How many peers there are.
     peers: usize,
     /// The number that was given last, to a peer or to who listens.
@@ -36,6 +40,8 @@ pub struct Bounds {
     pub peers_per_db: usize,
     /// Databases in which somebody is.
     pub dbs: usize,
+    /// Bytes of the last messages of all databases together.
+    pub history: usize,
     /// Where a newcomer's greeting is said on its behalf.
     pub greeted: Vec<Pattern>,
 }
@@ -89,6 +95,7 @@ impl<M: Mailbox> Hub<M> {
         Self {
             dbs: HashMap::new(),
             bounds,
+            shelf: Arc::default(),
             peers: 0,
             last: 0,
             reserved: HashSet::new(),
@@ -251,6 +258,7 @@ impl<M: Mailbox> Hub<M> {
         if receivers == 0 && to.is_some() {
             self.counters.unknown += 1;
         }
+        self.forget_oldest();
         receivers
     }
 
@@ -299,7 +307,8 @@ impl<M: Mailbox> Hub<M> {
             return Err(NoRoom("too many databases"));
         }
         let number = self.next_number();
-        self.open(db).tap(number, mailbox);
+        let shelf = Arc::clone(&self.shelf);
+        self.open(db).tap(number, mailbox, &shelf);
         Ok(number)
     }
 
@@ -330,7 +339,7 @@ impl<M: Mailbox> Hub<M> {
         let peers = self.dbs.values().flat_map(Db::peers);
         let mut waiting: Vec<_> =
             peers.map(|it| (it.mailbox.queued_bytes(), &it.mailbox)).collect();
-        waiting.sort_by_key(|(bytes, _)| std::cmp::Reverse(*bytes));
+        waiting.sort_by_key(|(bytes, _)| Reverse(*bytes));
         let mut all: usize = waiting.iter().map(|(bytes, _)| bytes).sum();
         let mut sent_away = 0;
         for (bytes, mailbox) in waiting {
@@ -347,7 +356,7 @@ impl<M: Mailbox> Hub<M> {
     #[must_use]
     pub fn largest(&self, most: usize) -> BTreeMap<&str, &Db<M>> {
         let mut all: Vec<_> = self.dbs.values().collect();
-        all.sort_by_key(|it| std::cmp::Reverse(it.messages()));
+        all.sort_by_key(|it| Reverse(it.messages()));
         all.into_iter().take(most).map(|it| (it.name().as_str(), it)).collect()
     }
 
@@ -358,6 +367,28 @@ impl<M: Mailbox> Hub<M> {
         if let Some(it) = self.dbs.get_mut(db) {
             it.say(from, text);
             self.counters.accepted[Kind::Broadcast as usize].add(1, text.len());
+        }
+        self.forget_oldest();
+    }
+
+    /// Drops the oldest of the last messages of all databases, if all together keep too much: some
+    /// more than must be, so that there is room for others for a while.
+    fn forget_oldest(&mut self) {
+        let most = self.bounds.history;
+        if self.shelf.bytes() <= most {
+            return;
+        }
+        let of = |(name, db): (&DbName, &mut Db<M>)| Some((db.history()?.oldest()?, name.clone()));
+        let mut oldest: BinaryHeap<_> = self.dbs.iter_mut().filter_map(of).map(Reverse).collect();
+        while self.shelf.bytes() > most - most / 8
+            && let Some(Reverse((_, name))) = oldest.pop()
+        {
+            let history = self.dbs.get_mut(&name).and_then(Db::history);
+            let next = history.and_then(|it| {
+                it.drop_oldest();
+                it.oldest()
+            });
+            oldest.extend(next.map(|it| Reverse((it, name))));
         }
     }
 

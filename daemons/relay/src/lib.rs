@@ -32,7 +32,7 @@ pub use changes::Changes;
 pub use counters::{Counters, Flow, Gone, Kind};
 pub use db::{Db, From, Peer};
 pub use handshake::{Handshake, Refusal, db_of, id_of};
-pub use history::{History, Kept};
+pub use history::{History, Kept, Shelf};
 pub use hub::{Bounds, Hub, Incumbent, NoRoom, NotEntered, Sent};
 pub use large::{Large, LargeBounds, Room, Stored};
 pub use message::Message;

@@ -34,7 +34,7 @@ impl Mailbox for Log {
 }
 
 fn hub() -> Hub<Log> {
-    Hub::new(Bounds { peers: 9, peers_per_db: 9, dbs: 9, greeted: vec![] })
+    Hub::new(Bounds { peers: 9, peers_per_db: 9, dbs: 9, history: 1 << 20, greeted: vec![] })
 }
 
 fn enter(hub: &mut Hub<Log>, id: &str) -> (u64, Log) {

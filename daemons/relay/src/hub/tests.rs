@@ -115,7 +115,7 @@ impl Model {
 
 fn run(steps: &[Step]) -> Result<(), TestCaseError> {
     let greeted = vec!["*_data".parse().expect("a pattern")];
-    let bounds = Bounds { peers: 100, peers_per_db: 100, dbs: 2, greeted };
+    let bounds = Bounds { peers: 100, peers_per_db: 100, dbs: 2, history: 1 << 20, greeted };
     let (mut hub, mut model) = (Hub::new(bounds), Model::default());
     for (step, now) in steps.iter().zip((0..).map(Duration::from_secs)) {
         match *step {
@@ -211,7 +211,7 @@ proptest! {
 
 #[test]
 fn those_go_who_leave_most_unread() {
-    let bounds = Bounds { peers: 9, peers_per_db: 9, dbs: 9, greeted: vec![] };
+    let bounds = Bounds { peers: 9, peers_per_db: 9, dbs: 9, history: 1 << 20, greeted: vec![] };
     let mut hub = Hub::new(bounds);
     let db = DbName::read("one").unwrap();
     let ears = ["alpha", "bravo", "[master]"].map(|id| {
@@ -227,7 +227,7 @@ fn those_go_who_leave_most_unread() {
 
 #[test]
 fn an_id_of_which_there_is_one_is_kept_for_one_at_a_time() {
-    let bounds = Bounds { peers: 9, peers_per_db: 9, dbs: 9, greeted: vec![] };
+    let bounds = Bounds { peers: 9, peers_per_db: 9, dbs: 9, history: 1 << 20, greeted: vec![] };
     let mut hub = Hub::<Ear>::new(bounds);
     let [one, two] = ["one", "two"].map(|it| DbName::read(it).unwrap());
     let [master, plain] = ["[master]", "plain"].map(|it| PeerId::read(it).unwrap());
@@ -244,4 +244,33 @@ fn an_id_of_which_there_is_one_is_kept_for_one_at_a_time() {
     }
     assert_eq!(hub.reserve(&one, &plain, now), Ok(true));
     assert_eq!(hub.reserve(&one, &plain, now), Err(NotEntered::Taken));
+}
+
+#[test]
+fn the_oldest_of_the_last_messages_of_all_databases_go_first() {
+    let bounds = Bounds { peers: 9, peers_per_db: 9, dbs: 9, history: 20_000, greeted: vec![] };
+    let mut hub = Hub::<Ear>::new(bounds);
+    let from = PeerId::read("alpha").unwrap();
+    let names = ["one", "two", "three"].map(|it| DbName::read(it).unwrap());
+    let taps = names.each_ref().map(|it| hub.tap(it, Ear::new(usize::MAX)).unwrap());
+    let send = |hub: &mut Hub<Ear>, db: &str, bytes: usize| {
+        let (from, text) = (From { number: None, id: &from }, "x".repeat(bytes));
+        hub.send(Sent { db, from, to: None, text: &text, instead: None, is_large: false }, |_| {});
+        assert!(hub.shelf.bytes() <= 20_000);
+    };
+    (0..4).for_each(|_| send(&mut hub, "one", 4000));
+    assert_eq!((hub.missed("one", 0), hub.shelf.bytes() > 16_000), (0, true));
+    // What is new elsewhere takes the room of what is old here; so does what is new here.
+    send(&mut hub, "two", 4000);
+    assert_eq!((hub.missed("one", 0), hub.missed("two", 0)), (1, 0));
+    (0..3).for_each(|_| send(&mut hub, "three", 4000));
+    assert_eq!(["one", "two", "three"].map(|it| hub.missed(it, 0)), [4, 0, 0]);
+    send(&mut hub, "one", 4000);
+    assert_eq!(["one", "two", "three"].map(|it| hub.missed(it, 0)), [4, 1, 0]);
+    // One that is too long for all leaves nothing; with the last who listens all is forgotten.
+    send(&mut hub, "one", 30_000);
+    assert_eq!((hub.missed("one", 0), hub.shelf.bytes()), (6, 0));
+    send(&mut hub, "one", 4000);
+    names.iter().zip(taps).for_each(|(db, tap)| hub.untap(db.as_str(), tap));
+    assert_eq!(hub.shelf.bytes(), 0);
 }

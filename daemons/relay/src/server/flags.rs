@@ -157,6 +157,11 @@ pub(crate) struct Own {
     #[arg(long, value_name = "BYTES", default_value_t = 1 << 30, help_heading = "Limits")]
     large_disk: usize,
 
+    /// Bytes of the last messages, kept in all databases in which somebody has listened, for who
+    /// comes back; the oldest go first
+    #[arg(long, value_name = "BYTES", default_value_t = 64 << 20, help_heading = "Limits")]
+    history_total: usize,
+
     /// Messages of one peer in a second; who sends more waits. 0 for any number
     #[arg(long, value_name = "MESSAGES", default_value_t = 0, help_heading = "Limits")]
     limit_msgs: u32,
@@ -262,6 +267,7 @@ impl Own {
             peers: self.max_peers,
             peers_per_db: self.max_peers_per_db,
             dbs: self.max_dbs,
+            history: self.history_total,
             greeted: if self.assist_hello { self.assist_dbs.clone() } else { Vec::new() },
         }
     }
