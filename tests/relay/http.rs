@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::house::{HOST, House, hear, target};
-use crate::harness::{Netcat, WebSocket};
+use crate::harness::{Netcat, WebSocket, eventually};
 
 /// The status and the body of an answer.
 fn parts(answer: &str) -> (u16, String) {
@@ -20,6 +20,14 @@ fn post(house: &House, target: &str, body: &str) -> (u16, String) {
     parts(&house.ask(&format!(
         "POST {target} HTTP/1.1\r\n{HOST}connection: close\r\ncontent-length: {length}\r\n\r\n{body}"
     )))
+}
+
+/// The answer at the door for metrics.
+fn administer(house: &House, target: &str) -> (u16, String) {
+    let whois = house.daemon.connect().ask("whois", &json!([]));
+    let mut client = Netcat::tcp(u16::try_from(whois["admin"].as_u64().unwrap()).unwrap());
+    client.send(format!("GET {target} HTTP/1.1\r\n{HOST}connection: close\r\n\r\n")).unwrap();
+    parts(&client.read_to_end().unwrap())
 }
 
 #[test]
@@ -230,7 +238,7 @@ fn what_is_to_be_fetched_is_for_those_who_were_told_each_once() {
     // The last who could fetch them has gone, so their room is free.
     third.close();
     let mut watcher = house.guest();
-    crate::harness::eventually("what nobody fetches is forgotten", || {
+    eventually("what nobody fetches is forgotten", || {
         let stats = watcher.ask("stats", &json!([]));
         (stats["large"] == json!({ "waiting": 0, "memory": 0, "disk": 0 })).then_some(())
     });
@@ -239,16 +247,45 @@ fn what_is_to_be_fetched_is_for_those_who_were_told_each_once() {
 }
 
 #[test]
+fn what_comes_after_a_large_message_does_not_overtake_it_on_its_way_to_a_file() {
+    let house = House::start(&[
+        "--large-delivery",
+        "get",
+        "--large-memory",
+        "0",
+        "--max-post",
+        "100000000",
+    ]);
+    let mut ear = house.join("mydb", "listener");
+    let mut mouth = house.join("mydb", "talker");
+    assert_eq!(hear(&mut ear), "connect:talker");
+    let read = || -> usize {
+        let page = administer(&house, "/metrics").1;
+        let bytes = page.lines().find_map(|it| it.strip_prefix("relay_wire_bytes_in_total "));
+        bytes.unwrap().parse().unwrap()
+    };
+    let (text, before) = ("x".repeat(60_000_000), read());
+    let mut client = Netcat::tcp(house.door);
+    let head = format!(
+        "POST /mydb/send?id=talker HTTP/1.1\r\n{HOST}connection: close\r\ncontent-length: {}\r\n\r\n",
+        text.len()
+    );
+    client.send([&head, &*text].concat()).unwrap();
+    eventually("the last byte is in", || (read() - before >= text.len()).then_some(()));
+    mouth.say("after");
+    let id = hear(&mut ear).strip_prefix("get:").expect("what was posted first").to_owned();
+    // Whether it is in its file by now or not.
+    let fetched = get(&house, &format!("/mydb/receive?id=listener&msg={id}"));
+    assert!(fetched == (200, text));
+    assert_eq!(hear(&mut ear), "after");
+    assert_eq!(parts(&client.read_to_end().unwrap()), (200, "ok".to_owned()));
+}
+
+#[test]
 fn metrics_and_health_have_a_door_of_their_own() {
     let house = House::start(&[]);
     let _peer = house.join("my\\\"db", "first");
-    let whois = house.daemon.connect().ask("whois", &json!([]));
-    let port = u16::try_from(whois["admin"].as_u64().unwrap()).unwrap();
-    let ask = |target: &str| {
-        let mut client = Netcat::tcp(port);
-        client.send(format!("GET {target} HTTP/1.1\r\n{HOST}connection: close\r\n\r\n")).unwrap();
-        parts(&client.read_to_end().unwrap())
-    };
+    let ask = |target: &str| administer(&house, target);
     assert_eq!(ask("/healthz"), (200, "ok\n".to_owned()));
     let (status, page) = ask("/metrics");
     assert_eq!(status, 200);

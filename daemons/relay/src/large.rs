@@ -8,7 +8,8 @@ use bytes::Bytes;
 /// Messages that wait to be fetched, each by those who were told of it. `F` is a file that holds
 /// one.
 ///
-/// What is stored is reserved before: whoever has the text waits until it is written where it goes.
+/// There is room for what is stored before it is: a message that goes into a file is here until it
+/// is there, so that it can be told of before those that come after it.
 #[derive(Debug)]
 pub struct Large<F> {
     entries: HashMap<String, Entry<F>>,
@@ -36,6 +37,8 @@ pub struct LargeBounds {
 pub enum Stored<F> {
     /// Here. A clone shares it.
     Memory(Bytes),
+    /// Here as well, until it is in its file.
+    Spilling(Bytes),
     /// In a file, so many bytes.
     File(F, usize),
 }
@@ -74,25 +77,18 @@ impl<F: Clone> Large<F> {
         (self.entries.len(), self.memory, self.disk)
     }
 
-    /// Reserves room for a message; `None` if there is none.
+    /// Reserves room for a message; `None` if there is none, or if what should be in files is in
+    /// memory.
     pub fn reserve(&mut self, bytes: usize) -> Option<Room> {
         if self.memory + bytes <= self.bounds.memory {
             self.memory += bytes;
             return Some(Room::Memory);
         }
-        if self.disk + bytes <= self.bounds.disk {
+        if self.memory <= self.bounds.memory && self.disk + bytes <= self.bounds.disk {
             self.disk += bytes;
             return Some(Room::File);
         }
         None
-    }
-
-    /// Gives it back.
-    pub fn release(&mut self, room: Room, bytes: usize) {
-        match room {
-            Room::Memory => self.memory -= bytes,
-            Room::File => self.disk -= bytes,
-        }
     }
 
     /// Keeps a message, for which there is room, for its receivers; if there are none, its room is
@@ -111,6 +107,30 @@ impl<F: Clone> Large<F> {
         self.order.push_back((now + self.bounds.time, id.clone()));
         self.entries.insert(id, Entry { stored, receivers });
         true
+    }
+
+    /// What is to be written into a file, if a message is.
+    #[must_use]
+    pub fn spilling(&self, id: &str) -> Option<Bytes> {
+        match &self.entries.get(id)?.stored {
+            Stored::Spilling(text) => Some(text.clone()),
+            _ => None,
+        }
+    }
+
+    /// A message is in its file now; without one it stays in memory, whether there is room or not:
+    /// it has been told of.
+    pub fn spilled(&mut self, id: &str, file: Option<F>) {
+        // All may have fetched it meanwhile.
+        let Some(entry) = self.entries.get_mut(id) else { return };
+        let Stored::Spilling(text) = &entry.stored else { return };
+        let bytes = text.len();
+        if let Some(file) = file {
+            entry.stored = Stored::File(file, bytes);
+        } else {
+            entry.stored = Stored::Memory(text.clone());
+            (self.disk, self.memory) = (self.disk - bytes, self.memory + bytes);
+        }
     }
 
     /// What a peer fetches: each may once, who was told of it.
@@ -168,6 +188,7 @@ impl<F: Clone> Large<F> {
     fn forget(&mut self, stored: &Stored<F>) {
         match stored {
             Stored::Memory(text) => self.memory -= text.len(),
+            Stored::Spilling(text) => self.disk -= text.len(),
             Stored::File(_, bytes) => self.disk -= bytes,
         }
     }
@@ -216,6 +237,34 @@ mod tests {
         assert!(keep(&mut large, "five", 40, &[1], 0));
         assert_eq!(large.fetch("two", 1), Some(Stored::File(1, 60)));
         assert_eq!(large.waiting(), (3, 100, 140));
+    }
+
+    #[test]
+    fn what_goes_into_a_file_can_be_fetched_before_it_is_there() {
+        let mut large = large();
+        let text = Bytes::from("x".repeat(150));
+        let spill = |large: &mut Large<u8>, id: &str, receivers: &[u64]| {
+            assert_eq!(large.reserve(150), Some(Room::File));
+            let receivers = receivers.iter().copied().collect();
+            large.keep(id.to_owned(), Stored::Spilling(text.clone()), receivers, Duration::ZERO);
+        };
+        spill(&mut large, "one", &[1, 2]);
+        assert_eq!(large.fetch("one", 1), Some(Stored::Spilling(text.clone())));
+        large.spilled("one", Some(7));
+        assert_eq!(
+            (large.waiting(), large.fetch("one", 2)),
+            ((1, 0, 150), Some(Stored::File(7, 150)))
+        );
+        spill(&mut large, "two", &[1]);
+        assert!(large.fetch("two", 1).is_some());
+        large.spilled("two", Some(7));
+        assert_eq!(large.waiting(), (0, 0, 0));
+        // What can't be written is there all the same, and nothing else comes before it is gone.
+        spill(&mut large, "three", &[1]);
+        large.spilled("three", None);
+        assert_eq!((large.waiting(), large.reserve(1)), ((1, 150, 0), None));
+        assert_eq!(large.fetch("three", 1), Some(Stored::Memory(text.clone())));
+        assert_eq!((large.waiting(), large.reserve(1)), ((0, 0, 0), Some(Room::Memory)));
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 use std::{net::IpAddr, sync::Arc};
 
+use bytes::Bytes;
 use relay::{Query, id_of};
 use serde::Serialize;
 use tokio::time::sleep;
@@ -63,14 +64,14 @@ impl Relay {
             Err(BodyError::TooSlow) => return Answer::text(408, "Request Timeout").closing(),
             Err(BodyError::Lost) => return Answer::text(400, "Bad Request").closing(),
         };
-        let Ok(text) = String::from_utf8(body) else {
+        let body = Bytes::from(body);
+        let Ok(text) = str::from_utf8(&body) else {
             return Answer::text(400, "a message is UTF-8");
         };
-        let bytes = text.len();
-        if let Err(answer) = self.pass_on(&asker.db, asker.number, text).await {
+        if let Err(answer) = self.pass_on(&asker.db, asker.number, &body, text).await {
             return answer;
         }
-        self.settle(&terms, &asker.meter, bytes).await;
+        self.settle(&terms, &asker.meter, body.len()).await;
         Answer::text(200, "ok")
     }
 

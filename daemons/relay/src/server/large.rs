@@ -61,7 +61,7 @@ impl Larges {
         let stored = self.lock().fetch(id, number);
         match stored {
             None => Ok(None),
-            Some(Stored::Memory(text)) => Ok(Some(text)),
+            Some(Stored::Memory(text) | Stored::Spilling(text)) => Ok(Some(text)),
             Some(Stored::File(file, bytes)) => {
                 let read = move || {
                     let mut text = vec![0; bytes];
@@ -86,9 +86,10 @@ impl Relay {
         &self,
         db: &DbName,
         number: u64,
-        text: String,
+        body: &Bytes,
+        text: &str,
     ) -> Result<(), Answer> {
-        let (to, rest) = match Message::read(&text) {
+        let (to, rest) = match Message::read(text) {
             Message::Ping => {
                 self.pong(db, number);
                 return Ok(());
@@ -108,34 +109,26 @@ impl Relay {
                 false => Err(unauthorized()),
             };
         }
-        self.keep(db, number, to, rest, terms.large_dir.clone()).await
+        let (id, is_sent) = self.keep(db, number, to, (body, rest))?;
+        self.spill(id, terms.large_dir.clone()).await;
+        if is_sent { Ok(()) } else { Err(unauthorized()) }
     }
 
-    /// Tells of a message, and keeps it until it is fetched.
-    async fn keep(
+    /// Tells of a message, and keeps it until it is fetched, under its id; whether the sender is
+    /// still there. Nothing comes between what was posted before and after it.
+    fn keep(
         &self,
         db: &DbName,
         number: u64,
         to: Option<&str>,
-        text: &str,
-        directory: PathBuf,
-    ) -> Result<(), Answer> {
+        (body, text): (&Bytes, &str),
+    ) -> Result<(String, bool), Answer> {
         let larges = &self.0.larges;
         let room = larges.lock().reserve(text.len());
         let stored = match room {
             None => return Err(no_room()),
             Some(Room::Memory) => Stored::Memory(Bytes::copy_from_slice(text.as_bytes())),
-            Some(Room::File) => match spill(directory, text.to_owned()).await {
-                Ok(file) => {
-                    self.hub().counters.large_spilled += 1;
-                    Stored::File(Arc::new(file), text.len())
-                }
-                Err(error) => {
-                    tracing::error!(%error, "a large message can't be written to a file");
-                    larges.lock().release(Room::File, text.len());
-                    return Err(no_room());
-                }
-            },
+            Some(Room::File) => Stored::Spilling(body.slice_ref(text.as_bytes())),
         };
         let id = random_id();
         let mut receivers = HashSet::new();
@@ -150,11 +143,30 @@ impl Relay {
         let fetching: HashSet<_> = fetching.map(|it| it.number).collect();
         drop(hub);
         receivers.retain(|it| fetching.contains(it));
-        if larges.lock().keep(id, stored, receivers, self.now()) {
+        if larges.lock().keep(id.clone(), stored, receivers, self.now()) {
             self.hub().counters.large_kept += 1;
             larges.changed.notify_one();
         }
-        if is_sent { Ok(()) } else { Err(unauthorized()) }
+        Ok((id, is_sent))
+    }
+
+    /// Writes a message that is kept into its file, if that is where it goes; also if nobody waits
+    /// for that any more.
+    async fn spill(&self, id: String, directory: PathBuf) {
+        let Some(text) = self.0.larges.lock().spilling(&id) else { return };
+        let relay = self.clone();
+        let write = move || {
+            let file = write(directory, &text);
+            match &file {
+                Ok(_) => relay.hub().counters.large_spilled += 1,
+                Err(error) => {
+                    tracing::error!(%error, "a large message can't be written to a file");
+                }
+            }
+            relay.0.larges.lock().spilled(&id, file.ok().map(Arc::new));
+        };
+        // Nobody cancels it.
+        drop(spawn_blocking(write).await);
     }
 
     /// Sends it, unless the sender has gone while it posted.
@@ -208,13 +220,10 @@ pub(super) async fn expire(relay: State<Relay>, mut shutdown: Shutdown) {
 }
 
 /// Writes a message into a file that has no name, so that it goes with whoever has it open.
-async fn spill(directory: PathBuf, text: String) -> io::Result<File> {
-    let write = move || {
-        let mut file = tempfile::tempfile_in(directory)?;
-        file.write_all(text.as_bytes())?;
-        Ok(file)
-    };
-    spawn_blocking(write).await.map_err(io::Error::other)?
+fn write(directory: PathBuf, text: &[u8]) -> io::Result<File> {
+    let mut file = tempfile::tempfile_in(directory)?;
+    file.write_all(text)?;
+    Ok(file)
 }
 
 /// An id that nobody guesses.
