@@ -22,12 +22,12 @@ fn post(house: &House, target: &str, body: &str) -> (u16, String) {
     )))
 }
 
-/// The answer at the door for metrics.
-fn administer(house: &House, target: &str) -> (u16, String) {
+/// All that is answered at the door for metrics.
+fn administer(house: &House, request: &str) -> String {
     let whois = house.daemon.connect().ask("whois", &json!([]));
     let mut client = Netcat::tcp(u16::try_from(whois["admin"].as_u64().unwrap()).unwrap());
-    client.send(format!("GET {target} HTTP/1.1\r\n{HOST}connection: close\r\n\r\n")).unwrap();
-    parts(&client.read_to_end().unwrap())
+    client.send(format!("{request} HTTP/1.1\r\n{HOST}connection: close\r\n\r\n")).unwrap();
+    client.read_to_end().unwrap()
 }
 
 #[test]
@@ -134,6 +134,16 @@ fn what_is_posted_arrives_in_one_frame_before_it_is_acknowledged() {
     assert_eq!(get(&house, "/").0, 404);
     assert_eq!(get(&house, "/mydb/connect?v=1&id=abcde").0, 426);
     assert_eq!(post(&house, "/mydb/connect?v=1&id=abcde", "").0, 405);
+    for (request, allowed) in [
+        ("DELETE /mydb/send", "POST"),
+        ("HEAD /mydb/receive", "GET"),
+        ("POST /mydb/clients", "GET"),
+        ("POST /mydb/connect", "GET"),
+    ] {
+        let answer = house.ask(&format!("{request} HTTP/1.1\r\n{HOST}connection: close\r\n\r\n"));
+        assert!(answer.starts_with("HTTP/1.1 405 "), "{request}: {answer}");
+        assert!(answer.contains(&format!("\r\nallow: {allowed}\r\n")), "{request}: {answer}");
+    }
     // Nothing of all that was heard.
     second.say("last");
     assert_eq!(hear(&mut first), "last");
@@ -260,7 +270,7 @@ fn what_comes_after_a_large_message_does_not_overtake_it_on_its_way_to_a_file() 
     let mut mouth = house.join("mydb", "talker");
     assert_eq!(hear(&mut ear), "connect:talker");
     let read = || -> usize {
-        let page = administer(&house, "/metrics").1;
+        let page = administer(&house, "GET /metrics");
         let bytes = page.lines().find_map(|it| it.strip_prefix("relay_wire_bytes_in_total "));
         bytes.unwrap().parse().unwrap()
     };
@@ -285,7 +295,7 @@ fn what_comes_after_a_large_message_does_not_overtake_it_on_its_way_to_a_file() 
 fn metrics_and_health_have_a_door_of_their_own() {
     let house = House::start(&[]);
     let _peer = house.join("my\\\"db", "first");
-    let ask = |target: &str| administer(&house, target);
+    let ask = |target: &str| parts(&administer(&house, &format!("GET {target}")));
     assert_eq!(ask("/healthz"), (200, "ok\n".to_owned()));
     let (status, page) = ask("/metrics");
     assert_eq!(status, 200);
@@ -300,6 +310,8 @@ fn metrics_and_health_have_a_door_of_their_own() {
     assert!(page.contains("relay_routing_seconds_bucket{le=\"+Inf\"}"), "{page}");
     assert_eq!(get(&house, "/metrics").0, 404);
     assert_eq!(ask("/").0, 404);
+    let refused = administer(&house, "POST /metrics");
+    assert!(refused.contains("\r\nallow: GET, HEAD\r\n"), "{refused}");
 }
 
 #[test]

@@ -6,7 +6,7 @@ use daemon::{Failure, causes, flags};
 use serde_json::{Value, json};
 use websocket::{Answer, Request};
 
-use super::{NAME, Own, Relay, metrics, tls, with_usual};
+use super::{NAME, Own, Relay, http::not_allowed, metrics, tls, with_usual};
 
 impl Relay {
     /// Answers at the door for metrics.
@@ -14,7 +14,7 @@ impl Relay {
         match (request.path(), request.method()) {
             ("/healthz", "GET" | "HEAD") => Answer::text(200, "ok\n"),
             ("/metrics", "GET" | "HEAD") => Answer::bytes(200, metrics::TYPE, self.metrics()),
-            ("/healthz" | "/metrics", _) => Answer::text(405, "Method Not Allowed\n"),
+            ("/healthz" | "/metrics", _) => not_allowed("GET, HEAD"),
             _ => Answer::text(404, "there are only `/metrics` and `/healthz`\n"),
         }
     }

@@ -36,9 +36,8 @@ impl Relay {
             ("send", "POST") => self.post(db, &mut request).await,
             ("receive", "GET") => self.fetch(db, &request).await,
             ("clients", "GET") => self.clients(db, &request).await,
-            ("connect" | "send" | "receive" | "clients", _) => {
-                Answer::text(405, "Method Not Allowed")
-            }
+            ("send", _) => not_allowed("POST"),
+            ("connect" | "receive" | "clients", _) => not_allowed("GET"),
             _ => not_found(),
         }
     }
@@ -138,6 +137,11 @@ const TEXT: &str = "text/plain; charset=utf-8";
 
 fn not_found() -> Answer {
     Answer::text(404, "Not Found")
+}
+
+/// Another method is what such a path takes.
+pub(super) fn not_allowed(allowed: &str) -> Answer {
+    Answer::text(405, "Method Not Allowed").with_header("allow", allowed)
 }
 
 pub(super) fn unauthorized() -> Answer {
