@@ -346,7 +346,15 @@ fn a_reload_changes_all_or_nothing() {
     guest.refuse("bad-config", "reload", &json!([]));
     write("tokn = \"two\"\n");
     let why = guest.refuse("bad-config", "reload", &json!([]));
-    assert!(why["message"].as_str().unwrap().contains("tokn"), "{why}");
+    assert!(why["message"].as_str().unwrap().contains("relay.toml`, line 1: unknown key `tokn`"));
+    write("# Bytes.\nqueue.bytes = \"many\"\n");
+    let why = guest.refuse("bad-config", "reload", &json!([]));
+    let said = "relay.toml`, line 2: `queue-bytes` can't be `many`: invalid digit";
+    assert!(why["message"].as_str().unwrap().contains(said), "{why}");
+    write("[large]\ndelivery = \"fast\"\n");
+    let why = guest.refuse("bad-config", "reload", &json!([]));
+    let said = "line 2: `large-delivery` can't be `fast`: wanted inline or get";
+    assert!(why["message"].as_str().unwrap().contains(said), "{why}");
     assert_eq!(get(&house, "/mydb/clients?t=one").0, 200);
     write("token = [\"two\", \"three\"]\n");
     guest.ask("reload", &json!([]));

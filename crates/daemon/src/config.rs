@@ -1,12 +1,28 @@
 //! `--config FILE`: the flags of a daemon, in a file.
 
-use std::{fs, io, path::PathBuf};
+use std::{error::Error, fs, io, path::PathBuf};
 
-use clap::{Arg, ArgAction, Command};
-use toml_edit::{DocumentMut, Item, TableLike, Value};
+use clap::{
+    Arg, ArgAction, Command,
+    error::{ContextKind, ContextValue},
+};
+use toml_edit::{Document, Item, Key, TableLike, Value};
 
-/// What a file sets: flags without their `--`, each with its values.
-pub(crate) type Settings = Vec<(String, Vec<String>)>;
+/// What a file sets.
+#[derive(Debug, Default)]
+pub(crate) struct Settings {
+    path: PathBuf,
+    pub(crate) all: Vec<Setting>,
+}
+
+/// A flag without its `--`, with its values.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Setting {
+    pub(crate) flag: String,
+    pub(crate) values: Vec<String>,
+    /// Where it is set.
+    line: usize,
+}
 
 /// Why a file sets nothing.
 #[derive(Debug, thiserror::Error)]
@@ -14,37 +30,75 @@ pub(crate) enum ConfigError {
     #[error("cannot read `{}`", path.display())]
     Read { path: PathBuf, source: io::Error },
 
-    #[error("`{}` is not TOML: {why}", path.display())]
-    Toml { path: PathBuf, why: String },
+    #[error("`{}`, line {line}: this is not TOML: {why}", path.display())]
+    Toml { path: PathBuf, line: usize, why: String },
 
-    #[error("`{}`: unknown key `{key}`; keys are flags, as in `queue-bytes` or `queue.bytes`", path.display())]
-    Unknown { path: PathBuf, key: String },
-
-    #[error("`{}`: `{key}` takes one value, or several in `[]`", path.display())]
-    Kind { path: PathBuf, key: String },
+    #[error("`{}`, line {line}: {wrong}", path.display())]
+    Key { path: PathBuf, line: usize, wrong: Wrong },
 }
+
+/// What is wrong with a key.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Wrong {
+    #[error("unknown key `{0}`; keys are flags, as in `queue-bytes` or `queue.bytes`")]
+    Unknown(String),
+
+    #[error("`{0}` takes one value, or several in `[]`")]
+    Kind(String),
+
+    #[error("`{key}` can't be `{value}`: {why}")]
+    Value { key: String, value: String, why: String },
+}
+
+/// Something wrong, and after how many bytes of the file.
+type WrongAt = (Wrong, usize);
 
 /// Reads the file that `command` is given, if it is given one; each of its keys is a flag of
 /// `command`.
 pub(crate) fn read(command: &Command, path: Option<&PathBuf>) -> Result<Settings, ConfigError> {
-    let Some(path) = path else { return Ok(Vec::new()) };
+    let Some(path) = path else { return Ok(Settings::default()) };
     let read = |source| ConfigError::Read { path: path.clone(), source };
     let text = fs::read_to_string(path).map_err(read)?;
-    let document: DocumentMut = text.parse().map_err(|error: toml_edit::TomlError| {
-        let why = error.message().to_owned();
-        ConfigError::Toml { path: path.clone(), why }
+    let document = Document::parse(&*text).map_err(|error| {
+        let line = line(&text, error.span().unwrap_or_default().start);
+        ConfigError::Toml { path: path.clone(), line, why: error.message().to_owned() }
     })?;
-    let mut settings = Vec::new();
-    collect(command, "", document.as_table(), &mut settings).map_err(|wrong| match wrong {
-        Wrong::Unknown(key) => ConfigError::Unknown { path: path.clone(), key },
-        Wrong::Kind(key) => ConfigError::Kind { path: path.clone(), key },
+    let mut all = Vec::new();
+    let mut set = |flag, values, at| all.push(Setting { flag, values, line: line(&text, at) });
+    collect(command, "", document.as_table(), &mut set).map_err(|(wrong, at)| {
+        ConfigError::Key { path: path.clone(), line: line(&text, at), wrong }
     })?;
-    Ok(settings)
+    Ok(Settings { path: path.clone(), all })
 }
 
-enum Wrong {
-    Unknown(String),
-    Kind(String),
+impl Settings {
+    /// Where the value stands that clap refuses, if it is one of these.
+    pub(crate) fn place(&self, refused: &clap::Error) -> Option<ConfigError> {
+        let said = |kind| match refused.get(kind)? {
+            ContextValue::String(said) => Some(said.clone()),
+            _ => None,
+        };
+        let (arg, value) = (said(ContextKind::InvalidArg)?, said(ContextKind::InvalidValue)?);
+        let flag = arg.split_whitespace().next()?.strip_prefix("--")?;
+        let is_it = |it: &&Setting| it.flag == flag && it.values.contains(&value);
+        let Setting { flag, line, .. } = self.all.iter().find(is_it)?;
+        let why = refused.source().map_or_else(|| wanted(refused), ToString::to_string);
+        let wrong = Wrong::Value { key: flag.clone(), value, why };
+        Some(ConfigError::Key { path: self.path.clone(), line: *line, wrong })
+    }
+}
+
+/// What could have been said in place of what was refused.
+fn wanted(refused: &clap::Error) -> String {
+    match refused.get(ContextKind::ValidValue) {
+        Some(ContextValue::Strings(all)) => format!("wanted {}", all.join(" or ")),
+        _ => refused.kind().to_string(),
+    }
+}
+
+/// The number of the line that has the byte at `at`.
+fn line(text: &str, at: usize) -> usize {
+    1 + text.bytes().take(at).filter(|it| *it == b'\n').count()
 }
 
 /// `a.b = 1` and `a-b = 1` are the flag `--a-b 1`; a table whose own name is a flag, as in
@@ -53,24 +107,33 @@ fn collect(
     command: &Command,
     prefix: &str,
     table: &dyn TableLike,
-    settings: &mut Settings,
-) -> Result<(), Wrong> {
+    set: &mut impl FnMut(String, Vec<String>, usize),
+) -> Result<(), WrongAt> {
     for (key, item) in table.iter() {
-        let flag = format!("{prefix}{}", key.replace('_', "-"));
+        let (flag, at) = (format!("{prefix}{}", key.replace('_', "-")), start(table, key));
         match (item.as_table_like(), find(command, &flag)) {
             (Some(pairs), Some(arg)) if takes_pairs(arg) => {
-                let pair = |(key, item): (&str, &Item)| Some(format!("{key}={}", text(item)?));
-                let values: Option<Vec<_>> = pairs.iter().map(pair).collect();
-                settings.push((flag.clone(), values.ok_or(Wrong::Kind(flag))?));
+                let pair = |(key, item): (&str, &Item)| {
+                    let wrong = || (Wrong::Kind(flag.clone()), start(pairs, key));
+                    Ok(format!("{key}={}", text(item).ok_or_else(wrong)?))
+                };
+                let values: Result<_, WrongAt> = pairs.iter().map(pair).collect();
+                set(flag.clone(), values?, at);
             }
-            (Some(below), _) => collect(command, &format!("{flag}-"), below, settings)?,
-            (None, None) => return Err(Wrong::Unknown(flag)),
-            (None, Some(arg)) => {
-                settings.push((flag.clone(), values(item, arg).ok_or(Wrong::Kind(flag))?));
-            }
+            (Some(below), _) => collect(command, &format!("{flag}-"), below, set)?,
+            (None, None) => return Err((Wrong::Unknown(flag), at)),
+            (None, Some(arg)) => match values(item, arg) {
+                Some(values) => set(flag, values, at),
+                None => return Err((Wrong::Kind(flag), at)),
+            },
         }
     }
     Ok(())
+}
+
+/// Where a key of `table` stands.
+fn start(table: &dyn TableLike, key: &str) -> usize {
+    table.key(key).and_then(Key::span).unwrap_or_default().start
 }
 
 /// Whether its values are pairs, as in `DB=TOKEN`.
@@ -112,7 +175,7 @@ fn value_text(value: &Value) -> Option<String> {
 mod tests {
     use super::*;
 
-    fn settings(toml: &str) -> Result<Settings, String> {
+    fn settings(toml: &str) -> Result<Vec<(String, Vec<String>)>, String> {
         let arg = |name| Arg::new(name).long(name);
         let command = Command::new("x")
             .args([arg("queue-bytes"), arg("quiet").action(ArgAction::SetTrue), arg("config")])
@@ -121,7 +184,8 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("x.toml");
         fs::write(&path, toml).unwrap();
-        read(&command, Some(&path)).map_err(|it| it.to_string())
+        let read = read(&command, Some(&path)).map_err(|it| it.to_string())?;
+        Ok(read.all.into_iter().map(|it| (it.flag, it.values)).collect())
     }
 
     #[test]
@@ -142,12 +206,15 @@ mod tests {
     #[test]
     fn what_is_wrong_is_named() {
         for (toml, why) in [
-            ("queu.bytes = 7", "unknown key `queu-bytes`"),
-            ("token.my_db = \"c\"", "unknown key `token-my-db`"),
-            ("config = \"other\"", "unknown key `config`"),
-            ("queue-bytes = [1, 2]", "`queue-bytes` takes one value"),
-            ("queue-bytes = 1979-05-27", "`queue-bytes` takes one value"),
-            ("queue-bytes", "is not TOML"),
+            ("queu.bytes = 7", "x.toml`, line 1: unknown key `queu-bytes`"),
+            ("\n\ntoken.my_db = \"c\"", "x.toml`, line 3: unknown key `token-my-db`"),
+            ("quiet = true\nconfig = \"other\"", "line 2: unknown key `config`"),
+            ("# ä\n[queue]\n\nbytes = [1, 2]", "line 4: `queue-bytes` takes one value"),
+            ("queue-bytes = 1979-05-27", "line 1: `queue-bytes` takes one value"),
+            ("[tokens]\na = \"b\"\nc = []\n", "line 3: `tokens` takes one value"),
+            ("quiet = true\nqueue-bytes", "x.toml`, line 2: this is not TOML: "),
+            ("quiet = true\nqueue-bytes = \"7\n", "x.toml`, line 2: this is not TOML: "),
+            ("quiet = true\n\nquiet = true\n", "x.toml`, line 3: this is not TOML: "),
         ] {
             let said = settings(toml).unwrap_err();
             assert!(said.contains(why), "{toml}: {said}");

@@ -10,7 +10,10 @@ use clap::{Args, Command, FromArgMatches, error::ErrorKind};
 use common_tcp::{Limits, causes};
 use tracing_subscriber::EnvFilter;
 
-use crate::{Admission, Environment, Settings, config};
+use crate::{
+    Admission, Environment, Settings,
+    config::{self, ConfigError, Setting},
+};
 
 /// The flags that all daemons share. Each may also be set by `DAE_<NAME>_<FLAG>`.
 #[derive(Args, Clone, Debug)]
@@ -160,13 +163,21 @@ pub fn parse_again<Own: Args>(name: &str, usual: &[(&str, &str)]) -> Result<(Fla
 fn read_all<Own: Args>(name: &str, usual: &[(&str, &str)]) -> Result<(Flags, Own), clap::Error> {
     let environment = Environment::read();
     let installed_as = environment.name.unwrap_or_else(|| name.to_owned());
-    let mut command = with_defaults(command::<Own>(name, &installed_as), usual);
+    let command = with_defaults(command::<Own>(name, &installed_as), usual);
     // Whatever else is wrong is told below.
     let first = command.clone().ignore_errors(true).try_get_matches();
     let path = first.ok().and_then(|it| it.get_one::<PathBuf>("config").cloned());
-    let set = config::read(&command, path.as_ref())
-        .map_err(|error| command.error(ErrorKind::ValueValidation, causes(&error)))?;
-    let matches = with_set(command, set).try_get_matches()?;
+    let wrong = |mut command: Command, error: &ConfigError| {
+        command.error(ErrorKind::ValueValidation, causes(error))
+    };
+    let set = config::read(&command, path.as_ref());
+    let set = set.map_err(|error| wrong(command.clone(), &error))?;
+    let matches = with_set(command.clone(), &set).try_get_matches();
+    let matches = matches.map_err(|refused| match set.place(&refused) {
+        // What was typed goes before, also if it is the same.
+        Some(place) if command.clone().try_get_matches().is_ok() => wrong(command, &place),
+        _ => refused,
+    })?;
     Ok((Flags::from_arg_matches(&matches)?, Own::from_arg_matches(&matches)?))
 }
 
@@ -203,8 +214,8 @@ fn with_defaults(command: Command, usual: &[(&str, &str)]) -> Command {
 }
 
 /// What a file sets is what holds if nothing is typed.
-fn with_set(command: Command, set: config::Settings) -> Command {
-    set.into_iter().fold(command, |command, (flag, values)| {
+fn with_set(command: Command, set: &config::Settings) -> Command {
+    set.all.iter().cloned().fold(command, |command, Setting { flag, values, .. }| {
         command.mut_arg(flag.replace('-', "_"), |it| it.default_values(values))
     })
 }
