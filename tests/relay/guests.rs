@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use super::house::{House, hear};
-use crate::harness::{Heard, play, play_page, workspace};
+use crate::harness::{Heard, Netcat, eventually, play, play_page, workspace};
 
 #[test]
 fn the_session_of_its_page_goes_as_written() {
@@ -134,6 +134,30 @@ fn at_its_end_everybody_gets_what_was_sent_and_nobody_hears_of_the_others() {
     }
     drop((ears, mouth));
     assert_eq!(house.daemon.ended().0.code(), Some(0));
+}
+
+#[test]
+fn what_waits_for_a_guest_is_told() {
+    let house = House::start(&[]);
+    let (mut guest, mut sender) = (house.guest(), house.guest());
+    guest.ask("join", &json!(["mydb", "guest"]));
+    guest.ask("receive", &json!(["mydb"]));
+    let text = "x".repeat(500_000);
+    for _ in 0..20 {
+        sender.ask("send", &json!(["mydb", "guest", text]));
+    }
+    // Far more than its connection holds.
+    let waits = |sender: &mut Netcat| {
+        let peers = sender.ask("peers", &json!(["mydb"]));
+        let stats = sender.ask("stats", &json!([]));
+        [&peers[0]["queue_bytes"], &stats["queue_bytes"]].map(|it| it.as_u64().unwrap())
+    };
+    let [its, all] = waits(&mut sender);
+    assert!(its > 5_000_000 && its == all, "{its} {all}");
+    for _ in 0..20 {
+        assert!(guest.read_line().unwrap().contains(&text));
+    }
+    eventually("nothing waits", || (waits(&mut sender) == [0, 0]).then_some(()));
 }
 
 #[test]

@@ -231,6 +231,11 @@ impl Outbox {
         here + sources.iter().map(|it| it.held_bytes()).sum::<usize>()
     }
 
+    /// How much waits in a stream, beside what its source has.
+    pub(crate) fn queued_bytes(&self, id: u64) -> usize {
+        self.lock().streams.get(&id).map_or(0, |queue| queue.bytes.len())
+    }
+
     /// Whether a stream still runs.
     pub(crate) fn is_running(&self, id: u64) -> bool {
         self.lock().streams.get(&id).is_some_and(|queue| queue.end.is_none())

@@ -96,6 +96,12 @@ impl Stream {
         self.guest.outbox().decline(self.id);
     }
 
+    /// How many bytes of events wait for the guest to take those before them.
+    #[must_use]
+    pub fn queued_bytes(&self) -> usize {
+        self.guest.outbox().queued_bytes(self.id)
+    }
+
     /// Whether nothing more can be sent.
     #[must_use]
     pub fn has_ended(&self) -> bool {

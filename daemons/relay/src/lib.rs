@@ -61,7 +61,7 @@ pub trait Mailbox: Clone {
     /// Tells the peer that it is none any more. What is queued may be dropped.
     fn dismiss(&self, why: Dismissal);
 
-    /// How many bytes wait.
+    /// How many bytes wait, of those that have one bound with those of all others.
     fn queued_bytes(&self) -> usize;
 }
 

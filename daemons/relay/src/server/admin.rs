@@ -3,10 +3,11 @@
 use std::sync::{Arc, PoisonError, atomic::Ordering::Relaxed};
 
 use daemon::{Failure, causes, flags};
+use relay::Hub;
 use serde_json::{Value, json};
 use websocket::{Answer, Request};
 
-use super::{NAME, Own, Relay, http::not_allowed, metrics, tls, with_usual};
+use super::{NAME, Own, Relay, http::not_allowed, mailbox::Mailbox, metrics, tls, with_usual};
 
 impl Relay {
     /// Answers at the door for metrics.
@@ -44,10 +45,17 @@ impl Relay {
                 "binary": counters.binary,
             },
             "refused": self.0.control.counters().refused,
-            "queue_bytes": self.0.control.queued_bytes(),
+            "queue_bytes": self.waiting_bytes(&hub),
             "large": { "waiting": waiting, "memory": memory, "disk": disk },
             "uptime_ms": u64::try_from(self.now().as_millis()).unwrap_or(u64::MAX),
         })
+    }
+
+    /// How many bytes wait for all peers together.
+    pub(super) fn waiting_bytes(&self, hub: &Hub<Mailbox>) -> usize {
+        let mailboxes = hub.dbs().flat_map(relay::Db::peers).map(|it| &it.mailbox);
+        let guests = mailboxes.filter(|it| matches!(it, Mailbox::Guest(_)));
+        self.0.control.queued_bytes() + guests.map(Mailbox::waiting_bytes).sum::<usize>()
     }
 
     /// Reads flags, files and tokens again; where it listens stays.

@@ -284,7 +284,7 @@ impl Relay {
             connected: self.clock_ms_at(peer.since),
             addr: peer.mailbox.address().map(|it| it.to_string()),
             node: None,
-            queue_bytes: relay::Mailbox::queued_bytes(&peer.mailbox),
+            queue_bytes: peer.mailbox.waiting_bytes(),
             sent: peer.sent,
             received: peer.received,
             kind: peer.mailbox.kind(),

@@ -72,6 +72,14 @@ impl Mailbox {
         }
     }
 
+    /// How many bytes wait for the peer.
+    pub(super) fn waiting_bytes(&self) -> usize {
+        match self {
+            Self::Socket { sender, .. } => sender.queued_bytes(),
+            Self::Guest(receiver) => receiver.waiting_bytes(),
+        }
+    }
+
     /// Where the peer is, if it came over the network to our own door.
     pub(super) fn address(&self) -> Option<SocketAddr> {
         match self {
@@ -144,6 +152,11 @@ impl Receiver {
     /// Whether the guest takes what comes.
     pub(super) fn is_listening(&self) -> bool {
         self.lock().stream.as_ref().is_some_and(|it| !it.has_ended())
+    }
+
+    /// How many bytes wait for the guest.
+    fn waiting_bytes(&self) -> usize {
+        self.lock().stream.as_ref().map_or(0, Stream::queued_bytes)
     }
 
     /// Why the guest is no peer any more, if somebody wanted that.

@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use relay::{Counters, Flow, Gone, Kind, Mailbox};
+use relay::{Counters, Flow, Gone, Kind};
 
 use websocket::Waits;
 
@@ -38,11 +38,11 @@ impl Relay {
         let hub = self.hub();
         let traffic = self.0.control.counters();
         let peers = hub.dbs().flat_map(relay::Db::peers);
-        let largest = peers.map(|it| it.mailbox.queued_bytes()).max().unwrap_or_default();
+        let largest = peers.map(|it| it.mailbox.waiting_bytes()).max().unwrap_or_default();
         page.one("relay_peers", "gauge", "peers", hub.peers());
         page.one("relay_dbs", "gauge", "databases in which somebody is", hub.dbs().count());
         page.one("relay_connections", "gauge", "connections", traffic.connections);
-        let queued = self.0.control.queued_bytes();
+        let queued = self.waiting_bytes(&hub);
         page.one("relay_queue_bytes", "gauge", "bytes that wait for all peers", queued);
         page.one("relay_queue_largest_bytes", "gauge", "bytes that wait for one peer", largest);
         page.one("relay_wire_bytes_in_total", "counter", "bytes read", traffic.bytes_in);
