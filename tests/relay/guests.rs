@@ -161,6 +161,17 @@ fn what_waits_for_a_guest_is_told() {
 }
 
 #[test]
+fn a_database_has_one_name_however_it_is_written_in_a_url() {
+    for dbs in ["*", "my*", "my db"] {
+        let house = House::start(&["--dbs", dbs]);
+        let mut client = house.join("my%20db", "client");
+        let mut guest = house.guest();
+        guest.ask("broadcast", &json!(["my db", "x"]));
+        assert_eq!(hear(&mut client), "x", "{dbs}");
+    }
+}
+
+#[test]
 fn who_has_cancelled_keeps_no_database() {
     let house = House::start(&["--max-dbs", "3"]);
     let mut guest = house.guest();

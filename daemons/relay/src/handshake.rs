@@ -86,13 +86,13 @@ pub fn id_of(raw: &str) -> Cow<'_, str> {
     }
 }
 
-/// The database that a path names, as it is or unescaped; `None` if it can't be one or is none of
-/// `dbs`.
+/// The database that a path names, unescaped or as it is; `None` if it can't be one or is none of
+/// `dbs`. Where `dbs` have both, as with `*`, it is the one that everybody else calls by its name.
 #[must_use]
 pub fn db_of(raw: &str, dbs: &[Pattern]) -> Option<DbName> {
     let is_served = |name: &str| dbs.iter().any(|it| it.has(name));
     let plain = decoded(raw);
-    let name = [raw, &*plain].into_iter().find(|it| is_served(it))?;
+    let name = [&*plain, raw].into_iter().find(|it| is_served(it))?;
     DbName::read(name)
 }
 
