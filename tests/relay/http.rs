@@ -1,5 +1,7 @@
 //! What is asked over HTTP: refusals, what is posted and fetched, who is there.
 
+use std::time::Instant;
+
 use serde_json::{Value, json};
 
 use super::house::{HOST, House, hear, target};
@@ -107,6 +109,35 @@ fn there_are_as_many_peers_and_databases_as_there_is_room_for() {
     other_again.close();
     assert_eq!(house.refusal(&target("mydb", "third", ""), HOST).0, 503);
     house.join("third", "third").close();
+}
+
+#[test]
+fn who_is_turned_away_again_and_again_does_not_fill_the_log() {
+    let house = House::start(&["--max-peers", "1"]);
+    let _first = house.join("mydb", "first");
+    let begun = Instant::now();
+    for _ in 0..100 {
+        assert_eq!(house.refusal(&target("mydb", "other", ""), HOST).0, 503);
+    }
+    let spells = 1 + begun.elapsed().as_secs() as usize / 10;
+    // The last line, so that all before it are there.
+    let mut last = house.guest();
+    last.ask("kick", &json!(["mydb", "first"]));
+    eventually("it is kicked", || house.daemon.said().contains("sent away").then_some(()));
+    let lines = house.daemon.said().matches("turned away").count();
+    assert!((1..=20 * spells).contains(&lines), "{lines} lines for a hundred");
+}
+
+#[test]
+fn what_peers_are_told_of_each_other_is_counted_in_bytes_too() {
+    let house = House::start(&["--assist-hello", "false"]);
+    let mut first = house.join("mydb", "first");
+    house.join("mydb", "second").close();
+    assert_eq!(hear(&mut first), "connect:second");
+    assert_eq!(hear(&mut first), "disconnect:second");
+    let stats = house.guest().ask("stats", &json!([]));
+    let bytes = "connect:second".len() + "disconnect:second".len();
+    assert_eq!(stats["delivered"]["presence"], json!({ "messages": 2, "bytes": bytes }));
 }
 
 #[test]
@@ -356,8 +387,8 @@ fn a_reload_changes_all_or_nothing() {
     let said = "line 2: `large-delivery` can't be `fast`: wanted inline or get";
     assert!(why["message"].as_str().unwrap().contains(said), "{why}");
     assert_eq!(get(&house, "/mydb/clients?t=one").0, 200);
-    write("token = [\"two\", \"three\"]\n");
-    guest.ask("reload", &json!([]));
+    write("token = [\"two\", \"three\"]\nadmin = \"127.0.0.1:1\"\n");
+    assert_eq!(guest.ask("reload", &json!([])), json!({ "restart": ["admin"] }));
     for (token, status) in [("one", 401), ("two", 200), ("three", 200)] {
         assert_eq!(get(&house, &format!("/mydb/clients?t={token}")).0, status);
     }

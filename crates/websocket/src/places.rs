@@ -52,7 +52,8 @@ impl Places {
         let most = within_files(limits, open_files());
         if most < limits.connections {
             let wanted = limits.connections;
-            tracing::warn!(most, wanted, "too few files may be open for so many connections");
+            let why = "fewer connections than wanted: so many files may be open (`ulimit -n`)";
+            tracing::info!(most, wanted, "{why}");
         }
         let mut taken = self.lock();
         (taken.most, taken.most_per_address) = (most, limits.connections_per_address);

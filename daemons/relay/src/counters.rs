@@ -1,3 +1,5 @@
+use std::ops::AddAssign;
+
 /// What has gone through a hub so far.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Counters {
@@ -81,9 +83,20 @@ impl Kind {
 }
 
 impl Flow {
+    /// Messages of `bytes` each.
+    pub(crate) fn of(messages: usize, bytes: usize) -> Self {
+        Self { messages: messages as u64, bytes: (messages * bytes) as u64 }
+    }
+
     /// Counts messages of `bytes` each.
     pub(crate) fn add(&mut self, messages: usize, bytes: usize) {
-        self.messages += messages as u64;
-        self.bytes += (messages * bytes) as u64;
+        *self += Self::of(messages, bytes);
+    }
+}
+
+impl AddAssign for Flow {
+    fn add_assign(&mut self, more: Self) {
+        self.messages += more.messages;
+        self.bytes += more.bytes;
     }
 }

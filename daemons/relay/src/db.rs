@@ -123,7 +123,7 @@ impl<M: Mailbox> Db<M> {
     }
 
     /// Adds a peer and tells the others. Its id must be free, and its number above all others.
-    pub(crate) fn enter(&mut self, peer: Peer<M>) -> usize {
+    pub(crate) fn enter(&mut self, peer: Peer<M>) -> Flow {
         let (number, id) = (peer.number, peer.id.clone());
         self.by_id.insert(id.clone(), number);
         self.singles += usize::from(!peer.mailbox.takes_bundles());
@@ -136,11 +136,12 @@ impl<M: Mailbox> Db<M> {
     }
 
     /// Removes a peer, and tells the others if `tells`.
-    pub(crate) fn leave(&mut self, number: u64, tells: bool) -> Option<(Peer<M>, usize)> {
+    pub(crate) fn leave(&mut self, number: u64, tells: bool) -> Option<(Peer<M>, Flow)> {
         let peer = self.peers.remove(self.at(number)?);
         self.by_id.remove(&peer.id);
         self.singles -= usize::from(!peer.mailbox.takes_bundles());
-        let told = if tells { self.tell(None, Content::Disconnected(&peer.id)) } else { 0 };
+        let gone = Content::Disconnected(&peer.id);
+        let told = if tells { self.tell(None, gone) } else { Flow::default() };
         Some((peer, told))
     }
 
@@ -260,13 +261,14 @@ impl<M: Mailbox> Db<M> {
     }
 
     /// Tells all but one; how many took it.
-    fn tell(&self, but: Option<u64>, content: Content<'_>) -> usize {
+    fn tell(&self, but: Option<u64>, content: Content<'_>) -> Flow {
         let parcel = Parcel::new(&self.name, content);
         self.taps.iter().for_each(|(_, tap)| {
             let _ = tap.put(&parcel);
         });
         let others = self.peers.iter().filter(|it| Some(it.number) != but);
-        others.filter(|it| it.mailbox.put(&parcel)).count()
+        let messages = others.filter(|it| it.mailbox.put(&parcel)).count();
+        Flow::of(messages, content.text().len())
     }
 
     fn at(&self, number: u64) -> Option<usize> {

@@ -415,8 +415,8 @@ impl<M: Mailbox> Hub<M> {
         }
     }
 
-    fn count_presence(&mut self, told: usize) {
-        self.counters.delivered[Kind::Presence as usize].add(told, 0);
+    fn count_presence(&mut self, told: Flow) {
+        self.counters.delivered[Kind::Presence as usize] += told;
     }
 
     fn next_number(&mut self) -> u64 {

@@ -1,4 +1,4 @@
-use std::cell::OnceCell;
+use std::{borrow::Cow, cell::OnceCell};
 
 use serde::Serialize;
 use serde_json::value::{RawValue, to_raw_value};
@@ -106,13 +106,18 @@ impl Content<'_> {
     }
 
     fn to_frame(self) -> Frame {
+        Frame::text(&self.text())
+    }
+
+    /// What a WebSocket is sent.
+    pub(crate) fn text(&self) -> Cow<'_, str> {
         match self {
-            Self::Message { text, instead, .. } => Frame::text(instead.unwrap_or(text)),
-            Self::Connected(id) => Frame::text(&format!("connect:{id}")),
-            Self::Disconnected(id) => Frame::text(&format!("disconnect:{id}")),
+            Self::Message { text, instead, .. } => instead.unwrap_or(text).into(),
+            Self::Connected(id) => format!("connect:{id}").into(),
+            Self::Disconnected(id) => format!("disconnect:{id}").into(),
             Self::Hello(id) => {
                 let hello = serde_json::json!({ "type": "hello", "from": id.as_str() });
-                Frame::text(&hello.to_string())
+                hello.to_string().into()
             }
         }
     }

@@ -4,10 +4,18 @@ use std::sync::{Arc, PoisonError, atomic::Ordering::Relaxed};
 
 use daemon::{Failure, causes, flags};
 use relay::Hub;
+use serde::Serialize;
 use serde_json::{Value, json};
 use websocket::{Answer, Request};
 
 use super::{NAME, Own, Relay, http::not_allowed, mailbox::Mailbox, metrics, tls, with_usual};
+
+/// What came of a reload.
+#[derive(Debug, Serialize)]
+pub(super) struct Reloaded {
+    /// Flags that are others now, and hold after a restart.
+    restart: Vec<&'static str>,
+}
 
 impl Relay {
     /// Answers at the door for metrics.
@@ -58,8 +66,25 @@ impl Relay {
         self.0.control.queued_bytes() + guests.map(Mailbox::waiting_bytes).sum::<usize>()
     }
 
-    /// Reads flags, files and tokens again; where it listens stays.
-    pub(super) fn reload(&self) -> Result<(), Failure> {
+    /// Reads flags, files and tokens again, and says in the log how that went.
+    pub(super) fn reload(&self) -> Result<Reloaded, Failure> {
+        let had_token = !self.terms().tokens.is_empty();
+        let reloaded = self.take_again().inspect_err(|failure| {
+            let why = failure.message().lines().next().unwrap_or_default();
+            tracing::error!(why, "cannot read flags, files and tokens again: nothing has changed");
+        })?;
+        tracing::info!("read flags, files and tokens again");
+        if !reloaded.restart.is_empty() {
+            tracing::warn!(flags = ?reloaded.restart, "these are others now, and hold after a restart");
+        }
+        if had_token && self.terms().tokens.is_empty() {
+            tracing::warn!("no token is wanted any more: everybody of this machine may come in");
+        }
+        Ok(reloaded)
+    }
+
+    /// Where it listens stays.
+    fn take_again(&self) -> Result<Reloaded, Failure> {
         let wrong = |why: String| Failure::new("bad-config", why);
         let read = with_usual(|usual| flags::parse_again::<Own>(NAME, usual));
         let (_, own) = read.map_err(wrong)?;
@@ -83,6 +108,6 @@ impl Relay {
         self.hub().set_bounds(own.bounds());
         *self.0.terms.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(terms);
         self.0.changes.fetch_add(1, Relaxed);
-        Ok(())
+        Ok(Reloaded { restart: self.0.settled.others(&own) })
     }
 }

@@ -29,7 +29,10 @@ impl Relay {
                     .with_first_subprotocol()
             }
             Err(refusal) => {
-                tracing::info!(db, peer = ?request.peer(), %refusal, "turned away");
+                if let Some(unsaid) = self.0.turned_away.note() {
+                    let peer = request.peer().map(tracing::field::display);
+                    tracing::info!(db, peer, %refusal, unsaid, "turned away");
+                }
                 Answer::text(refusal.status(), refusal.to_string()).closing()
             }
         }

@@ -22,6 +22,26 @@ pub(crate) struct Doors {
     tls: Option<Tls>,
     /// Whether other machines reach it.
     is_public: bool,
+    settled: Settled,
+}
+
+/// What holds from the start to the end, whatever the flags say later.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Settled {
+    listen: Vec<Place>,
+    admin: SocketAddr,
+}
+
+impl Settled {
+    pub(super) fn of(own: &Own) -> Self {
+        Self { listen: own.listen.clone(), admin: own.admin }
+    }
+
+    /// The flags that are others than these.
+    pub(super) fn others(&self, own: &Own) -> Vec<&'static str> {
+        let changed = [("listen", self.listen != own.listen), ("admin", self.admin != own.admin)];
+        changed.into_iter().filter(|it| it.1).map(|it| it.0).collect()
+    }
 }
 
 /// How sockets are called that are held for this door.
@@ -68,7 +88,7 @@ pub(crate) async fn open(own: &Own, terms: &Terms, held: &Environment) -> Result
             Some(tls) => server.listen_with(listener, move |stream| tls.accept(stream)),
         };
         let address = address.map_err(failed)?;
-        tracing::info!(%address, "AceBase clients connect here");
+        tracing::info!(%address, tls = tls.is_some(), token = has_token, "AceBase clients connect here");
         port = port.or(Some(address.port()));
     }
     let mut admin = Server::new(websocket::Limits::default(), Rules::default())?;
@@ -77,7 +97,8 @@ pub(crate) async fn open(own: &Own, terms: &Terms, held: &Environment) -> Result
         tracing::warn!(address = %own.admin, "metrics are open to other machines");
     }
     let admin_port = admin.listen(own.admin).await.map_err(failed)?.port();
-    Ok(Doors { server, admin, port: port.unwrap_or_default(), admin_port, tls, is_public })
+    let port = port.unwrap_or_default();
+    Ok(Doors { server, admin, port, admin_port, tls, is_public, settled: Settled::of(own) })
 }
 
 impl Doors {
@@ -91,6 +112,10 @@ impl Doors {
 
     pub(super) fn is_public(&self) -> bool {
         self.is_public
+    }
+
+    pub(super) fn settled(&self) -> Settled {
+        self.settled.clone()
     }
 
     pub(super) fn tls(&self) -> Option<Tls> {
@@ -117,6 +142,10 @@ impl Doors {
                 () = Shutdown::signal() => {}
                 () = relay.0.drained.notified() => {}
             }
+            tracing::info!(
+                peers = relay.hub().peers(),
+                "ending, once peers have read what they were sent"
+            );
             relay.hub().drain();
             relay.0.ending.send_replace(true);
         };

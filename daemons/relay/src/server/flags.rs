@@ -42,10 +42,10 @@ pub(crate) struct Own {
 
     /// What clients must know; each of several is good. Others of this machine can read what is
     /// typed here: `--token-file` hides it
-    #[arg(long, value_name = "TOKEN")]
+    #[arg(long, value_name = "TOKEN", value_parser = token)]
     token: Vec<String>,
 
-    /// File with such tokens, one a line
+    /// File with such tokens, one a line; lines that begin with `#` are none
     #[arg(long, value_name = "FILE")]
     token_file: Option<PathBuf>,
 
@@ -78,6 +78,10 @@ pub(crate) struct Own {
     /// files]
     #[arg(long, value_name = "DIR")]
     large_dir: Option<PathBuf>,
+
+    /// Speak TLS or do not start; what `SSL=1` sets
+    #[arg(long, help_heading = "TLS")]
+    pub(super) tls: bool,
 
     /// Certificate and those that vouch for it, in PEM
     #[arg(long, value_name = "FILE", help_heading = "TLS")]
@@ -318,7 +322,8 @@ impl Own {
         if let Some(path) = &self.token_file {
             let read = |source| TermsError::Tokens { path: path.clone(), source };
             let text = fs::read_to_string(path).map_err(read)?;
-            let lines: Vec<_> = text.lines().map(str::trim).filter(|it| !it.is_empty()).collect();
+            let is_token = |it: &&str| !it.is_empty() && !it.starts_with('#');
+            let lines: Vec<_> = text.lines().map(str::trim).filter(is_token).collect();
             if lines.is_empty() {
                 return Err(TermsError::NoToken(path.clone()));
             }
@@ -337,6 +342,13 @@ pub(crate) enum TermsError {
 
     #[error("`{}` holds no token", .0.display())]
     NoToken(PathBuf),
+}
+
+fn token(text: &str) -> Result<String, String> {
+    // As an unset variable makes it: nobody who names a token wants none.
+    let is_empty = text.is_empty();
+    let none = "a token has a character at least; without `--token` everybody here may come in";
+    if is_empty { Err(none.to_owned()) } else { Ok(text.to_owned()) }
 }
 
 fn parse_pair(text: &str) -> Result<(String, String), String> {

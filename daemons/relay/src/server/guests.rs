@@ -198,7 +198,10 @@ impl Relay {
     pub(super) fn kick(&self, db: String, id: String) -> Result<(), Failure> {
         let db = self.db_name(&db)?;
         match self.hub().kick(db.as_str(), &id) {
-            true => Ok(()),
+            true => {
+                tracing::info!(%db, id, "sent away by `kick`");
+                Ok(())
+            }
             false => Err(Failure::not_found(format!("nobody in `{db}` is `{id}`"))),
         }
     }
@@ -344,10 +347,8 @@ pub(super) async fn reload_on_hangup(relay: State<Relay>, mut shutdown: Shutdown
     loop {
         // Both are cancel safe.
         tokio::select! {
-            Some(()) = hangups.recv() => match relay.reload() {
-                Ok(()) => tracing::info!("read flags, files and tokens again"),
-                Err(failure) => tracing::error!("nothing has changed: {}", failure.message()),
-            },
+            // What came of it is in the log.
+            Some(()) = hangups.recv() => drop(relay.reload()),
             () = shutdown.requested() => return,
         }
     }

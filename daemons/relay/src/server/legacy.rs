@@ -32,7 +32,10 @@ pub(crate) fn usual(
         ("PFX_PATH", &["tls-pfx"]),
         ("PASSPHRASE", &["tls-passphrase", "tls-key-password"]),
     ];
-    let is_secure = of("SSL").as_deref() == Some("1");
+    let is_secure = of("SSL").is_some_and(|it| !says_no(&it));
+    if is_secure {
+        set.push(("tls", "true".to_owned()));
+    }
     for (name, flags) in names.into_iter().chain(tls.into_iter().filter(|_| is_secure)) {
         if let Some(value) = of(name) {
             set.extend(flags.iter().map(|flag| (*flag, value.clone())));
@@ -41,6 +44,11 @@ pub(crate) fn usual(
     // There, 0 meant that it is not set.
     set.retain(|(flag, value)| *flag != "max-payload" || value != "0");
     set
+}
+
+/// Whether `SSL` says that TLS is not wanted; anything else says that it is, and not in clear text.
+fn says_no(ssl: &str) -> bool {
+    ["0", "false", "no", "off"].iter().any(|it| it.eq_ignore_ascii_case(ssl))
 }
 
 /// An address as `--listen` takes it.
@@ -103,6 +111,7 @@ mod tests {
                 &[],
                 &tls,
                 &[
+                    ("tls", "true"),
                     ("tls-key", "k.pem"),
                     ("tls-cert", "c.pem"),
                     ("tls-passphrase", "p"),
@@ -115,6 +124,21 @@ mod tests {
                 owned(expected),
                 "{arguments:?} {environment:?}"
             );
+        }
+    }
+
+    #[test]
+    fn who_asks_for_tls_in_any_words_gets_it() {
+        for (ssl, is_secure) in [
+            ("1", true),
+            ("true", true),
+            ("maybe", true),
+            ("0", false),
+            ("Off", false),
+            ("", false),
+        ] {
+            let asked = set(&[&format!("SSL={ssl}")], &[]);
+            assert_eq!(asked.contains(&("tls", "true".to_owned())), is_secure, "{ssl}");
         }
     }
 

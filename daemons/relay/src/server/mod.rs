@@ -29,7 +29,7 @@ use std::{
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
-use daemon::{BindError, Daemon};
+use daemon::{BindError, Daemon, Seldom};
 use relay::Hub;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::{
@@ -39,7 +39,7 @@ use tokio::{
 use websocket::{Access, Control, LimitsError};
 
 use self::{
-    door::DoorError,
+    door::{DoorError, Settled},
     failures::Failures,
     flags::{Terms, TermsError},
     large::Larges,
@@ -71,6 +71,9 @@ struct Inner {
     tls: Option<Tls>,
     /// Whether other machines reach the door.
     is_public: bool,
+    settled: Settled,
+    /// How those are told of who are turned away.
+    turned_away: Seldom,
     /// How often the terms have changed.
     changes: AtomicU64,
     begun: Instant,
@@ -84,6 +87,11 @@ struct Inner {
 
 /// Who listens gets at once what is known of a database.
 const USUAL: [(&str, &str); 2] = [("stream-packets", "4096"), ("stream-bytes", "33554432")];
+
+/// So many of those who are turned away are in the log in so much time: a client with a wrong token
+/// may try again at once, for ever.
+const TURNED_AWAY: u32 = 20;
+const TURNED_AWAY_IN: Duration = Duration::from_secs(10);
 
 /// Why there is no relay.
 #[derive(Debug, thiserror::Error)]
@@ -137,6 +145,8 @@ impl Relay {
             access: doors.access(),
             tls: doors.tls(),
             is_public: doors.is_public(),
+            settled: doors.settled(),
+            turned_away: Seldom::new(TURNED_AWAY, TURNED_AWAY_IN),
             changes: AtomicU64::new(0),
             begun: Instant::now(),
             begun_ms: clock_ms(),

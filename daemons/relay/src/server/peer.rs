@@ -151,6 +151,9 @@ fn note_end(relay: &Relay, db: &DbName, id: &PeerId, end: Option<&End>) {
         Some(End::Crowded) => {
             tracing::warn!(%db, %id, "closed: all together send too much at once, and it for longest");
         }
+        Some(End::ByUs(code)) if *code == replaced() => {
+            tracing::info!(%db, %id, "closed: another one has this id now");
+        }
         end => tracing::debug!(%db, %id, ?end, "gone"),
     }
 }

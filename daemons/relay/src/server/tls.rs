@@ -38,6 +38,11 @@ pub(crate) enum TlsError {
     #[error("`--tls-cert` and `--tls-key` go together, and not with `--tls-pfx`")]
     Flags,
 
+    #[error(
+        "TLS is wanted (`--tls`, `SSL=1`, a password of a key) and has no certificate: name `--tls-cert` and `--tls-key`, or `--tls-pfx`"
+    )]
+    NoFiles,
+
     #[error("cannot read `{}`", path.display())]
     Read { path: PathBuf, source: io::Error },
 
@@ -56,8 +61,8 @@ pub(crate) enum TlsError {
     #[error("`{}` holds no {wanted}", path.display())]
     Empty { path: PathBuf, wanted: &'static str },
 
-    #[error("this certificate and key can't be used")]
-    Unusable(#[from] rustls::Error),
+    #[error("{files} can't be used")]
+    Unusable { files: String, source: rustls::Error },
 }
 
 /// What proves who the server is.
@@ -103,6 +108,7 @@ impl Tls {
 /// What the flags and the files that they name say of TLS, if anything.
 pub(super) fn config(own: &Own) -> Result<Option<ServerConfig>, TlsError> {
     let identity = match (&own.tls_cert, &own.tls_key, &own.tls_pfx) {
+        (None, None, None) if is_wanted(own) => return Err(TlsError::NoFiles),
         (None, None, None) => return Ok(None),
         (Some(cert), Some(key), None) => from_pem(cert, key, own.tls_key_password.as_deref())?,
         (None, None, Some(pfx)) => from_pfx(pfx, own.tls_passphrase.as_deref())?,
@@ -113,10 +119,18 @@ pub(super) fn config(own: &Own) -> Result<Option<ServerConfig>, TlsError> {
         TlsVersion::Tls13 => &[&TLS13],
     };
     let config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
-        .with_protocol_versions(versions)?
-        .with_no_client_auth()
-        .with_single_cert(identity.chain, identity.key)?;
-    Ok(Some(config))
+        .with_protocol_versions(versions)
+        .and_then(|it| it.with_no_client_auth().with_single_cert(identity.chain, identity.key));
+    config.map(Some).map_err(|source| TlsError::Unusable { files: files(own), source })
+}
+
+fn is_wanted(own: &Own) -> bool {
+    own.tls || own.tls_key_password.is_some() || own.tls_passphrase.is_some()
+}
+
+fn files(own: &Own) -> String {
+    let named = [&own.tls_cert, &own.tls_key, &own.tls_pfx].into_iter().flatten();
+    named.map(|it| format!("`{}`", it.display())).collect::<Vec<_>>().join(" and ")
 }
 
 fn from_pem(cert: &Path, key: &Path, password: Option<&str>) -> Result<Identity, TlsError> {
