@@ -423,6 +423,7 @@ impl<'a, S: 'static> Visit<'a, S> {
 
     /// Answers what has been read, until the guest has had its turn.
     fn answer(&mut self, cx: &mut Context<'_>) {
+        self.connection.take_room();
         let enough = self.connection.unsent_bytes() + TAKEN_BYTES;
         while self.may_answer()
             && !self.turn.is_over()
