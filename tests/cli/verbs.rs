@@ -57,6 +57,31 @@ fn an_edit_is_shown_until_the_next_start() {
 }
 
 #[test]
+fn a_call_comes_in_as_the_owner_by_the_unix_socket_or_else_by_the_token() {
+    let dae = Dae::start();
+    let vault = binary("examples/vault");
+    let path = vault.to_str().unwrap();
+    dae.install("Near", &json!({ "program": path }));
+    let far = format!("unset DAE_SOCKET; exec {path}");
+    dae.install("Far", &shell(&far, &json!({ "ready": "port" })));
+    let closed = format!("unset DAE_SOCKET DAE_TOKEN_FILE; exec {path}");
+    dae.install("Closed", &shell(&closed, &json!({ "ready": "port" })));
+
+    for name in ["Near", "Far"] {
+        assert_eq!(dae.succeed(["call", name, "look"]), "\"gold\"\n", "{name}");
+    }
+    check_complaint(&dae.run(["call", "Closed", "look"]), 8, &["say `auth"]);
+    // Over TCP it needs the token all the same.
+    let near = dae.listed("Near").unwrap();
+    let mut stranger = Netcat::tcp(near["port"].as_u64().unwrap().try_into().unwrap());
+    assert_eq!(stranger.call("look", &json!([])).1[0]["code"], "auth-required");
+    let socket = near["unix"].as_str().unwrap();
+    let status = dae.succeed(["status", "Near"]);
+    assert!(status.contains(&format!("sockets\n  Unix  {socket}  yours\n")), "{status}");
+    assert!(!dae.succeed(["status", "Far"]).contains("Unix"));
+}
+
+#[test]
 fn enabled_and_disabled_daemons_are_started_and_stopped_now_if_told_so() {
     let dae = Dae::start();
     let first = pid(&dae.install("Idle", &shell(IDLE, &json!({}))));

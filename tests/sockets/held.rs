@@ -435,7 +435,7 @@ fn a_socket_is_installed_and_shown_on_the_command_line() {
     ]);
     assert!(installed.status.success(), "{installed:?}");
     let status = dae.succeed(["status", "Doors"]);
-    assert!(status.contains(&format!("ws  127.0.0.1:{port}  held")), "{status}");
+    assert!(status.contains(&format!("ws    127.0.0.1:{port}  held")), "{status}");
     dae.succeed(["stop", "Doors"]);
     let status = String::from_utf8(dae.run(["status", "Doors"]).stdout).unwrap();
     assert!(status.contains(&format!("ws  127.0.0.1:{port}  closed")), "{status}");

@@ -23,6 +23,8 @@ pub(super) struct Entry {
     pub(super) definition_changed: Option<bool>,
     pub(super) cpu: Option<f64>,
     pub(super) memory: Option<u64>,
+    /// Where its owner reaches it without a token.
+    pub(super) unix: Option<String>,
     pub(super) sockets: Vec<HeldSocket>,
     note: Option<String>,
 }

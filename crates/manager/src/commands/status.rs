@@ -83,12 +83,16 @@ impl Daemon {
     }
 
     fn print_sockets(&self, out: &mut Output) -> Result<(), Error> {
-        let sockets = &self.daemon.sockets;
-        title("sockets", sockets.is_empty(), out)?;
-        let width = sockets.iter().map(|it| it.label().len()).max().unwrap_or_default();
-        sockets.iter().try_for_each(|it| {
+        let unix = self.daemon.unix.iter().map(|path| ("Unix", path.as_str(), "yours"));
+        let held = self.daemon.sockets.iter().map(|it| {
             let held = if it.held { "held" } else { "closed" };
-            out.line(format_args!("  {:width$}  {}  {held}", it.label(), it.address))
+            (it.label(), it.address.as_str(), held)
+        });
+        let all: Vec<_> = held.chain(unix).collect();
+        title("sockets", all.is_empty(), out)?;
+        let width = all.iter().map(|it| it.0.len()).max().unwrap_or_default();
+        all.iter().try_for_each(|(label, place, word)| {
+            out.line(format_args!("  {label:width$}  {place}  {word}"))
         })
     }
 
