@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::{StateServer, event};
+use super::{StateServer, event, run};
 use crate::harness::{Netcat, eventually};
 
 /// Too much for what the kernel keeps of a connection that nobody reads.
@@ -89,6 +89,31 @@ fn who_has_not_logged_in_has_less_unless_everybody_may_ask() {
     let mut nobody = server.connect();
     assert_eq!(nobody.ask("hello", &json!([]))["limits"]["packet"], 2 << 20);
     nobody.refuse("denied", "update", &large);
+}
+
+#[test]
+fn a_limit_that_cannot_hold_is_refused_by_its_flag_and_range() {
+    for (flag, value, range) in [
+        ("--depth", "500", "1..=128"),
+        ("--depth", "0", "1..=128"),
+        ("--hashers", "1", "2..=1024"),
+        ("--hashers", "0", "2..=1024"),
+        ("--rate", "0", "1.."),
+        ("--burst", "0", "1.."),
+        ("--newcomer-rate", "0", "1.."),
+        ("--login-attempts", "0", "1.."),
+        ("--local-attempts", "0", "1.."),
+        ("--queue-events", "0", "1.."),
+        ("--segment-bytes", "0", "1.."),
+    ] {
+        let output = run(&[flag, value, "check", "--data", "/nonexistent"]);
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(2), "{flag} {value}: {said}");
+        let why = format!("{value} is not in {range}");
+        assert!(said.contains(flag) && said.contains(&why), "{said}");
+    }
+    let server = StateServer::start(&["--depth", "128"]);
+    assert_eq!(server.root().ask("hello", &json!([]))["limits"]["depth"], 128);
 }
 
 #[test]

@@ -95,7 +95,7 @@ impl Decoder {
             at: 0,
             state: State::Start,
             packet_bytes: limits.packet_bytes,
-            depth: limits.depth.min(u128::BITS),
+            depth: limits.depth.min(Limits::DEEPEST),
             of_client: false,
             seen_any: false,
             ended: false,

@@ -34,10 +34,13 @@ pub struct Limits {
 }
 
 impl Limits {
+    /// No decoder goes deeper, whatever [`depth`](Self::depth) says.
+    pub const DEEPEST: u32 = u128::BITS;
+
     /// What our own clients accept: a reply may be longer than any request.
     #[must_use]
     pub fn of_client() -> Self {
-        Self { packet_bytes: 64 << 20, depth: 128, ..Self::default() }
+        Self { packet_bytes: 64 << 20, depth: Self::DEEPEST, ..Self::default() }
     }
 }
 

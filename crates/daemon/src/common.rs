@@ -138,7 +138,7 @@ impl Common {
             "features": ["tags", "help", "streams", "auth", "ping"],
             "limits": {
                 "packet": self.packet_bytes(&guest),
-                "depth": self.limits.depth,
+                "depth": self.limits.depth.min(Limits::DEEPEST),
                 "pipeline": self.limits.pipeline,
                 "result": self.limits.result_bytes,
             },

@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use clap::{Args, Command, FromArgMatches, error::ErrorKind};
+use clap::{Args, Command, FromArgMatches, error::ErrorKind, value_parser};
 use common_tcp::{Limits, causes};
 use tracing_subscriber::EnvFilter;
 
@@ -45,7 +45,7 @@ pub struct Flags {
     pub packet_bytes: usize,
 
     /// Deepest nesting of arguments, at most 128
-    #[arg(long, value_name = "LEVELS", default_value_t = Limits::default().depth, help_heading = "Limits")]
+    #[arg(long, value_name = "LEVELS", default_value_t = Limits::default().depth, value_parser = value_parser!(u32).range(1..=i64::from(Limits::DEEPEST)), help_heading = "Limits")]
     pub depth: u32,
 
     /// Requests of one guest that may run at once

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::{audit::Audit, door::DoorFlags, offline::Offline};
-use clap::Args;
+use clap::{Args, builder::RangedU64ValueParser, value_parser};
 use daemon::{
     Admission, Newcomers, Rate, Settings,
     flags::{Flags, parse_duration},
@@ -58,7 +58,7 @@ pub(crate) struct Own {
     snapshot_bytes: u64,
 
     /// Length of a file of the journal; a snapshot frees whole files
-    #[arg(long, value_name = "BYTES", default_value_t = journal::Options::default().segment_bytes, help_heading = "Limits")]
+    #[arg(long, value_name = "BYTES", default_value_t = journal::Options::default().segment_bytes, value_parser = value_parser!(u64).range(1..), help_heading = "Limits")]
     segment_bytes: u64,
 
     /// Largest value, in bytes
@@ -94,15 +94,15 @@ pub(crate) struct Own {
     tokens: usize,
 
     /// Wrong passwords of a user, or from an address, in a minute
-    #[arg(long, value_name = "PASSWORDS", default_value_t = 5, help_heading = "Limits")]
+    #[arg(long, value_name = "PASSWORDS", default_value_t = 5, value_parser = value_parser!(u32).range(1..), help_heading = "Limits")]
     login_attempts: u32,
 
     /// Wrong passwords from this machine in a minute; whoever comes through a gateway is here too
-    #[arg(long, value_name = "PASSWORDS", default_value_t = 1000, help_heading = "Limits")]
+    #[arg(long, value_name = "PASSWORDS", default_value_t = 1000, value_parser = value_parser!(u32).range(1..), help_heading = "Limits")]
     local_attempts: u32,
 
-    /// Passwords that are hashed at once, two at least; one of them is of somebody logged in
-    #[arg(long, value_name = "PASSWORDS", default_value_t = 2, help_heading = "Limits")]
+    /// Passwords that are hashed at once, 2 to 1024; one of them is of somebody logged in
+    #[arg(long, value_name = "PASSWORDS", default_value_t = 2, value_parser = RangedU64ValueParser::<usize>::new().range(2..=1024), help_heading = "Limits")]
     hashers: usize,
 
     /// Memory that hashing a password takes (argon2id), in KiB
@@ -126,7 +126,7 @@ pub(crate) struct Own {
     subscriptions: usize,
 
     /// Events that wait for one session; beyond it they are dropped, and told by a `sync`
-    #[arg(long, value_name = "EVENTS", default_value_t = QueueLimits::default().items, help_heading = "Limits")]
+    #[arg(long, value_name = "EVENTS", default_value_t = QueueLimits::default().items, value_parser = RangedU64ValueParser::<usize>::new().range(1..), help_heading = "Limits")]
     queue_events: usize,
 
     /// Bytes of events that wait for one session
@@ -154,11 +154,11 @@ pub(crate) struct Own {
     sessions_per_user: usize,
 
     /// Requests of one session in a second
-    #[arg(long, value_name = "REQUESTS", default_value_t = 2000, help_heading = "Limits")]
+    #[arg(long, value_name = "REQUESTS", default_value_t = 2000, value_parser = value_parser!(u32).range(1..), help_heading = "Limits")]
     rate: u32,
 
     /// Requests of one session at once
-    #[arg(long, value_name = "REQUESTS", default_value_t = 4000, help_heading = "Limits")]
+    #[arg(long, value_name = "REQUESTS", default_value_t = 4000, value_parser = value_parser!(u32).range(1..), help_heading = "Limits")]
     burst: u32,
 
     /// Longest packet of a session that has not logged in, unless `--anonymous`, in bytes
@@ -166,7 +166,7 @@ pub(crate) struct Own {
     newcomer_packet_bytes: usize,
 
     /// Requests of a session that has not logged in, unless `--anonymous`, in a second
-    #[arg(long, value_name = "REQUESTS", default_value_t = 20, help_heading = "Limits")]
+    #[arg(long, value_name = "REQUESTS", default_value_t = 20, value_parser = value_parser!(u32).range(1..), help_heading = "Limits")]
     newcomer_rate: u32,
 
     /// How long a session that has not logged in may ask nothing, unless `--anonymous`
