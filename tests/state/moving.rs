@@ -1,11 +1,11 @@
 //! Taking everything elsewhere: exports, imports, and the save file of a leilo-backend.
 
-use std::{fs, path::Path};
+use std::{fs, path::Path, process::Command};
 
 use serde_json::json;
 
 use super::{StateServer, run};
-use crate::harness::Netcat;
+use crate::harness::{Dae, Netcat, binary, finish};
 
 /// Runs `state COMMAND… --data DIR`; whether it went well, and what it said on both ways.
 fn offline(data: &Path, command: &[&str]) -> (bool, String, String) {
@@ -39,6 +39,24 @@ fn is_furnished(root: &mut Netcat, mut ann: Netcat) {
     assert_eq!(root.ask("keys", &json!([["large"]])).as_array().unwrap().len(), 10);
     root.ask("emit", &json!(["root", "tidy", null]));
     root.refuse("not-found", "get", &json!([["board", "late"]]));
+}
+
+#[test]
+fn what_a_manager_has_under_dae_home_is_found_by_hand() {
+    let dae = Dae::start();
+    let state = binary("state");
+    dae.install("State", &json!({ "program": state }));
+    dae.succeed(["stop", "State"]);
+    let check = |place: &Path| {
+        let mut command = Command::new(&state);
+        command.arg("check").env("DAE_HOME", place).env("HOME", "/nonexistent");
+        let output = finish(command);
+        String::from_utf8([output.stdout, output.stderr].concat()).unwrap()
+    };
+    let said = check(dae.home());
+    assert!(said.contains("all is well"), "{said}");
+    let said = check(Path::new("/nonexistent/other"));
+    assert!(said.contains("`/nonexistent/other/data/daemons/State/journal`"), "{said}");
 }
 
 #[test]

@@ -1,8 +1,9 @@
 //! The flags that all daemons share, and those that a daemon adds.
 
 use std::{
+    env,
     net::{IpAddr, Ipv4Addr},
-    path::PathBuf,
+    path::{self, PathBuf},
     time::Duration,
 };
 
@@ -26,8 +27,8 @@ pub struct Flags {
     #[arg(long, value_name = "ADDRESS", default_value_t = Ipv4Addr::LOCALHOST.into())]
     pub bind: IpAddr,
 
-    /// Directory for what the daemon keeps [default: a folder of its name in the user's data
-    /// directory]
+    /// Directory for what the daemon keeps [default: a folder of its name in `$DAE_HOME`, or else
+    /// in the user's data directory]
     #[arg(long, value_name = "DIR")]
     pub data: Option<PathBuf>,
 
@@ -115,16 +116,24 @@ impl Flags {
         }
     }
 
-    /// The directory of the daemon `name`: `--data`, or `dae/daemons/<name>` in the user's data
-    /// directory. `None` without a home directory.
+    /// The directory of the daemon `name`, where a manager would have it: `--data`, or
+    /// `data/daemons/<name>` in `DAE_HOME`, or `dae/daemons/<name>` in the user's data directory.
+    /// `None` without a home directory.
     #[must_use]
     pub fn data_path(&self, name: &str) -> Option<PathBuf> {
-        let of_user = || {
-            let user = directories::BaseDirs::new()?;
-            Some(user.data_dir().join("dae/daemons").join(name))
-        };
-        self.data.clone().or_else(of_user)
+        let of_all = || data_of_home().or_else(data_of_user);
+        self.data.clone().or_else(|| Some(of_all()?.join("daemons").join(name)))
     }
+}
+
+/// Where `DAE_HOME` says that the data is, if it says so.
+fn data_of_home() -> Option<PathBuf> {
+    let home = env::var_os("DAE_HOME").filter(|it| !it.is_empty())?;
+    path::absolute(home).ok().map(|it| it.join("data"))
+}
+
+fn data_of_user() -> Option<PathBuf> {
+    directories::BaseDirs::new().map(|it| it.data_dir().join("dae"))
 }
 
 /// No flags besides the common ones.
