@@ -81,6 +81,31 @@ fn an_install_that_fails_shows_the_last_lines() {
 }
 
 #[test]
+fn a_start_that_fails_shows_no_line_of_an_earlier_process() {
+    let dae = Dae::start();
+    let mut client = dae.client();
+    let noisy = json!({
+        "program": "/bin/sh", "args": ["-c", "echo earlier; exec sleep 1000"], "ready": "none",
+    });
+    client.ask("install", &json!(["Broken", noisy]));
+    eventually("it has printed", || {
+        let status = client.ask("status", &json!(["Broken"]));
+        status["output"].as_array().filter(|it| !it.is_empty()).map(|_| ())
+    });
+
+    for (script, wanted) in [("exit 3", None), ("echo now; exit 3", Some("now"))] {
+        let broken = json!({
+            "program": "/bin/sh", "args": ["-c", script], "restart": "never", "replace": true,
+            "ready": "delay=60s",
+        });
+        let error = client.refuse("not-ready", "install", &json!(["Broken", broken]));
+        let lines = error["output"].as_array().into_iter().flatten();
+        let texts: Vec<&str> = lines.map(|it| it["text"].as_str().unwrap()).collect();
+        assert_eq!(texts, Vec::from_iter(wanted), "{error}");
+    }
+}
+
+#[test]
 fn an_edit_takes_effect_at_the_next_start() {
     let dae = Dae::start();
     let mut client = dae.client();

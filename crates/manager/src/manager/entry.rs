@@ -94,6 +94,13 @@ impl Entry {
         }
     }
 
+    /// When it was to start last, in Unix ms, if that is known.
+    pub(super) fn start_ms(&self) -> Option<u64> {
+        let asked = self.past.iter().rev().find(|it| it.to == State::Pending.word());
+        let spawned = || self.identity.as_ref().map(|it| it.spawned_at_ms);
+        asked.map(|it| it.at_ms).or_else(spawned)
+    }
+
     /// Begins a search for readiness in the place of the one before.
     pub(super) fn set_probe(&mut self, probe: AbortHandle) {
         self.end_probe();

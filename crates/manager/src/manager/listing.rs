@@ -158,7 +158,7 @@ impl Manager {
             "last_exit": entry.child.last_exit().map(|exit| exit.to_string()),
             "last_exit_at": entry.end.as_ref().map(End::time),
             "history": past.collect::<Vec<_>>(),
-            "output": last_output(&self.paths.daemon_logs(name), 10),
+            "output": last_output(&self.paths.daemon_logs(name), 10, None),
         })
     }
 
@@ -227,9 +227,9 @@ pub(super) fn foreign(found: &Foreign, note: Option<String>) -> Listed<'_> {
 /// packet.
 const TOLD_BYTES: usize = 4096;
 
-/// The last lines that a daemon printed.
-pub(super) fn last_output(dir: &Path, lines: usize) -> Vec<Value> {
-    let selection = Selection { lines: Some(lines), ..Selection::default() };
+/// The last lines that a daemon printed, none from before `since_ms`.
+pub(super) fn last_output(dir: &Path, lines: usize, since_ms: Option<u64>) -> Vec<Value> {
+    let selection = Selection { lines: Some(lines), since_ms, ..Selection::default() };
     let Ok(mut reader) = Reader::open(dir, &selection) else { return vec![] };
     let mut output = vec![];
     while let Ok(Some(line)) = reader.next_line() {

@@ -53,7 +53,8 @@ impl Manager {
         waiter.answer.send(result);
     }
 
-    /// Why a daemon is not what somebody waited for, with its last lines of output.
+    /// Why a daemon is not what somebody waited for, with the last lines that it printed since it
+    /// was to start: those of processes before it are no reason.
     fn missed(&self, name: &Name, entry: &Entry) -> Failure {
         let state = entry.child.state();
         let code = match state {
@@ -71,7 +72,7 @@ impl Manager {
         {
             failure = failure.with("step", step.as_str()).with("errno", *errno);
         }
-        let output = listing::last_output(&self.paths.daemon_logs(name), 10);
+        let output = listing::last_output(&self.paths.daemon_logs(name), 10, entry.start_ms());
         if output.is_empty() { failure } else { failure.with("output", output) }
     }
 
