@@ -7,7 +7,10 @@ use std::{
     process::{Child, Command, Stdio},
 };
 
-use crate::harness::{Netcat, PATIENCE, binary, children, eventually, listening_ports, of};
+use serde_json::json;
+
+use super::free_port;
+use crate::harness::{Dae, Netcat, PATIENCE, binary, children, eventually, listening_ports, of};
 
 /// A shell that becomes `doors` with its standard input as descriptor 3 and its output as 4.
 const HAND_OVER: &str = r#"
@@ -112,6 +115,30 @@ fn what_does_not_listen_on_tcp_is_left_as_it_is() {
     }
     assert!(children(doors.0.id()).is_empty());
     drop(listener);
+}
+
+#[test]
+fn a_socket_that_nobody_takes_is_warned_of() {
+    let dae = Dae::start();
+    let (wrong, plain) = (free_port(), free_port());
+    dae.install(
+        "Doors",
+        &json!({
+            "program": binary("examples/doors"), "env": { "DOORS": "ws" },
+            "sockets": [format!("wss={wrong}"), plain.to_string()],
+        }),
+    );
+    let log = eventually("it is warned of", || {
+        let log = dae.succeed(["logs", "Doors"]);
+        log.contains(" WARN ").then_some(log)
+    });
+    let warned: Vec<&str> = log.lines().filter(|it| it.contains(" WARN ")).collect();
+    assert_eq!(warned.len(), 1, "{log}");
+    for part in
+        ["nobody takes", "label=\"wss\"", &format!("port={wrong}"), "known=\"ws, Common TCP\""]
+    {
+        assert!(warned[0].contains(part), "{part}: {log}");
+    }
 }
 
 #[test]

@@ -255,6 +255,7 @@ impl<S: Send + Sync + 'static> Daemon<S> {
             services: self.services,
             manager: manager.map(Manager::at),
             trusts_own_user: !self.has_accounts,
+            held: environment.sockets,
         })
     }
 

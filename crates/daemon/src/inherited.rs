@@ -1,9 +1,10 @@
 use std::{
+    collections::BTreeSet,
     env, fs,
     net::TcpListener,
     os::fd::{FromRawFd, IntoRawFd, OwnedFd, RawFd},
     process,
-    sync::{Arc, Mutex, OnceLock, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
 };
 
 use socket2::{Domain, SockRef, Type};
@@ -14,7 +15,15 @@ use socket2::{Domain, SockRef, Type};
 /// All clones share them, and each is taken once. None is handed on: they are closed on exec, and
 /// the variables name this process alone.
 #[derive(Clone, Debug, Default)]
-pub struct Inherited(Arc<Mutex<Vec<(String, TcpListener)>>>);
+pub struct Inherited(Arc<Mutex<Sockets>>);
+
+#[derive(Debug, Default)]
+struct Sockets {
+    /// Those that nobody has taken yet, with their labels.
+    left: Vec<(String, TcpListener)>,
+    /// The labels that were asked for.
+    known: BTreeSet<String>,
+}
 
 /// The first descriptor that is handed over.
 const FIRST: RawFd = 3;
@@ -26,24 +35,50 @@ impl Inherited {
     /// Those of this process, whoever asks first.
     pub(crate) fn of_process() -> Self {
         static ALL: OnceLock<Inherited> = OnceLock::new();
-        ALL.get_or_init(|| Self(Arc::new(Mutex::new(receive())))).clone()
+        ALL.get_or_init(|| {
+            let sockets = Sockets { left: receive(), known: BTreeSet::new() };
+            Self(Arc::new(Mutex::new(sockets)))
+        })
+        .clone()
     }
 
     /// The next one of that label.
     pub(crate) fn take(&self, label: &str) -> Option<TcpListener> {
+        self.sockets().known.insert(label.to_owned());
         self.take_if(|it| it == label)
     }
 
     /// The one without a label.
     pub(crate) fn take_unlabelled(&self) -> Option<TcpListener> {
-        self.take_if(|it| it.is_empty() || it == UNLABELLED)
+        self.take_if(is_none)
     }
 
     fn take_if(&self, is_it: impl Fn(&str) -> bool) -> Option<TcpListener> {
-        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let at = all.iter().position(|(label, _)| is_it(label))?;
-        Some(all.remove(at).1)
+        let left = &mut self.sockets().left;
+        let at = left.iter().position(|(label, _)| is_it(label))?;
+        Some(left.remove(at).1)
     }
+
+    /// Warns of those that nobody has taken: who connects there waits for an answer in vain.
+    pub(crate) fn warn_of_left(&self) {
+        let sockets = self.sockets();
+        let known = sockets.known.iter().map(String::as_str).chain(["Common TCP"]);
+        let known = known.collect::<Vec<_>>().join(", ");
+        for (label, listener) in &sockets.left {
+            let port = listener.local_addr().map_or(0, |it| it.port());
+            let label = if is_none(label) { "Common TCP" } else { label };
+            let why = "nobody takes this socket, so who connects waits in vain";
+            tracing::warn!(label, port, known, "{why}");
+        }
+    }
+
+    fn sockets(&self) -> MutexGuard<'_, Sockets> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn is_none(label: &str) -> bool {
+    label.is_empty() || label == UNLABELLED
 }
 
 fn receive() -> Vec<(String, TcpListener)> {

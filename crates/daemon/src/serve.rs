@@ -17,7 +17,7 @@ use tokio::{
 };
 
 use crate::{
-    Entrance, Guest, Shutdown,
+    Entrance, Guest, Inherited, Shutdown,
     budget::Budget,
     entrance::Entering,
     listen::Listener,
@@ -40,6 +40,8 @@ pub struct Bound<S> {
     pub(crate) manager: Option<Manager>,
     /// Whether a guest on the Unix socket with our own user is authenticated by that.
     pub(crate) trusts_own_user: bool,
+    /// What may be left of the sockets that were handed over.
+    pub(crate) held: Inherited,
 }
 
 /// What runs beside the commands with the same state.
@@ -99,8 +101,9 @@ impl<S: Send + Sync + 'static> Bound<S> {
     /// Serves until `requested` is done; then accepts nobody, answers what has been asked, ends
     /// streams, and returns when the last guest has gone, after six seconds at most.
     pub async fn serve(self, requested: impl Future<Output = ()>) {
-        let Self { listener, entrance, mut entering, router, services, manager, trusts_own_user } =
-            self;
+        let Self { listener, entrance, mut entering, router, services, manager, .. } = self;
+        let trusts_own_user = self.trusts_own_user;
+        self.held.warn_of_left();
         drop(entrance);
         let (end, shutdown) = Shutdown::new();
         let ending = Arc::new(Ending::default());
