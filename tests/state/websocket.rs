@@ -1,10 +1,16 @@
 //! The second door: the same commands and the same bounds, over WebSocket.
 
-use nix::sys::signal::Signal;
+use std::{
+    fs,
+    io::{BufRead, BufReader},
+    process::{Command, Stdio},
+};
+
+use nix::{sys::signal::Signal, unistd::geteuid};
 use serde_json::{Value, json};
 
 use super::StateServer;
-use crate::harness::{Heard, WebSocket, eventually, tell};
+use crate::harness::{Heard, WebSocket, binary, eventually, tell};
 
 /// Somewhere on loopback.
 const LISTEN: [&str; 2] = ["--listen", "127.0.0.1:0"];
@@ -225,6 +231,39 @@ fn other_machines_come_in_without_tls_only_if_that_is_said() {
     assert_eq!(output.status.code(), Some(1));
     let said = String::from_utf8(output.stderr).unwrap();
     assert!(said.contains("is open to other machines"), "{said}");
+    assert!(said.contains("--insecure") && !said.contains("listening"), "{said}");
+    assert_eq!(fs::read_dir(home.path()).unwrap().count(), 0, "nothing was begun");
+}
+
+#[test]
+fn common_tcp_that_is_open_to_other_machines_is_warned_of() {
+    if !geteuid().is_root() {
+        println!("skipped: only root can have a network of its own, where nobody else is");
+        return;
+    }
+    let home = tempfile::tempdir().unwrap();
+    let mut command = Command::new("unshare");
+    command.arg("-n").arg(binary("state")).args(["--bind", "0.0.0.0", "--data"]).arg(home.path());
+    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
+    let mut child = command.spawn().unwrap();
+    let lines = BufReader::new(child.stderr.take().unwrap()).lines().map(Result::unwrap);
+    let said: Vec<String> = lines.take_while(|it| !it.contains(" listening port=")).collect();
+    child.kill().unwrap();
+    child.wait().unwrap();
+    let is_it = |it: &String| it.contains(" WARN ") && it.contains("address=0.0.0.0");
+    assert!(said.iter().any(|it| is_it(it) && it.contains("passwords")), "{said:?}");
+}
+
+#[test]
+fn the_door_is_an_address_and_a_port() {
+    let server = StateServer::start(&["--listen", "localhost:0"]);
+    WebSocket::connect(server.door());
+    for wrong in ["foo", "8080", "localhost:http"] {
+        let output = super::run(&["--listen", wrong]);
+        assert_eq!(output.status.code(), Some(2));
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert!(said.contains(wrong) && said.contains("wanted ADDRESS:PORT"), "{said}");
+    }
 }
 
 #[test]

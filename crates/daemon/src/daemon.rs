@@ -223,6 +223,10 @@ impl<S: Send + Sync + 'static> Daemon<S> {
         if !address.is_loopback() && !matches!(auth, "user" | "token") {
             return Err(BindError::Open { address });
         }
+        if !address.is_loopback() {
+            let why = "open to other machines without TLS: who is between reads all that is said";
+            tracing::warn!(%address, auth, "{why}, passwords and tokens too");
+        }
         let unix = environment.socket.as_deref();
         let listener = match inherited {
             Some(inherited) => Listener::inherit(inherited, unix)?,

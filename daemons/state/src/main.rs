@@ -21,6 +21,7 @@ async fn main() -> daemon::Outcome {
             .into();
     }
     let result = async {
+        door::check(&own.door)?;
         let (server, broken) = Server::start(&flags, &own).await?;
         let settings = server::settings(&flags, &own);
         let limits = settings.limits;

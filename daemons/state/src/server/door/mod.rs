@@ -31,19 +31,25 @@ pub(crate) enum DoorError {
     #[error("WebSocket cannot have these limits")]
     Limits(#[from] LimitsError),
 
-    #[error("{0} is open to other machines, and without TLS everybody between hears passwords")]
+    #[error(
+        "`--listen {0}` is open to other machines, and without TLS everybody between hears \
+         passwords: listen on loopback behind a proxy that has TLS, or add `--insecure`"
+    )]
     Open(SocketAddr),
 }
 
 /// What stands around the arguments in a message: the names of members, and the id.
 const AROUND_BYTES: usize = 1 << 10;
 
+/// Refuses a door that would be open by mistake, before anything listens.
+pub(crate) fn check(flags: &DoorFlags) -> Result<(), DoorError> {
+    let is_open = |it: &SocketAddr| !it.ip().is_loopback() && !flags.insecure;
+    flags.listen.filter(is_open).map_or(Ok(()), |it| Err(DoorError::Open(it)))
+}
+
 /// The door, where it is asked for.
 pub(crate) async fn open(flags: &DoorFlags, limits: &Limits) -> Result<Option<Door>, DoorError> {
     let Some(address) = flags.listen else { return Ok(None) };
-    if !address.ip().is_loopback() && !flags.insecure {
-        return Err(DoorError::Open(address));
-    }
     let mut server = Server::new(bounds(limits), flags.rules())?;
     let listened = server.listen(address).await;
     let address = listened.map_err(|source| DoorError::Listen { address, source })?;
