@@ -5,7 +5,7 @@ use std::{fs, os::unix::fs::FileExt};
 use serde_json::json;
 use tempfile::TempDir;
 
-use super::{StateServer, event, refused};
+use super::{StateServer, event, refused, run};
 use crate::harness::{SmallDisk, eventually};
 
 #[test]
@@ -79,6 +79,16 @@ fn two_processes_on_one_directory_are_refused() {
 }
 
 #[test]
+fn what_the_disk_refuses_is_said_once() {
+    let home = TempDir::with_prefix_in("state-", "/tmp").unwrap();
+    fs::write(home.path().join("journal"), "no folder").unwrap();
+    let said = refused(home.path());
+    assert_eq!(said.matches("cannot open the journal").count(), 1, "{said}");
+    let help = String::from_utf8(run(&["restore", "--help"]).stdout).unwrap();
+    assert!(help.contains("<FOLDER>") && !help.contains("<FILE>  "), "{help}");
+}
+
+#[test]
 fn a_damaged_journal_is_refused_and_left_as_it_is() {
     let mut server = StateServer::start(&[]);
     let mut root = server.root();
@@ -100,6 +110,6 @@ fn a_damaged_journal_is_refused_and_left_as_it_is() {
     let said = refused(&server.data);
     assert!(said.contains("is damaged at offset"), "{said}");
     assert!(said.contains("does not match its checksum"), "{said}");
-    assert!(said.contains("state restore"), "{said}");
+    assert!(said.contains("`state restore FOLDER`"), "{said}");
     assert_eq!(fs::read(&segment).unwrap(), bytes);
 }

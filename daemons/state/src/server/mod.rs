@@ -108,7 +108,9 @@ pub(crate) enum StartError {
     #[error(transparent)]
     Load(LoadError),
 
-    #[error("what is stored is damaged; `state check` tells all, `state restore FILE` begins anew")]
+    #[error(
+        "what is stored is damaged; `state check` tells all, `state restore FOLDER` begins anew"
+    )]
     Damaged(#[source] LoadError),
 
     #[error("cannot write `{}`", path.display())]

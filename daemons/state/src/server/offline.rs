@@ -32,8 +32,8 @@ pub(crate) enum Offline {
     Check,
     /// Begins anew from a backup; what was there before is kept beside it
     Restore {
-        /// A backup, as `backup` makes one
-        file: PathBuf,
+        /// The folder of a backup, as `backup` makes one
+        folder: PathBuf,
     },
     /// Prints everything as lines of JSON, hashes of passwords and tokens too; or a part of the
     /// tree with its entries
@@ -67,7 +67,7 @@ pub(crate) enum OfflineError {
     #[error(transparent)]
     Data(#[from] DataError),
 
-    #[error("cannot read the journal")]
+    #[error(transparent)]
     Journal(#[from] OpenError),
 
     #[error("there is no journal in `{}`", path.display())]
@@ -102,7 +102,7 @@ pub(crate) async fn run(offline: &Offline, flags: &Flags) -> Result<String, Offl
     match offline {
         // Without the lock of the directory: it makes nothing, not even that.
         Offline::Check => check(&path).await,
-        Offline::Restore { file } => restore(Data::open(&path)?.path(), file).await,
+        Offline::Restore { folder } => restore(Data::open(&path)?.path(), folder).await,
         Offline::Export { path: part } => {
             let data = whole_data(&path)?;
             super::export::run(data.path(), part.as_ref()).await

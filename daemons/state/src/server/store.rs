@@ -10,7 +10,7 @@ use state::{ApplyError, Record, Revision, State, log::ChangeLog, record::RecordE
 /// Why the state can't be had from the journal.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum LoadError {
-    #[error("cannot open the journal")]
+    #[error(transparent)]
     Open(#[from] OpenError),
 
     #[error("cannot read the snapshot")]
@@ -19,7 +19,7 @@ pub(crate) enum LoadError {
     #[error("cannot use the snapshot")]
     Unreadable(#[from] state::snapshot::SnapshotError),
 
-    #[error("cannot read the journal")]
+    #[error(transparent)]
     Follow(#[from] FollowError),
 
     #[error("record {revision} can't be read")]
