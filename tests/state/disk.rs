@@ -45,6 +45,30 @@ fn a_full_disk_is_read_only_and_heals_without_a_restart() {
 }
 
 #[test]
+fn a_disk_with_room_for_small_changes_only_does_not_fill_the_log() {
+    let home = TempDir::with_prefix_in("state-", "/tmp").unwrap();
+    let data = home.path().join("data");
+    fs::create_dir(&data).unwrap();
+    let Some(disk) = SmallDisk::on(&data, "512k") else { return };
+    let mut server = StateServer::at(home, data, &["--segment-bytes", "65536"]);
+    let mut root = server.root();
+    let large = "x".repeat(1_000_000);
+    for n in 0..20 {
+        root.refuse("read-only", "update", &json!([["large"], large]));
+        eventually("small changes are taken", || {
+            (root.call("update", &json!([["small"], n])).0 == "update").then_some(())
+        });
+    }
+    let said = server.daemon().said();
+    // Perhaps once more, if all that took more than ten seconds.
+    let count = |what: &str| said.matches(what).count();
+    let (begun, over) = (count("nothing can be written"), count("changes are taken again"));
+    assert!((1..=4).contains(&begun) && (1..=4).contains(&over), "{said}");
+    server.kill();
+    drop(disk);
+}
+
+#[test]
 fn damage_under_a_journal_that_is_mended_ends_the_daemon() {
     let home = TempDir::with_prefix_in("state-", "/tmp").unwrap();
     let data = home.path().join("data");

@@ -20,11 +20,18 @@ use state::{
     queue::{Item, Owed},
     record::Change,
 };
-use tokio::sync::oneshot;
+use tokio::{sync::oneshot, time::Instant};
 
 use super::{
-    audit::Audit, breakdown::Broken, counters::Counters, failed, now, tap::events_first,
-    visitor::Visitor, visitors::Visitors, watchers::Watchers,
+    audit::Audit,
+    breakdown::Broken,
+    counters::Counters,
+    failed, now,
+    outages::{Outage, Outages},
+    tap::events_first,
+    visitor::Visitor,
+    visitors::Visitors,
+    watchers::Watchers,
 };
 
 /// The newest state, the durable one, and all commits between the two.
@@ -49,6 +56,8 @@ pub(crate) struct Commits {
     written: u64,
     /// Whether the journal takes nothing.
     pub(crate) is_read_only: bool,
+    /// What was said of that.
+    pub(super) outages: Outages,
 }
 
 /// A decision that may not be told yet.
@@ -134,6 +143,7 @@ impl Commits {
             is_ending: false,
             written: 0,
             is_read_only: false,
+            outages: Outages::default(),
         }
     }
 
@@ -353,6 +363,7 @@ impl Commits {
             return Err(Broken::Astray { durable, newest });
         }
         self.is_read_only = false;
+        self.outages.end();
         Ok(())
     }
 
@@ -360,7 +371,7 @@ impl Commits {
     fn roll_back(&mut self, why: &journal::Failure) {
         if !self.is_read_only {
             let lost = self.waiting.iter().filter(|it| it.change.is_some()).count();
-            tracing::error!(error = daemon::causes(why), lost, "nothing can be written");
+            self.outages.begin(Outage { error: daemon::causes(why), lost }, Instant::now());
         }
         self.is_read_only = true;
         self.newest = self.durable.clone();

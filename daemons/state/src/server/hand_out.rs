@@ -6,7 +6,10 @@ use std::time::Duration;
 use daemon::Shutdown;
 use journal::Journal;
 use state::{account::Time, actor::SessionId, gc::Occasion, name::UserName};
-use tokio::{sync::mpsc, time::sleep};
+use tokio::{
+    sync::mpsc,
+    time::{Instant, sleep},
+};
 
 use super::{Server, breakdown::Broken, commits::settle_rest, now};
 
@@ -64,16 +67,21 @@ impl Server {
                 }
                 Err(error) => daemon::causes(&error),
             };
-            if error != said {
+            if self.is_outage_told() && error != said {
                 tracing::warn!(error, "nothing can be written yet");
                 said = error;
             }
             sleep(pause).await;
             pause = (pause * 2).min(LONGEST_RETRY);
         };
-        self.commits().mended(durable)?;
-        tracing::info!("changes are taken again");
-        Ok(())
+        self.commits().mended(durable)
+    }
+
+    /// Whether the log tells of the outage that there is; it may be time to.
+    fn is_outage_told(&self) -> bool {
+        let outages = &mut self.commits().outages;
+        outages.say(Instant::now());
+        outages.is_told()
     }
 
     /// Sees to what is due by time, or because a session is over. Waits for no disk.

@@ -25,6 +25,7 @@ mod legacy;
 mod login;
 pub(crate) mod offline;
 mod opts;
+mod outages;
 mod password;
 mod proof;
 mod reading;
