@@ -5,11 +5,14 @@ use std::{
     process::Command,
 };
 
-use nix::sys::socket::{AddressFamily, SockFlag, SockType, SockaddrIn, bind, connect, socket};
+use nix::sys::{
+    signal::Signal,
+    socket::{AddressFamily, SockFlag, SockType, SockaddrIn, bind, connect, socket},
+};
 use serde_json::{Value, json};
 
 use super::{StateServer, event};
-use crate::harness::{Netcat, eventually};
+use crate::harness::{Netcat, eventually, tell};
 
 /// Somebody who watches `big` by `token`, reads nothing, and has much waiting for him.
 fn deaf(server: &StateServer, root: &mut Netcat, token: &Value) -> Netcat {
@@ -144,6 +147,51 @@ fn from(address: Ipv4Addr, port: u16) -> Netcat {
     let stream = TcpStream::from(own);
     assert!(matches!(stream.local_addr().unwrap(), SocketAddr::V4(it) if *it.ip() == address));
     Netcat::of(stream)
+}
+
+#[test]
+fn refused_logins_are_told_and_a_storm_of_them_is_counted() {
+    let mut server = StateServer::start(&["--audit"]);
+    server.connect().refuse("bad-credentials", "auth", &json!(["a\nn", "a secret guess"]));
+    server.connect().refuse("bad-credentials", "auth", &json!(["a secret token"]));
+    let mut root = server.root();
+    root.refuse("bad-credentials", "changePassword", &json!(["new", "a secret guess"]));
+    let lines = |server: &StateServer| -> Vec<String> {
+        let said = server.daemon().said();
+        said.lines().filter(|it| it.contains(" audit: ")).map(Into::into).collect()
+    };
+    let told = lines(&server);
+    let has = |parts: &[&str]| told.iter().any(|it| parts.iter().all(|part| it.contains(part)));
+    let (why, from) = ("code=\"bad-credentials\"", "address=127.0.0.1");
+    assert!(has(&["user=\"a\\nn\"", "command=\"auth\"", why, from]), "{told:#?}");
+    assert!(has(&["audit: command=\"auth\"", why, from]), "{told:#?}");
+    assert!(has(&["user=\"root\"", "command=\"changePassword\"", why, from]), "{told:#?}");
+
+    let mut storm: Vec<Netcat> = (0..20).map(|_| server.connect()).collect();
+    storm.iter_mut().for_each(|it| it.send("auth [\"a secret token\"]\n").unwrap());
+    storm.iter_mut().for_each(|it| assert!(it.read_line().unwrap().contains("bad-credentials")));
+    assert_eq!(lines(&server).iter().filter(|it| it.contains(from)).count(), 10);
+    assert!(!server.daemon().said().contains("secret"), "{}", server.daemon().said());
+    // What was only counted is told at the end, if its minute is not over before.
+    tell(server.daemon().pid(), Signal::SIGTERM);
+    let (_, said) = server.ended();
+    assert!(said.contains("more logins were refused address=127.0.0.1 refused=13"), "{said}");
+}
+
+#[test]
+fn who_guesses_is_warned_of_once() {
+    let server = StateServer::start(&["--local-attempts", "2"]);
+    for _ in 0..2 {
+        server.connect().refuse("bad-credentials", "auth", &json!(["ann", "guess"]));
+    }
+    for _ in 0..3 {
+        server.connect().refuse("rate-limited", "auth", &json!(["ann", "guess"]));
+    }
+    let said = server.daemon().said();
+    let warned: Vec<&str> = said.lines().filter(|it| it.contains(" WARN ")).collect();
+    assert_eq!(warned.len(), 1, "{said}");
+    assert!(warned[0].contains("too many wrong passwords"), "{said}");
+    assert!(warned[0].contains("user=\"ann\" address=127.0.0.1"), "{said}");
 }
 
 #[test]

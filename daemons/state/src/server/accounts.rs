@@ -75,7 +75,13 @@ impl Server {
         self.would(&guest, &me, operation).await?;
         let lane = self.lane(&me);
         let proven = match current {
-            Some(current) => Some(self.verify(&guest, lane, user.as_str(), current).await?.1),
+            Some(current) => {
+                let proven = self.verify(&guest, lane, user.as_str(), current).await;
+                let name = Some(user.as_str());
+                let note =
+                    |it: &Failure| self.note_refused("changePassword", &guest, name, it.code());
+                Some(proven.inspect_err(note)?.1)
+            }
             None => None,
         };
         let password = self.hash(lane, new).await?;

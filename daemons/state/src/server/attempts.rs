@@ -123,7 +123,8 @@ impl Allowed {
     }
 }
 
-fn network(address: IpAddr) -> IpAddr {
+/// Of IPv6 the network: its owner has all addresses in it.
+pub(super) fn network(address: IpAddr) -> IpAddr {
     match address {
         IpAddr::V6(it) if !it.is_loopback() => {
             let [a, b, c, d, ..] = it.segments();

@@ -175,6 +175,10 @@ pub(crate) struct Own {
 }
 
 impl Own {
+    pub(crate) fn is_audited(&self) -> bool {
+        self.audit
+    }
+
     pub(crate) fn audit(&self) -> Audit {
         Audit::new(self.audit)
     }

@@ -30,6 +30,7 @@ impl Server {
             () = self.keep_snapshots() => {}
             () = shutdown.requested() => {}
         }
+        self.refusals().tell_counted(Time::MAX);
         self.fire_rest();
         self.commits().end();
         settle_rest(&self.commits, self.journal.progress()).await;
@@ -90,6 +91,7 @@ impl Server {
         loop {
             let seen = self.pass_time();
             let next = self.commits().next_time(seen + 1);
+            let next = [next, self.refusals().next()].into_iter().flatten().min();
             tokio::select! {
                 () = until(next) => {}
                 () = self.timers_changed.notified() => {}
@@ -104,6 +106,7 @@ impl Server {
     /// Does what is due by time, and tells what time that was.
     fn pass_time(&self) -> Time {
         let now = now();
+        self.refusals().tell_counted(now);
         {
             let mut commits = self.commits();
             commits.watchers.end_lagging(now);

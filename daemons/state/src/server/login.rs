@@ -12,6 +12,7 @@ use super::{
     now,
     password::{self, hash_of_token},
     proof::Proof,
+    refusals::Refused,
     refused,
     visitor::{Login, Visitor},
 };
@@ -26,20 +27,32 @@ impl Server {
         user_or_token: String,
         password: Option<String>,
     ) -> Result<Value, Failure> {
-        let session = self.enter(&guest, &me);
+        let user = password.is_some().then(|| user_or_token.clone());
+        let told = self.open(&guest, me, user_or_token, password).await;
+        told.inspect_err(|it| self.note_refused("auth", &guest, user.as_deref(), it.code()))
+    }
+
+    async fn open(
+        &self,
+        guest: &Guest,
+        me: Me,
+        user_or_token: String,
+        password: Option<String>,
+    ) -> Result<Value, Failure> {
+        let session = self.enter(guest, &me);
         let _turn = me.turn().await;
         let Some(password) = password else {
-            return self.by_token(&guest, &me, &session, &user_or_token).await;
+            return self.by_token(guest, &me, &session, &user_or_token).await;
         };
         loop {
             let lane = &self.hashing.newcomers;
-            let proven = self.verify(&guest, lane, &user_or_token, password.clone()).await?;
+            let proven = self.verify(guest, lane, &user_or_token, password.clone()).await?;
             let (user, hash) = proven.clone();
             let proof = Proof::Password { user, hash };
             if self.is_outdated(&proven) {
                 continue;
             }
-            let told = self.log_in(&guest, &me, &session, &proof).await;
+            let told = self.log_in(guest, &me, &session, &proof).await;
             // A change since then may have been a better hash of the same password.
             if told.is_err() && self.is_outdated(&proven) {
                 continue;
@@ -142,6 +155,20 @@ impl Server {
             self.commits().counters.login_failures += 1;
             bad_credentials()
         })
+    }
+
+    /// Has it in the log that somebody was not who he said, if that is wanted.
+    pub(super) fn note_refused(
+        &self,
+        command: &'static str,
+        guest: &Guest,
+        user: Option<&str>,
+        code: &str,
+    ) {
+        let refused = Refused { command, user, address: guest.address(), code };
+        if self.refusals().note(&refused, now()) {
+            self.timers_changed.notify_one();
+        }
     }
 
     /// Whether the user has another hash by now.

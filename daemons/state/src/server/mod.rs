@@ -29,6 +29,7 @@ mod outages;
 mod password;
 mod proof;
 mod reading;
+mod refusals;
 mod snapshots;
 mod store;
 mod tap;
@@ -58,7 +59,8 @@ use tokio::sync::{Notify, mpsc, oneshot};
 
 use self::{
     attempts::Attempts, breakdown::Breakdown, commits::Commits, firing::Firing, hashing::Hashing,
-    password::Cost, snapshots::Snapshots, store::LoadError, visitor::Visitor, watchers::Watchers,
+    password::Cost, refusals::Refusals, snapshots::Snapshots, store::LoadError, visitor::Visitor,
+    watchers::Watchers,
 };
 
 pub(crate) use breakdown::Broken;
@@ -82,6 +84,7 @@ pub(crate) struct Server {
     hashing: Hashing,
     cost: Cost,
     attempts: Mutex<Attempts>,
+    refusals: Mutex<Refusals>,
     /// A hash of nothing: somebody unknown costs as much as somebody known.
     nobodys: Secret,
     /// Sessions that are over. One message a session, so never more than there were connections.
@@ -218,6 +221,7 @@ impl Server {
             hashing: Hashing::start(own.hashers()).map_err(StartError::Hashing)?,
             cost,
             attempts: Mutex::new(Attempts::new(own.attempts())),
+            refusals: Mutex::new(Refusals::new(own.is_audited())),
             nobodys: cost.hash(&password::random_hex(16)),
             departed,
             departures: Mutex::new(Some(departures)),
@@ -243,6 +247,10 @@ impl Server {
 
     fn attempts(&self) -> MutexGuard<'_, Attempts> {
         self.attempts.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn refusals(&self) -> MutexGuard<'_, Refusals> {
+        self.refusals.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn take_departures(&self) -> Option<mpsc::UnboundedReceiver<SessionId>> {
