@@ -1,6 +1,6 @@
 //! What is asked over HTTP: refusals, what is posted and fetched, who is there.
 
-use std::time::Instant;
+use tokio::time::Instant;
 
 use serde_json::{Value, json};
 
