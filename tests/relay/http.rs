@@ -1,8 +1,7 @@
 //! What is asked over HTTP: refusals, what is posted and fetched, who is there.
 
-use tokio::time::Instant;
-
 use serde_json::{Value, json};
+use tokio::time::Instant;
 
 use super::house::{HOST, House, hear, target};
 use crate::harness::{Netcat, WebSocket, eventually};
