@@ -72,11 +72,15 @@ impl<'a> Place<'a> {
         self.kind == PlaceKind::Perms || self.acts.iter().any(is_permit)
     }
 
+    /// Whether an element of an array went, so that there may be another in its place.
+    pub(super) fn is_element(&self) -> bool {
+        self.reach.len() < self.path.len()
+    }
+
     /// Whether something that a subscription's prefix stands for may have been replaced as a whole.
     pub(super) fn is_above(&self, prefix: &[Segment]) -> bool {
-        let is_at_array = self.reach.len() < self.path.len();
         let goes_through = prefix.len() > self.reach.len() && prefix.starts_with(&self.reach);
-        if !is_at_array {
+        if !self.is_element() {
             return goes_through;
         }
         let index = |it: &[Segment]| it.get(self.reach.len()).and_then(Segment::as_index);

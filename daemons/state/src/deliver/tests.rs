@@ -79,6 +79,16 @@ fn short(event: &Event) -> Value {
 }
 
 #[test]
+fn what_went_and_came_again_is_told_as_it_is_then() {
+    let mut watched = Watched::new(json!({"doc": {"n": 1}}), &[("", "*:3")]);
+    watched.watch("bob", "**");
+    // What was made and is gone again is seen by nobody; what was made around it is there.
+    let commands = json!([["delete", "doc"], ["update", "doc/x", 1], ["delete", "doc/x"]]);
+    let told = watched.told_batch("bob", "boss", commands);
+    assert_eq!(told, json!([{"name": "update", "path": "doc", "value": {}}]));
+}
+
+#[test]
 fn an_event_is_what_the_wire_says() {
     let mut watched = Watched::new(json!({"doc": {"n": 1}}), &[("", "*:3")]);
     watched.watch("bob", "doc/**");

@@ -213,7 +213,8 @@ impl<'a> View<'a> {
             return self.difference(len, path).map(|it| (as_creation(it, is_new), false));
         }
         let happening = match self.after.visible(len, &path) {
-            Some(value) if place.kind != PlaceKind::Delete => Happening::Update { path, value },
+            // A member that went may have come again, by acts that are seen by nobody.
+            Some(value) if !place.is_element() => Happening::Update { path, value },
             _ => {
                 self.before.visible(len, &path)?;
                 Happening::Delete { path }
