@@ -12,9 +12,11 @@ use tokio::time::Instant;
 pub(crate) struct Account {
     /// When all that they took would have been taken at their share.
     due: Option<Instant>,
-    /// When somebody known had a turn last.
-    known_at: Option<Instant>,
 }
+
+/// When somebody known had a turn last, by whatever door.
+#[derive(Debug, Default)]
+pub(crate) struct Known(Option<Instant>);
 
 /// Strangers have one part of so many.
 const PARTS: u32 = 12;
@@ -28,15 +30,22 @@ const MOST_DEBT: Duration = Duration::from_secs(1);
 /// For so long somebody known is taken into account after its last turn.
 const MEMORY: Duration = Duration::from_secs(10);
 
-impl Account {
+impl Known {
     /// Somebody known has a turn.
-    pub(crate) fn note_known(&mut self, now: Instant) {
-        self.known_at = Some(now);
+    pub(crate) fn note(&mut self, now: Instant) {
+        self.0 = Some(now);
     }
 
-    /// Strangers have taken so much.
-    pub(crate) fn charge(&mut self, taken: Duration, now: Instant) {
-        if self.known_at.is_some_and(|then| now < then + MEMORY) {
+    /// Whether there is somebody.
+    pub(crate) fn is_there(&self, now: Instant) -> bool {
+        self.0.is_some_and(|then| now < then + MEMORY)
+    }
+}
+
+impl Account {
+    /// Strangers have taken so much, while somebody known was there or not.
+    pub(crate) fn charge(&mut self, taken: Duration, now: Instant, is_known_there: bool) {
+        if is_known_there {
             let due = self.due.map_or(now, |due| due.max(now)) + taken * PARTS;
             self.due = Some(due.min(now + BURST * PARTS + MOST_DEBT));
         } else {
@@ -59,32 +68,31 @@ mod tests {
     #[test]
     fn a_burst_is_taken_at_once_and_then_a_share() {
         let (mut account, start) = (Account::default(), Instant::now());
-        account.note_known(start);
-        account.charge(BURST, start);
+        account.charge(BURST, start, true);
         assert_eq!(account.is_overdrawn_until(start), None);
-        account.charge(MS, start);
+        account.charge(MS, start, true);
         let until = start + MS * PARTS;
         assert_eq!(account.is_overdrawn_until(start), Some(until));
         assert_eq!(account.is_overdrawn_until(until), None);
-        account.charge(MS, until);
+        account.charge(MS, until, true);
         assert_eq!(account.is_overdrawn_until(until), Some(until + MS * PARTS));
     }
 
     #[test]
     fn strangers_may_have_all_where_nobody_is_known() {
         let (mut account, start) = (Account::default(), Instant::now());
-        account.charge(BURST * 9, start);
+        account.charge(BURST * 9, start, false);
         assert_eq!(account.is_overdrawn_until(start), None);
-        account.note_known(start);
-        account.charge(BURST * 9, start + MEMORY);
-        assert_eq!(account.is_overdrawn_until(start + MEMORY), None);
+        let mut known = Known::default();
+        assert!(!known.is_there(start));
+        known.note(start);
+        assert!(known.is_there(start) && !known.is_there(start + MEMORY));
     }
 
     #[test]
     fn debts_are_bounded() {
         let (mut account, start) = (Account::default(), Instant::now());
-        account.note_known(start);
-        account.charge(MOST_DEBT * 99, start);
+        account.charge(MOST_DEBT * 99, start, true);
         assert_eq!(account.is_overdrawn_until(start), Some(start + MOST_DEBT));
     }
 }

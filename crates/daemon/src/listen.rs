@@ -92,25 +92,26 @@ impl Listener {
         self.tcp.first().and_then(|it| it.local_addr().ok()).map_or(0, |address| address.port())
     }
 
-    /// The next guest. Cancel safe.
-    pub(crate) async fn accept(&self) -> io::Result<Socket> {
+    /// The next guest who comes over TCP. Cancel safe.
+    pub(crate) async fn accept_tcp(&self) -> io::Result<Socket> {
         let second = async {
             match self.tcp.get(1) {
                 Some(listener) => listener.accept().await,
                 None => std::future::pending().await,
             }
         };
-        let unix = async {
-            match &self.unix {
-                Some((listener, _)) => listener.accept().await,
-                None => std::future::pending().await,
-            }
-        };
-        // Accepting is cancel safe, so no guest is lost to the other arms.
+        // Accepting is cancel safe, so no guest is lost to the other arm.
         tokio::select! {
             accepted = self.tcp[0].accept() => Socket::tcp(accepted?.0),
             accepted = second => Socket::tcp(accepted?.0),
-            accepted = unix => Ok(Socket::Unix(accepted?.0)),
+        }
+    }
+
+    /// The next one who comes over the Unix socket. Cancel safe.
+    pub(crate) async fn accept_unix(&self) -> io::Result<Socket> {
+        match &self.unix {
+            Some((listener, _)) => Ok(Socket::Unix(listener.accept().await?.0)),
+            None => std::future::pending().await,
         }
     }
 }

@@ -125,20 +125,17 @@ impl<S: Send + Sync + 'static> Bound<S> {
 
         let mut guests = JoinSet::new();
         let mut reception = Reception::new(router, Arc::clone(&ending), trusts_own_user);
-        let strangers = Arc::clone(&reception.strangers);
+        let (abroad, here) = (Arc::clone(&reception.abroad), Arc::clone(&reception.here));
         let mut requested = pin!(requested);
         loop {
             // Accepting and joining are cancel safe; `requested` is kept.
             tokio::select! {
-                accepted = strangers.admit(listener.accept()) => match accepted {
-                    Ok(socket) => {
-                        strangers.charge_now(|| reception.receive(socket, &mut guests));
-                        if reception.has_let_in_a_group() {
-                            yield_now().await;
-                        }
-                    }
-                    Err(error) => reject(&error).await,
-                },
+                accepted = abroad.admit(listener.accept_tcp()) => {
+                    reception.let_in(accepted, &abroad, &mut guests).await;
+                }
+                accepted = here.admit(listener.accept_unix()) => {
+                    reception.let_in(accepted, &here, &mut guests).await;
+                }
                 Some(socket) = entering.recv() => reception.receive(socket, &mut guests),
                 Some(_) = guests.join_next() => {}
                 Some(_) = tasks.join_next() => {}
@@ -170,7 +167,9 @@ struct Reception<S> {
     places: Places,
     budget: Arc<Budget>,
     lane: Arc<Lane>,
-    strangers: Arc<Strangers>,
+    /// Who comes over TCP, and who over the Unix socket.
+    abroad: Arc<Strangers>,
+    here: Arc<Strangers>,
     trusts_own_user: bool,
     last: u64,
 }
@@ -184,8 +183,31 @@ impl<S: Send + Sync + 'static> Reception<S> {
             tracing::warn!(most, wanted, "fewer guests than wanted, since few files may be open");
         }
         let budget = Arc::new(Budget::new(limits.waiting_bytes));
-        let (lane, strangers) = (Arc::default(), Arc::default());
-        Self { router, ending, places, budget, lane, strangers, trusts_own_user, last: 0 }
+        let (lane, abroad) = (Arc::default(), Arc::<Strangers>::default());
+        let here = Arc::new(abroad.elsewhere());
+        Self { router, ending, places, budget, lane, abroad, here, trusts_own_user, last: 0 }
+    }
+
+    /// Has somebody in who has come, if he did.
+    async fn let_in(
+        &mut self,
+        accepted: io::Result<Socket>,
+        strangers: &Strangers,
+        guests: &mut JoinSet<()>,
+    ) {
+        match accepted {
+            Ok(socket) => {
+                strangers.charge_now(|| self.receive(socket, guests));
+                if self.has_let_in_a_group() {
+                    yield_now().await;
+                }
+            }
+            Err(error) => reject(&error).await,
+        }
+    }
+
+    fn strangers(&self, is_here: bool) -> Arc<Strangers> {
+        Arc::clone(if is_here { &self.here } else { &self.abroad })
     }
 
     fn has_let_in_a_group(&self) -> bool {
@@ -200,12 +222,13 @@ impl<S: Send + Sync + 'static> Reception<S> {
             guest.authenticate();
         }
         let connection = Connection::of_server(socket, &limits);
-        let Some(place) = self.places.take(guest.uid().is_some()) else {
-            return self.turn_away(connection, guests);
+        let is_here = guest.uid().is_some();
+        let Some(place) = self.places.take(is_here) else {
+            return self.turn_away(connection, is_here, guests);
         };
         let (router, ending) = (Arc::clone(&self.router), Arc::clone(&self.ending));
         let (budget, lane) = (Arc::clone(&self.budget), Arc::clone(&self.lane));
-        let strangers = Arc::clone(&self.strangers);
+        let strangers = self.strangers(is_here);
         guests.spawn(async move {
             let _place = place;
             let _presence = Presence::new(&ending, &guest);
@@ -216,10 +239,10 @@ impl<S: Send + Sync + 'static> Reception<S> {
     }
 
     /// Tells a guest that there is no room, unless too many are being told already.
-    fn turn_away(&self, connection: Connection, guests: &mut JoinSet<()>) {
+    fn turn_away(&self, connection: Connection, is_here: bool, guests: &mut JoinSet<()>) {
         let most = self.places.most();
         if let Some(place) = self.places.take_parting() {
-            let (lane, strangers) = (Arc::clone(&self.lane), Arc::clone(&self.strangers));
+            let (lane, strangers) = (Arc::clone(&self.lane), self.strangers(is_here));
             guests.spawn(async move {
                 let _place = place;
                 turn_away(connection, &lane, &strangers, most).await;

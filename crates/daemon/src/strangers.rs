@@ -2,7 +2,7 @@ use std::{
     future::poll_fn,
     io, mem,
     pin::pin,
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     task::Poll,
 };
 
@@ -12,17 +12,28 @@ use tokio::{
     time::{Instant, sleep_until},
 };
 
-use crate::{account::Account, turn::Lane};
+use crate::{
+    account::{Account, Known},
+    turn::Lane,
+};
 
 /// Where those stand of whom nothing good is known, once they have had their share of the daemon's
 /// time: one at a time. Nobody else waits for them, and before that they wait for nobody.
+///
+/// There is one for each door: who may open the Unix socket waits for nobody who comes over TCP.
 #[derive(Debug, Default)]
 pub(crate) struct Strangers {
     lane: Lane,
     account: Mutex<Account>,
+    known: Arc<Mutex<Known>>,
 }
 
 impl Strangers {
+    /// Those of another door of the same daemon.
+    pub(crate) fn elsewhere(&self) -> Self {
+        Self { known: Arc::clone(&self.known), ..Self::default() }
+    }
+
     /// The next turn of a stranger: without a place where they have credit, and nobody stands in
     /// line for it. Cancel safe.
     pub(crate) async fn wait(&self) -> Option<SemaphorePermit<'_>> {
@@ -52,13 +63,14 @@ impl Strangers {
         let begun = Instant::now();
         let done = work();
         let now = Instant::now();
-        self.lock().charge(now - begun, now);
+        let is_known_there = lock(&self.known).is_there(now);
+        self.lock().charge(now - begun, now, is_known_there);
         done
     }
 
     /// Somebody who is known has a turn now.
     pub(crate) fn note_known(&self, now: Instant) {
-        self.lock().note_known(now);
+        lock(&self.known).note(now);
     }
 
     /// Reads until the guest's direction ends, and throws it away: turn by turn.
@@ -87,8 +99,12 @@ impl Strangers {
     }
 
     fn lock(&self) -> MutexGuard<'_, Account> {
-        self.account.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.account)
     }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Waits for whatever wakes the task next.
@@ -111,7 +127,7 @@ mod tests {
     fn overdrawn() -> (Strangers, Instant) {
         let (strangers, now) = (Strangers::default(), Instant::now());
         strangers.note_known(now);
-        strangers.lock().charge(Duration::from_secs(9), now);
+        strangers.lock().charge(Duration::from_secs(9), now, true);
         let until = strangers.lock().is_overdrawn_until(now);
         (strangers, until.expect("nine seconds are too much"))
     }
@@ -119,6 +135,16 @@ mod tests {
     async fn is_ready(future: impl Future) -> bool {
         let mut future = pin!(future);
         poll_fn(|cx| Poll::Ready(future.as_mut().poll(cx).is_ready())).await
+    }
+
+    #[tokio::test]
+    async fn who_comes_by_another_door_waits_for_nobody_of_this_one() {
+        let (strangers, _) = overdrawn();
+        let elsewhere = strangers.elsewhere();
+        assert!(!is_ready(strangers.wait()).await && is_ready(elsewhere.wait()).await);
+        // Who is known is known to both.
+        elsewhere.charge_now(|| std::thread::sleep(Duration::from_millis(20)));
+        assert!(elsewhere.overdrawn_until().is_some());
     }
 
     #[tokio::test]
