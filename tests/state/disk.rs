@@ -8,13 +8,18 @@ use tempfile::TempDir;
 use super::{StateServer, event, refused, run};
 use crate::harness::{SmallDisk, eventually};
 
-#[test]
-fn a_full_disk_is_read_only_and_heals_without_a_restart() {
+/// A server on a disk of its own of that size, where this user may make one.
+fn on_disk(size: &str) -> Option<(SmallDisk, StateServer)> {
     let home = TempDir::with_prefix_in("state-", "/tmp").unwrap();
     let data = home.path().join("data");
     fs::create_dir(&data).unwrap();
-    let Some(disk) = SmallDisk::on(&data, "1m") else { return };
-    let mut server = StateServer::at(home, data, &["--segment-bytes", "65536"]);
+    let disk = SmallDisk::on(&data, size)?;
+    Some((disk, StateServer::at(home, data, &["--segment-bytes", "65536"])))
+}
+
+#[test]
+fn a_full_disk_is_read_only_and_heals_without_a_restart() {
+    let Some((disk, mut server)) = on_disk("1m") else { return };
     let token = server.root_token();
     let (mut root, mut watcher) = (server.by_token(&token), server.by_token(&token));
     watcher.ask("subscribe", &json!([["a", "**"]]));
@@ -46,11 +51,7 @@ fn a_full_disk_is_read_only_and_heals_without_a_restart() {
 
 #[test]
 fn a_disk_with_room_for_small_changes_only_does_not_fill_the_log() {
-    let home = TempDir::with_prefix_in("state-", "/tmp").unwrap();
-    let data = home.path().join("data");
-    fs::create_dir(&data).unwrap();
-    let Some(disk) = SmallDisk::on(&data, "512k") else { return };
-    let mut server = StateServer::at(home, data, &["--segment-bytes", "65536"]);
+    let Some((disk, mut server)) = on_disk("512k") else { return };
     let mut root = server.root();
     let large = "x".repeat(1_000_000);
     for n in 0..20 {
@@ -70,11 +71,7 @@ fn a_disk_with_room_for_small_changes_only_does_not_fill_the_log() {
 
 #[test]
 fn damage_under_a_journal_that_is_mended_ends_the_daemon() {
-    let home = TempDir::with_prefix_in("state-", "/tmp").unwrap();
-    let data = home.path().join("data");
-    fs::create_dir(&data).unwrap();
-    let Some(disk) = SmallDisk::on(&data, "1m") else { return };
-    let mut server = StateServer::at(home, data, &["--segment-bytes", "65536"]);
+    let Some((disk, mut server)) = on_disk("1m") else { return };
     let mut root = server.root();
     root.ask("update", &json!([["a"], "before"]));
     let journal = server.data.join("journal");

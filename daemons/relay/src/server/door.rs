@@ -26,7 +26,7 @@ pub(crate) struct Doors {
 }
 
 /// What holds from the start to the end, whatever the flags say later.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug)]
 pub(super) struct Settled {
     listen: Vec<Place>,
     admin: SocketAddr,
