@@ -63,11 +63,11 @@ impl Refusals {
         if !self.is_audited && refused.code != "rate-limited" {
             return false;
         }
-        match self.count(refused.address, now) {
-            0 => self.tell(refused),
-            more => return more == 1,
+        let more = self.count(refused.address, now);
+        if more == 0 {
+            self.tell(refused);
         }
-        false
+        more == 1
     }
 
     /// Tells how many more there were, of addresses whose time is over at `now`.
