@@ -8,7 +8,7 @@ use crate::{
     node::Node,
     path::{Path, Segment},
     record::{Change, Record},
-    state::State,
+    state::{Parts, State},
     tree::{Misfit, is_in_array},
     trigger::{Registration, RegistrationId, Trigger},
 };
@@ -37,14 +37,26 @@ impl State {
     /// If the record was not made for this state, which then stays as it is.
     pub fn apply(&mut self, record: &Record) -> Result<(), ApplyError> {
         let mut next = self.clone();
-        next.revision += 1;
+        next.advance();
         record.acts.iter().try_for_each(|it| next.change(&it.change))?;
         *self = next;
         Ok(())
     }
 
+    /// Begins the next revision.
+    pub(crate) fn advance(&mut self) {
+        self.parts_mut().revision += 1;
+    }
+
     /// Makes `change` part of the current revision.
     pub(crate) fn change(&mut self, change: &Change) -> Result<(), ApplyError> {
+        self.parts_mut().change(change)
+    }
+}
+
+impl Parts {
+    /// Makes `change` part of the current revision.
+    fn change(&mut self, change: &Change) -> Result<(), ApplyError> {
         let rev = self.revision;
         match change {
             Change::Create { path, name, value, entries } => {
@@ -155,7 +167,7 @@ impl State {
         password: &Option<Secret>,
         is_new_password: bool,
     ) {
-        let registrations = self.account(user).map_or(0, |it| it.registrations);
+        let registrations = self.accounts.get(user).map_or(0, |it| it.registrations);
         let account = Account { rank, password: password.clone(), registrations };
         self.accounts.set(user.clone(), account);
         if is_new_password {

@@ -103,7 +103,7 @@ struct Draft<'a> {
 
 impl<'a> Draft<'a> {
     fn new(state: &State, asker: &'a Actor, request: &'a Request, limits: &'a Limits) -> Self {
-        let state = State { revision: state.revision + 1, ..state.clone() };
+        let state = state.clone();
         let steps = request.steps.len();
         let (acts, answers) = (Vec::with_capacity(steps), Vec::with_capacity(steps));
         let messages = Vec::new();
@@ -113,7 +113,7 @@ impl<'a> Draft<'a> {
 
     fn finish(self, before: &State, is_dry: bool) -> Commit {
         let Self { answers, messages, state, .. } = self;
-        let rev = if self.acts.is_empty() { before.revision } else { state.revision };
+        let rev = state.revision;
         if is_dry {
             return Commit { record: None, after: before.clone(), rev, answers, messages: vec![] };
         }
@@ -281,6 +281,10 @@ impl<'a> Draft<'a> {
 
     /// Makes `change` part of the draft.
     fn push(&mut self, change: Change) -> Result<(), Refusal> {
+        // Most that changes nothing is a message, and copies nothing.
+        if self.acts.is_empty() {
+            self.state.advance();
+        }
         self.state.change(&change)?;
         self.acts.push(Act { change, src: self.actor.user.clone(), req: self.req.clone() });
         Ok(())

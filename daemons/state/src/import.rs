@@ -74,7 +74,8 @@ impl Import {
             return Err(Misfit::Occupied(path));
         }
         let registered = before.next_registration.saturating_sub(1);
-        let state = State { revision: before.revision() + 1, ..before.clone() };
+        let mut state = before.clone();
+        state.advance();
         Ok(Self { state, below: path, now, acts: Vec::new(), bytes: 0, registered })
     }
 
@@ -98,7 +99,7 @@ impl Import {
         if self.acts.is_empty() {
             return None;
         }
-        self.state.revision += 1;
+        self.state.advance();
         self.bytes = 0;
         Some(Record::new(self.now, None, std::mem::take(&mut self.acts)))
     }

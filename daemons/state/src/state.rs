@@ -1,5 +1,7 @@
 //! All that the server keeps, at one revision.
 
+use std::{ops::Deref, sync::Arc};
+
 use crate::{
     account::{Account, Quota, Secret, Token, TokenId},
     actor::Actor,
@@ -13,10 +15,14 @@ use crate::{
     trigger::{Registration, RegistrationId, Trigger},
 };
 
-/// Everything at one revision. A copy costs next to nothing and never changes, so it is what
-/// readers and snapshots are given.
+/// Everything at one revision. A copy is a pointer and never changes, so it is what readers and
+/// snapshots are given.
+#[derive(Clone, Debug, Default)]
+pub struct State(Arc<Parts>);
+
+/// What a state consists of. What is large is shared by the states before and after.
 #[derive(Clone, Debug)]
-pub struct State {
+pub struct Parts {
     pub(crate) revision: Revision,
     pub(crate) root: Node,
     pub(crate) accounts: Map<UserName, Account>,
@@ -30,7 +36,7 @@ pub struct State {
     pub(crate) next_registration: RegistrationId,
 }
 
-impl Default for State {
+impl Default for Parts {
     /// Before the first commit: an empty object, and nobody.
     fn default() -> Self {
         Self {
@@ -47,7 +53,20 @@ impl Default for State {
     }
 }
 
+impl Deref for State {
+    type Target = Parts;
+
+    fn deref(&self) -> &Parts {
+        &self.0
+    }
+}
+
 impl State {
+    /// To be changed: copied before, unless nobody else has it.
+    pub(crate) fn parts_mut(&mut self) -> &mut Parts {
+        Arc::make_mut(&mut self.0)
+    }
+
     /// Of the last commit.
     pub fn revision(&self) -> Revision {
         self.revision

@@ -32,28 +32,29 @@ impl State {
         let mut reader = Reader { from, buffer: Vec::new() };
         reader.start()?;
         let mut state = Self::default();
+        let parts = state.parts_mut();
         loop {
             match reader.byte()? {
-                frame::HEAD => (state.revision, state.next_registration) = reader.json()?,
+                frame::HEAD => (parts.revision, parts.next_registration) = reader.json()?,
                 frame::ACCOUNT => {
                     let (user, account) = reader.json()?;
-                    state.accounts.set(user, account);
+                    parts.accounts.set(user, account);
                 }
                 frame::TOKEN => {
                     let (id, token) = reader.json()?;
-                    state.tokens.set(id, token);
+                    parts.tokens.set(id, token);
                 }
                 frame::REGISTRATION => {
                     let (id, registration) = reader.json()?;
-                    state.index(id, &registration);
-                    state.registrations.set(id, registration);
+                    parts.index(id, &registration);
+                    parts.registrations.set(id, registration);
                 }
                 frame::QUOTA => {
                     let (path, quota) = reader.json()?;
-                    state.quotas.set(path, quota);
+                    parts.quotas.set(path, quota);
                 }
                 frame::TREE => {
-                    state.root = reader.tree()?;
+                    parts.root = reader.tree()?;
                     return Ok(state);
                 }
                 _ => return Err(SnapshotError::Damaged("a frame is of no known kind")),
