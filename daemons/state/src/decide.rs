@@ -9,6 +9,8 @@ mod fire;
 mod owner;
 mod tree;
 
+use std::borrow::Cow;
+
 use crate::{
     account::Time,
     actor::Actor,
@@ -93,7 +95,7 @@ struct Draft<'a> {
     /// Who asked.
     asker: &'a Actor,
     /// As whom the current step is judged.
-    actor: Actor,
+    actor: Cow<'a, Actor>,
     req: Option<String>,
     state: State,
     acts: Vec<Act>,
@@ -107,7 +109,7 @@ impl<'a> Draft<'a> {
         let steps = request.steps.len();
         let (acts, answers) = (Vec::with_capacity(steps), Vec::with_capacity(steps));
         let messages = Vec::new();
-        let actor = asker.clone();
+        let actor = Cow::Borrowed(asker);
         Self { limits, request, asker, actor, req: None, state, acts, answers, messages }
     }
 
@@ -159,15 +161,15 @@ impl<'a> Draft<'a> {
     }
 
     /// As whom `step` is judged.
-    fn acting(&self, step: &Step) -> Result<Actor, Refusal> {
+    fn acting(&self, step: &Step) -> Result<Cow<'a, Actor>, Refusal> {
         self.authenticated(self.asker, &step.operation)?;
-        let Some(user) = &step.acting_as else { return Ok(self.asker.clone()) };
+        let Some(user) = &step.acting_as else { return Ok(Cow::Borrowed(self.asker)) };
         if !self.asker.service.as_ref().is_some_and(|it| it.acts_as(user)) {
             return Err(Refusal::NotForThatUser);
         }
         self.state.account(user).ok_or(Refusal::NoSuchUser)?;
         let (session, cap) = (self.asker.session.clone(), self.asker.cap.clone());
-        Ok(Actor { user: Some(user.clone()), session, cap, service: None })
+        Ok(Cow::Owned(Actor { user: Some(user.clone()), session, cap, service: None }))
     }
 
     /// Whether who asks may ask for anything: each step says what it needs itself, so this is for

@@ -161,7 +161,14 @@ impl Record {
 
     /// The bytes of it.
     pub fn encode(&self) -> Vec<u8> {
-        serde_json::to_vec(self).expect("every part of a record can be written as JSON")
+        let mut bytes = Vec::new();
+        self.append_to(&mut bytes);
+        bytes
+    }
+
+    /// The same behind what is in `bytes`.
+    pub fn append_to(&self, bytes: &mut Vec<u8>) {
+        serde_json::to_writer(bytes, self).expect("every part of a record can be written as JSON");
     }
 
     /// The record that `bytes` are of.

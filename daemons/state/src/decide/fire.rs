@@ -1,5 +1,7 @@
 //! Deciding what a fired trigger does.
 
+use std::borrow::Cow;
+
 use super::{Answer, Draft};
 use crate::{
     actor::Actor, failure::Refusal, record::Change, rule::Action, trigger::RegistrationId,
@@ -14,7 +16,8 @@ impl Draft<'_> {
             return Ok(Answer::Gone);
         };
         let asker = self.actor.clone();
-        self.actor = Actor { user: Some(registration.user), ..Actor::anonymous("".into()) };
+        let owner = Actor { user: Some(registration.user), ..Actor::anonymous("".into()) };
+        self.actor = Cow::Owned(owner);
         let path = registration.path;
         let is_allowed = self.permitted(Action::Delete, &path).is_ok();
         let is_there = self.state.root.at(&path).is_some();

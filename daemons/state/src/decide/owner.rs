@@ -114,7 +114,7 @@ impl Draft<'_> {
     /// Whether the actor is `user` in person. A token that is limited to a path or a level is not
     /// meant for accounts, and one of a service only for those of the users that it serves.
     pub(super) fn is_self(&self, user: &UserName) -> bool {
-        let Actor { user: actor, cap, service, .. } = &self.actor;
+        let Actor { user: actor, cap, service, .. } = self.actor.as_ref();
         actor.as_ref() == Some(user) && cap.is_none() && service.is_none()
     }
 }

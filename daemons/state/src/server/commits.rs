@@ -54,11 +54,16 @@ pub(crate) struct Commits {
     is_ending: bool,
     /// Bytes of records that were handed out since that was asked last.
     written: u64,
+    /// Where a record is written before it is put in line.
+    room: Vec<u8>,
     /// Whether the journal takes nothing.
     pub(crate) is_read_only: bool,
     /// What was said of that.
     pub(super) outages: Outages,
 }
+
+/// So much room is kept for the next record.
+const ROOM: usize = 4 << 10;
 
 /// A decision that may not be told yet.
 #[derive(Debug)]
@@ -142,6 +147,7 @@ impl Commits {
             audit: Audit::default(),
             is_ending: false,
             written: 0,
+            room: Vec::new(),
             is_read_only: false,
             outages: Outages::default(),
         }
@@ -190,10 +196,13 @@ impl Commits {
             return Err(read_only());
         }
         let expected = Expected::Last(self.newest.revision());
-        let bytes = record.encode();
-        let receipt = journal.append(Entry::new(&bytes), expected).map_err(unwritable)?;
+        self.room.clear();
+        self.room.shrink_to(ROOM);
+        record.append_to(&mut self.room);
+        let (bytes, entry) = (self.room.len(), Entry::new(&self.room));
+        let receipt = journal.append(entry, expected).map_err(unwritable)?;
         self.newest = after.clone();
-        let change = Some(Pending { record: Arc::new(record), bytes: bytes.len(), after });
+        let change = Some(Pending { record: Arc::new(record), bytes, after });
         let done = self.line_up(receipt, change, verdict.messages.clone());
         Ok(Decided { decision: Ok(verdict), done, tells_himself: true })
     }
