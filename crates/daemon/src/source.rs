@@ -48,7 +48,7 @@ impl<'a> EventWriter<'a> {
         out.reserve(payload.len() + topic.len() + AROUND_BYTES);
         write_head(out, "event", self.tag);
         out.push(b'[');
-        write_json(out, topic);
+        write_topic(out, topic);
         out.push(b',');
         out.extend_from_slice(payload.as_bytes());
         out.push(b',');
@@ -59,6 +59,17 @@ impl<'a> EventWriter<'a> {
     /// The number of the last event.
     pub(crate) fn seq(&self) -> u64 {
         self.seq
+    }
+}
+
+/// Most topics are a word.
+fn write_topic(out: &mut Vec<u8>, topic: &str) {
+    if topic.bytes().all(|it| it.is_ascii_alphanumeric()) {
+        out.push(b'"');
+        out.extend_from_slice(topic.as_bytes());
+        out.push(b'"');
+    } else {
+        write_json(out, topic);
     }
 }
 

@@ -6,6 +6,8 @@ use tokio::{
     time::Instant,
 };
 
+use crate::outbox::told;
+
 /// Until when one guest is served before others are.
 ///
 /// It is time and not a count of bytes or packets, as others wait for nothing else: one packet can
@@ -18,6 +20,8 @@ pub(crate) struct Turn {
     most_read: usize,
     least_answers: u32,
     answers_a_look: u32,
+    /// How often somebody had been told something when it began.
+    told: u64,
     /// When the clock was looked at last, and how often it would have been.
     now: Instant,
     looks: u32,
@@ -42,8 +46,12 @@ const SPRINT_READ: usize = 8 << 10;
 const TURN: Duration = Duration::from_micros(100);
 
 /// So many answers belong to a turn even if they take longer, up to `LONGEST`: what is told to many
-/// at once costs each of them a system call, so some of it had better come together.
+/// costs each of them a system call, so some of it had better come together.
 const LEAST_ANSWERS: u32 = 16;
+
+/// So many do where somebody is told something by them.
+const TELLING_ANSWERS: u32 = 256;
+
 /// Twice before anything is read, and once after that.
 const OTHER_LOOKS: u32 = 3;
 const LONGEST: Duration = Duration::from_millis(4);
@@ -75,6 +83,7 @@ impl Turn {
             most_read,
             least_answers: LEAST_ANSWERS,
             answers_a_look: ANSWERS_A_LOOK,
+            told: told(),
             now,
             looks: 0,
         }
@@ -97,8 +106,14 @@ impl Turn {
         if self.looks.is_multiple_of(self.answers_a_look) {
             self.now = Instant::now();
         }
-        let is_end = self.now >= self.end && self.looks > self.least_answers + OTHER_LOOKS;
+        let is_end = self.now >= self.end && self.looks > self.least_looks();
         is_end || self.now >= self.latest
+    }
+
+    fn least_looks(&self) -> u32 {
+        let is_telling = self.least_answers == LEAST_ANSWERS && self.told != told();
+        let answers = if is_telling { TELLING_ANSWERS } else { self.least_answers };
+        answers + OTHER_LOOKS
     }
 }
 
@@ -130,9 +145,36 @@ mod tests {
         atomic::{AtomicU32, Ordering::SeqCst},
     };
 
+    use common_tcp::Limits;
     use tokio::sync::Notify;
 
     use super::*;
+    use crate::outbox::Outbox;
+
+    /// How many answers a turn has whose time is over, but not the longest.
+    fn answers(mut turn: Turn, mut answer: impl FnMut()) -> u32 {
+        turn.latest = turn.now + Duration::from_secs(3600);
+        turn.end = turn.now;
+        let mut answers = 0;
+        while !turn.is_over() {
+            answer();
+            answers += 1;
+        }
+        answers - OTHER_LOOKS
+    }
+
+    #[test]
+    fn who_tells_others_something_has_a_longer_turn() {
+        let outbox = Outbox::new(&Limits::default());
+        let stream = outbox.start(None).unwrap();
+        outbox.open(None);
+        let mut tell = || assert!(outbox.emit(stream, "x", "1"));
+        assert_eq!(answers(Turn::sprint(), || {}), LEAST_ANSWERS);
+        assert_eq!(answers(Turn::full(), &mut tell), TELLING_ANSWERS);
+        assert_eq!(answers(Turn::full(), || {}), LEAST_ANSWERS, "it was told in another one");
+        outbox.take(&mut Vec::new(), usize::MAX);
+        assert_eq!(answers(Turn::of_stranger(), &mut tell), 1);
+    }
 
     #[tokio::test]
     async fn who_becomes_ready_waits_for_one_turn_however_many_want_more() {

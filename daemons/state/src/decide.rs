@@ -106,9 +106,8 @@ struct Draft<'a> {
 impl<'a> Draft<'a> {
     fn new(state: &State, asker: &'a Actor, request: &'a Request, limits: &'a Limits) -> Self {
         let state = state.clone();
-        let steps = request.steps.len();
-        let (acts, answers) = (Vec::with_capacity(steps), Vec::with_capacity(steps));
-        let messages = Vec::new();
+        let answers = Vec::with_capacity(request.steps.len());
+        let (acts, messages) = (Vec::new(), Vec::new());
         let actor = Cow::Borrowed(asker);
         Self { limits, request, asker, actor, req: None, state, acts, answers, messages }
     }

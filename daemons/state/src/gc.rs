@@ -33,7 +33,7 @@ pub enum Occasion {
 impl State {
     /// The registrations that `occasion` fires, each once.
     pub fn due(&self, occasion: &Occasion) -> Vec<RegistrationId> {
-        if self.registrations.is_empty() {
+        if !self.has_registrations() {
             return Vec::new();
         }
         let mut due = match occasion {

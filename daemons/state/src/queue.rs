@@ -9,29 +9,28 @@ use serde::Serialize;
 
 use crate::{
     account::Time,
+    decide::Sent,
     event::{Event, Happening, SubscriptionId},
     name::UserName,
+    operation::Message,
     path::Path,
     payload::Payload,
 };
 
-/// A free message on its way to a session.
-#[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct Notice {
-    /// What it is called.
-    pub name: String,
-    /// Who sends it; nobody if the server itself does.
-    pub src: Option<UserName>,
-    /// What it says.
-    pub payload: Payload,
-    /// What it is about.
+/// A free message as those read it who are told it.
+#[derive(Serialize)]
+struct Notice<'a> {
+    name: &'a str,
+    /// Nobody if the server itself does.
+    src: Option<&'a UserName>,
+    payload: &'a Payload,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub path: Option<Path>,
+    path: Option<&'a Path>,
 }
 
 /// A message as it is told: written once, however many hear it.
 #[derive(Debug)]
-pub struct Told(Box<str>);
+pub struct Told(String);
 
 impl Told {
     /// The data of a `message` event.
@@ -40,10 +39,13 @@ impl Told {
     }
 }
 
-impl From<&Notice> for Told {
-    fn from(notice: &Notice) -> Self {
-        let text = serde_json::to_string(notice);
-        Self(text.expect("names, a path and JSON are JSON").into())
+impl From<&Sent> for Told {
+    fn from(sent: &Sent) -> Self {
+        let Message { name, payload, path, .. } = &sent.message;
+        let notice = Notice { name, src: sent.src.as_ref(), payload, path: path.as_ref() };
+        let mut text = Vec::with_capacity(payload.len() + NOTICE_BYTES);
+        serde_json::to_writer(&mut text, &notice).expect("names, a path and JSON are JSON");
+        Self(String::from_utf8(text).expect("JSON is UTF-8"))
     }
 }
 
@@ -55,6 +57,9 @@ pub enum Item {
     /// A free message, which all who are told it share.
     Message(Arc<Told>),
 }
+
+/// What stands around what a message says, mostly.
+const NOTICE_BYTES: usize = 96;
 
 /// What stands around a message on the wire, about.
 const AROUND_BYTES: usize = 32;
@@ -272,9 +277,9 @@ mod tests {
     }
 
     fn message(len: usize) -> Item {
-        let (name, payload) = ("m".to_owned(), json!("x".repeat(len)).into());
-        let notice = Notice { name, src: None, payload, path: None };
-        Item::Message(Arc::new(Told::from(&notice)))
+        let (user, payload) = (UserName::new("bob").unwrap(), json!("x".repeat(len)).into());
+        let message = Message { user, name: "m".to_owned(), payload, path: None };
+        Item::Message(Arc::new(Told::from(&Sent { message, src: None })))
     }
 
     /// What comes out: the revision of an event, or the subscriptions of a `sync`.

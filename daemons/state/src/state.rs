@@ -120,6 +120,11 @@ impl State {
         self.registrations.iter()
     }
 
+    /// Whether anything waits for anything.
+    pub fn has_registrations(&self) -> bool {
+        !self.registrations.is_empty()
+    }
+
     /// The quota that was set for `path` itself.
     pub fn quota(&self, path: &Path) -> Option<Quota> {
         self.quotas.get(path).copied()

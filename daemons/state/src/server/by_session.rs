@@ -14,6 +14,10 @@ pub(super) struct BySession<T> {
     by_user: HashMap<UserName, Vec<usize>>,
 }
 
+/// Where a session is found without looking it up, as long as it is there.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Place(usize);
+
 #[derive(Debug)]
 struct Slot<T> {
     session: SessionId,
@@ -23,7 +27,7 @@ struct Slot<T> {
 
 impl<T> BySession<T> {
     /// Adds a session of `user`, over what it had.
-    pub(super) fn insert(&mut self, session: SessionId, user: Option<UserName>, value: T) {
+    pub(super) fn insert(&mut self, session: SessionId, user: Option<UserName>, value: T) -> Place {
         self.remove(&session);
         let at = self.free.pop().unwrap_or(self.slots.len());
         if let Some(user) = &user {
@@ -35,6 +39,7 @@ impl<T> BySession<T> {
             Some(free) => *free = slot,
             None => self.slots.push(slot),
         }
+        Place(at)
     }
 
     pub(super) fn remove(&mut self, session: &SessionId) -> Option<T> {
@@ -58,6 +63,12 @@ impl<T> BySession<T> {
 
     pub(super) fn get_mut(&mut self, session: &SessionId) -> Option<&mut T> {
         self.slots[*self.by_id.get(session)?].as_mut().map(|it| &mut it.value)
+    }
+
+    /// What is at `place`, if that is still the session's.
+    pub(super) fn at_mut(&mut self, place: Place, session: &SessionId) -> Option<&mut T> {
+        let slot = self.slots.get_mut(place.0)?.as_mut();
+        slot.filter(|it| it.session == *session).map(|it| &mut it.value)
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -111,6 +122,9 @@ mod tests {
         sessions.insert("b".into(), user("ann"), 6);
         assert_eq!((of(&mut sessions, "ann"), of(&mut sessions, "bob")), (vec![3, 6], vec![5]));
         assert_eq!((sessions.get(&"d".into()), sessions.get(&"a".into())), (Some(&4), None));
+        let place = sessions.insert("d".into(), None, 4);
+        assert_eq!(sessions.at_mut(place, &"d".into()), Some(&mut 4));
+        assert_eq!(sessions.at_mut(place, &"a".into()), None, "it is not its place any more");
         let mut left: Vec<u32> = sessions.iter().map(|it| *it.1).collect();
         left.sort_unstable();
         assert_eq!(left, [3, 4, 5, 6]);

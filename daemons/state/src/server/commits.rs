@@ -25,6 +25,7 @@ use tokio::{sync::oneshot, time::Instant};
 use super::{
     audit::Audit,
     breakdown::Broken,
+    by_session::Place,
     counters::Counters,
     failed, now,
     outages::{Outage, Outages},
@@ -295,10 +296,15 @@ impl Commits {
 
     /// Gives what waits for a session that watches, until `give` has enough; nothing any more when
     /// what the session was opened with has expired.
-    pub(crate) fn give(&mut self, session: &SessionId, give: impl FnMut(&Item) -> Flow) {
+    pub(crate) fn give(
+        &mut self,
+        place: Place,
+        session: &SessionId,
+        give: impl FnMut(&Item) -> Flow,
+    ) {
         let now = now();
         if !self.visitors.has_expired(session, now) {
-            self.watchers.give(session, &self.durable, now, give);
+            self.watchers.give((place, session), &self.durable, now, give);
         }
     }
 

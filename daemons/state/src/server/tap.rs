@@ -7,6 +7,7 @@ use state::{Event, actor::SessionId, node::Totals, queue::Item};
 
 use super::{
     bounded,
+    by_session::Place,
     commits::{Commits, Flow},
 };
 
@@ -21,13 +22,18 @@ pub(super) async fn events_first() {
 pub(super) struct Tap {
     commits: Weak<Mutex<Commits>>,
     session: SessionId,
+    place: Place,
     /// The longest payload, in bytes: as long as a result may be.
     limit: usize,
 }
 
 impl Tap {
-    pub(super) fn new(commits: Weak<Mutex<Commits>>, session: SessionId, limit: usize) -> Self {
-        Self { commits, session, limit }
+    pub(super) fn new(
+        commits: Weak<Mutex<Commits>>,
+        (place, session): (Place, SessionId),
+        limit: usize,
+    ) -> Self {
+        Self { commits, session, place, limit }
     }
 
     /// Writes `item`; false if it is too long for that.
@@ -64,7 +70,7 @@ impl Source for Tap {
         }
         self.with(|commits| {
             let mut fits = true;
-            commits.give(&self.session, |item| {
+            commits.give(self.place, &self.session, |item| {
                 fits = self.write(item, events);
                 if fits && !events.is_full() { Flow::Continue(()) } else { Flow::Break(()) }
             });

@@ -125,9 +125,10 @@ impl Server {
     ) -> Result<SessionId, Failure> {
         let session = self.enter(guest, me);
         let (user, cap) = me.login().map_or((None, None), |it| (Some(it.user), it.cap));
-        let tap = || {
+        let tap = |place| {
             let commits = Arc::downgrade(&self.commits);
-            Arc::new(Tap::new(commits, session.clone(), self.result_bytes)) as Arc<dyn Source>
+            let session = (place, session.clone());
+            Arc::new(Tap::new(commits, session, self.result_bytes)) as Arc<dyn Source>
         };
         commits.watchers.open(&session, guest, user, cap, tap)?;
         Ok(session)

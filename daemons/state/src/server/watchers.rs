@@ -12,12 +12,16 @@ use state::{
     event::Event,
     name::UserName,
     permission::Cap,
-    queue::{Full, Item, Next, Notice, Owed, Queue, QueueLimits, Told},
+    queue::{Full, Item, Next, Owed, Queue, QueueLimits, Told},
     subscription::Subscriptions,
 };
 use tokio::sync::Notify;
 
-use super::{by_session::BySession, commits::Flow, now};
+use super::{
+    by_session::{BySession, Place},
+    commits::Flow,
+    now,
+};
 
 /// All who watch.
 #[derive(Debug)]
@@ -75,16 +79,19 @@ impl Watchers {
         guest: &Guest,
         user: Option<UserName>,
         cap: Option<Cap>,
-        source: impl FnOnce() -> Arc<dyn Source>,
+        source: impl FnOnce(Place) -> Arc<dyn Source>,
     ) -> Result<(), daemon::Failure> {
         if self.feeds.get(session).is_some_and(|it| !it.stream.has_ended()) {
             return Ok(());
         }
         self.close(session);
         let (stream, queue) = (guest.feed()?, Queue::new(self.limits));
-        stream.draw_from(source());
         self.subscriptions.open(session.clone(), user.clone(), cap);
-        self.feeds.insert(session.clone(), user, Feed { stream, queue, is_awake: false });
+        let feed = Feed { stream, queue, is_awake: false };
+        let place = self.feeds.insert(session.clone(), user, feed);
+        if let Some(feed) = self.feeds.at_mut(place, session) {
+            feed.stream.draw_from(source(place));
+        }
         Ok(())
     }
 
@@ -170,13 +177,7 @@ impl Watchers {
     /// Sends a message to all sessions of its user; to how many that are told it.
     pub(crate) fn send(&mut self, sent: &Sent) -> usize {
         let message = &sent.message;
-        let notice = Notice {
-            name: message.name.clone(),
-            src: sent.src.clone(),
-            payload: message.payload.clone(),
-            path: message.path.clone(),
-        };
-        let (item, now) = (Item::Message(Arc::new(Told::from(&notice))), now());
+        let (item, now) = (Item::Message(Arc::new(Told::from(sent))), now());
         let (mut reached, mut gone, mut lagging) = (0, vec![], vec![]);
         self.feeds.each_of(&message.user, |session, feed| {
             self.told += 1;
@@ -242,12 +243,12 @@ impl Watchers {
     /// that is how things are now.
     pub(crate) fn give(
         &mut self,
-        session: &SessionId,
+        (place, session): (Place, &SessionId),
         durable: &State,
         now: Time,
         mut give: impl FnMut(&Item) -> Flow,
     ) {
-        let Some(feed) = self.feeds.get_mut(session) else { return };
+        let Some(feed) = self.feeds.at_mut(place, session) else { return };
         let subscriptions = &self.subscriptions;
         let subscriber = || subscriptions.subscriber(session);
         let all = || subscriber().map(|it| it.owed()).unwrap_or_default();
@@ -265,7 +266,8 @@ impl Watchers {
                 break;
             }
         }
-        if self.lagging.contains(session) || feed.queue.deadline().is_some() {
+        let is_known_to_lag = !self.lagging.is_empty() && self.lagging.contains(session);
+        if is_known_to_lag || feed.queue.deadline().is_some() {
             self.note_lag(session);
         }
     }
