@@ -10,7 +10,12 @@ use std::time::Duration;
 
 use clap::{Args, ValueEnum, value_parser};
 
-use self::{fan::FanError, sqlite::SqliteError, start::StartError, sync::SyncError};
+use self::{
+    fan::{Cell, FanError},
+    sqlite::SqliteError,
+    start::StartError,
+    sync::SyncError,
+};
 use super::{
     get::{GetError, SPARE, allow_open_files, measure, start as start_servers},
     load::{Load, Measured},
@@ -49,6 +54,11 @@ pub(crate) struct State {
     #[arg(long, value_delimiter = ',', default_value = "10,100,1000", value_name = "N,…",
           value_parser = value_parser!(u64).range(1..=10_000))]
     subscribers: Vec<u64>,
+
+    /// How many messages are sent in a row, before all of them must be heard
+    #[arg(long, value_delimiter = ',', default_value = "16,256", value_name = "N,…",
+          value_parser = value_parser!(u64).range(1..=1024))]
+    bursts: Vec<u64>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -129,6 +139,13 @@ fn ours() -> Contender {
 }
 
 impl State {
+    fn cells(&self) -> impl Iterator<Item = Cell> {
+        self.subscribers.iter().flat_map(|&count| {
+            let cell = move |&burst: &u64| Cell { count: count as usize, burst: burst as usize };
+            self.bursts.iter().map(cell)
+        })
+    }
+
     fn load(&self, question: Question, connections: usize, pipeline: usize) -> Load {
         let duration = Duration::from_secs_f64(self.seconds);
         Load { question, connections, pipeline, duration }
@@ -178,7 +195,7 @@ fn fan(arguments: &State) -> Result<(), StateError> {
     nats::ensure()?;
     announce("a message of 200 bytes to many, beside Redis and NATS publish/subscribe");
     let duration = Duration::from_secs_f64(arguments.seconds);
-    Ok(fan::fan(&ours(), &arguments.subscribers, arguments.rounds, duration)?)
+    Ok(fan::fan(&ours(), arguments.cells(), arguments.rounds, duration)?)
 }
 
 fn print_rows(load: Load, measured: &[Vec<Measured>]) {

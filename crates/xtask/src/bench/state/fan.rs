@@ -52,9 +52,6 @@ const MARK: u8 = b'~';
 /// Bytes of a message.
 const LENGTH: usize = 200;
 
-/// How many messages are sent before all of them must be heard.
-const BURST: usize = 16;
-
 /// Who says nothing for so long has lost a message.
 const STALLED: Timespec = Timespec { tv_sec: 10, tv_nsec: 0 };
 
@@ -88,23 +85,30 @@ impl Heard {
     }
 }
 
+/// How many hear, and how many messages are sent before all of them must be heard.
+#[derive(Clone, Copy)]
+pub(crate) struct Cell {
+    pub(crate) count: usize,
+    pub(crate) burst: usize,
+}
+
 pub(crate) fn fan(
     state: &Contender,
-    subscribers: &[u64],
+    cells: impl IntoIterator<Item = Cell>,
     rounds: u64,
     duration: Duration,
 ) -> Result<(), FanError> {
-    say("heard by  way           deliveries/s  per server CPU s  server");
-    for &count in subscribers {
+    say("heard by  in a row  way           deliveries/s  per server CPU s  server");
+    for cell in cells {
         let mut all = WAYS.map(|_| Vec::new());
         for _ in 0..rounds {
             for (way, heard) in WAYS.iter().zip(&mut all) {
                 let contender = way.contender(state);
-                heard.push(run(*way, &Server::start(&contender)?, count as usize, duration)?);
+                heard.push(run(*way, &Server::start(&contender)?, cell, duration)?);
             }
         }
         for (way, heard) in WAYS.iter().zip(&all) {
-            say(&row(count, *way, heard));
+            say(&row(cell, *way, heard));
         }
         for (rival, must) in MUST {
             let place = WAYS.iter().position(|it| *it == rival).unwrap_or_default();
@@ -118,10 +122,12 @@ pub(crate) fn fan(
     Ok(())
 }
 
-fn row(count: u64, way: Way, heard: &[Heard]) -> String {
+fn row(cell: Cell, way: Way, heard: &[Heard]) -> String {
     let of = |figure: fn(&Heard) -> f64| median(heard.iter().map(figure).collect());
     format!(
-        "{count:>8}  {:<12}  {:>12.0}  {:>16.0}  {:>5.0}%",
+        "{:>8}  {:>8}  {:<12}  {:>12.0}  {:>16.0}  {:>5.0}%",
+        cell.count,
+        cell.burst,
         way.name(),
         of(|it| it.deliveries / it.seconds),
         of(Heard::a_processor_second),
@@ -130,17 +136,17 @@ fn row(count: u64, way: Way, heard: &[Heard]) -> String {
 }
 
 /// Sends bursts and waits until everybody has heard each, for as long as `duration`.
-fn run(way: Way, server: &Server, count: usize, duration: Duration) -> Result<Heard, FanError> {
-    let mut audience = Audience::gather(way, server, count)?;
-    let burst = way.message().repeat(BURST);
-    audience.hear(&burst, count * BURST)?;
+fn run(way: Way, server: &Server, cell: Cell, duration: Duration) -> Result<Heard, FanError> {
+    let mut audience = Audience::gather(way, server, cell.count)?;
+    let (burst, wanted) = (way.message().repeat(cell.burst), cell.count * cell.burst);
+    audience.hear(&burst, wanted)?;
     let look = |errno| server.look(errno);
     let clock = server.processor_clock()?;
     let (begun, before) = (now(), clock.read().map_err(look)?);
     let mut deliveries = 0;
     while now() - begun < duration {
-        audience.hear(&burst, count * BURST)?;
-        deliveries += count * BURST;
+        audience.hear(&burst, wanted)?;
+        deliveries += wanted;
     }
     let processor = (clock.read().map_err(look)? - before).as_secs_f64();
     Ok(Heard { deliveries: deliveries as f64, seconds: (now() - begun).as_secs_f64(), processor })
