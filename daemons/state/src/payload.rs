@@ -64,7 +64,8 @@ impl<'de> Deserialize<'de> for Payload {
     /// Line ends stand between values only, where a space means the same: what is told is a line.
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let raw = Box::<RawValue>::deserialize(deserializer)?;
-        if !raw.get().contains(['\n', '\r']) {
+        let bytes = raw.get().as_bytes();
+        if !bytes.contains(&b'\n') && !bytes.contains(&b'\r') {
             return Ok(Self(raw.into()));
         }
         let line = raw.get().replace(['\n', '\r'], " ");

@@ -16,6 +16,21 @@ pub(super) enum Bracket {
     Wrong(&'static str),
 }
 
+/// Whether a byte of a string is just that.
+fn is_plain(byte: u8) -> bool {
+    !matches!(byte, b'"' | b'\\' | b'\n')
+}
+
+/// How many bytes of a string come before one that is more.
+fn plain(bytes: &[u8]) -> usize {
+    // All of a chunk are looked at together, without a branch for each.
+    let (chunks, _) = bytes.as_chunks::<16>();
+    let all_plain = |chunk: &[u8; 16]| chunk.iter().fold(true, |all, &it| all & is_plain(it));
+    let sure = chunks.iter().take_while(|it| all_plain(it)).count() * 16;
+    let rest = &bytes[sure..];
+    sure + rest.iter().position(|&it| !is_plain(it)).unwrap_or(rest.len())
+}
+
 impl Brackets {
     /// Follows `bytes` up to the one that ends the arguments or breaks them; says how many that
     /// took.
@@ -23,10 +38,8 @@ impl Brackets {
         let mut index = 0;
         while let Some(&byte) = bytes.get(index) {
             index += 1;
-            if self.string && !self.escape && !matches!(byte, b'"' | b'\\' | b'\n') {
-                let rest = &bytes[index..];
-                let plain = rest.iter().position(|byte| matches!(byte, b'"' | b'\\' | b'\n'));
-                index += plain.unwrap_or(rest.len());
+            if self.string && !self.escape && is_plain(byte) {
+                index += plain(&bytes[index..]);
                 continue;
             }
             match self.step(byte, limit) {
@@ -79,5 +92,23 @@ impl Brackets {
         self.open >>= 1;
         self.depth -= 1;
         if self.depth == 0 { Bracket::Closed } else { Bracket::Within }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_string_is_plain_up_to_the_first_byte_that_is_not_wherever_that_is() {
+        for length in 0..70 {
+            let plain_bytes = vec![b'x'; length];
+            assert_eq!(plain(&plain_bytes), length);
+            for (at, mark) in (0..length).flat_map(|at| b"\"\\\n".iter().map(move |it| (at, *it))) {
+                let mut bytes = plain_bytes.clone();
+                bytes[at..].fill(mark);
+                assert_eq!(plain(&bytes), at, "{mark} at {at} of {length}");
+            }
+        }
     }
 }
