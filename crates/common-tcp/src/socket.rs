@@ -107,11 +107,16 @@ impl Socket {
         if let Self::Memory(memory) = self {
             return memory.poll_gone(cx);
         }
+        // Room is no news: it is forgotten unseen, and only what is new wakes again.
+        if self.poll_write_ready(cx).is_ready() {
+            self.forget_room();
+        }
+        // That the connection is over can't be forgotten.
         while self.poll_write_ready(cx).is_ready() {
-            // Room is no news, so it is forgotten, and only what is new wakes again.
-            match self.forget_room() {
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                _ => return Poll::Ready(()),
+            // To send nothing fails where to send something would.
+            match self.send(&[]) {
+                Err(error) if error.kind() != io::ErrorKind::WouldBlock => return Poll::Ready(()),
+                _ => self.forget_room(),
             }
         }
         Poll::Pending
@@ -125,19 +130,15 @@ impl Socket {
         }
     }
 
-    /// Has the next wait for room begin anew; any error but `WouldBlock` is the end of the
-    /// connection.
-    fn forget_room(&self) -> io::Result<()> {
-        // To send nothing fails where to send something would.
-        let look = || match self.send(&[]) {
-            Ok(_) => Err(io::ErrorKind::WouldBlock.into()),
-            Err(error) => Err(error),
-        };
-        match self {
+    /// Has the next wait for room begin anew.
+    fn forget_room(&self) {
+        let look = || Err::<(), _>(io::ErrorKind::WouldBlock.into());
+        // It says what it was told.
+        drop(match self {
             Self::Tcp(stream) => stream.try_io(Interest::WRITABLE, look),
             Self::Unix(stream) => stream.try_io(Interest::WRITABLE, look),
             Self::Memory(_) => look(),
-        }
+        });
     }
 
     /// Writes what the kernel takes, whatever is known of its room.
