@@ -8,6 +8,7 @@ mod firing;
 mod keeping;
 mod limits;
 mod moving;
+mod resuming;
 mod survival;
 mod talk;
 mod watching;

@@ -85,6 +85,7 @@ impl Parts {
             Change::RevokeToken { id } => self.tokens.remove(id),
             Change::Quota { path, quota: Some(quota) } => self.quotas.set(path.clone(), *quota),
             Change::Quota { path, quota: None } => drop(self.quotas.remove(path)),
+            Change::Begin { history } => self.histories.begin(rev, history.clone()),
         }
         Ok(())
     }

@@ -57,6 +57,7 @@ pub mod failure;
 #[cfg(test)]
 mod fixture;
 pub mod gc;
+pub mod history;
 pub mod import;
 mod index;
 mod json;

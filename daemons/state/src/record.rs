@@ -9,6 +9,7 @@ use crate::{
     account::{Quota, Secret, Time, Token, TokenId},
     actor::SessionId,
     entry::{Entries, Entry, Who},
+    history::History,
     level::Rank,
     name::UserName,
     node::Node,
@@ -139,6 +140,11 @@ pub enum Change {
         path: Path,
         /// How much.
         quota: Option<Quota>,
+    },
+    /// Another history goes on from here, whatever had come after this in the one before.
+    Begin {
+        /// Which.
+        history: History,
     },
 }
 

@@ -21,6 +21,8 @@ mod frame {
     pub(super) const TOKEN: u8 = b'T';
     pub(super) const REGISTRATION: u8 = b'R';
     pub(super) const QUOTA: u8 = b'Q';
+    /// A history, if there was more than one.
+    pub(super) const HISTORY: u8 = b'B';
     /// The tree, and after it the end.
     pub(super) const TREE: u8 = b'N';
 }

@@ -5,6 +5,7 @@ use std::{ops::Deref, sync::Arc};
 use crate::{
     account::{Account, Quota, Secret, Token, TokenId},
     actor::Actor,
+    history::{Histories, History},
     level::Rank,
     map::Map,
     name::UserName,
@@ -24,6 +25,7 @@ pub struct State(Arc<Parts>);
 #[derive(Clone, Debug)]
 pub struct Parts {
     pub(crate) revision: Revision,
+    pub(crate) histories: Histories,
     pub(crate) root: Node,
     pub(crate) accounts: Map<UserName, Account>,
     pub(crate) tokens: Tokens,
@@ -41,6 +43,7 @@ impl Default for Parts {
     fn default() -> Self {
         Self {
             revision: 0,
+            histories: Histories::default(),
             root: Node::object(),
             accounts: Map::default(),
             tokens: Tokens::default(),
@@ -70,6 +73,17 @@ impl State {
     /// Of the last commit.
     pub fn revision(&self) -> Revision {
         self.revision
+    }
+
+    /// The history that goes on here; `None` is one that was never restored or imported.
+    pub fn history(&self) -> Option<&History> {
+        self.histories.current()
+    }
+
+    /// Whether all that somebody knows of `history` up to `revision` is as it was here: he may be
+    /// told what came then.
+    pub fn has_been(&self, history: Option<&History>, revision: Revision) -> bool {
+        self.histories.has(history, revision)
     }
 
     /// The tree.

@@ -93,6 +93,7 @@ fn what_was_done(change: &Change) -> What<'_> {
         Change::Token { token, .. } => of("createToken", &token.user),
         Change::RevokeToken { id } => of("revokeToken", id),
         Change::Quota { path, .. } => at("setQuota", path),
+        Change::Begin { .. } => What { command: "restore", path: None, of: None },
     }
 }
 

@@ -16,6 +16,7 @@ use state::{
     decide,
     decide::{Answer, Sent},
     event::SubscriptionId,
+    history::History,
     log::ChangeLog,
     queue::{Item, Owed},
     record::Change,
@@ -84,6 +85,14 @@ struct Pending {
     /// Of the record.
     bytes: usize,
     after: State,
+}
+
+/// Up to where who comes back has heard everything.
+#[derive(Debug)]
+pub(crate) struct Known {
+    pub(crate) rev: Revision,
+    /// Of which history that is; `None` is the first of all.
+    pub(crate) history: Option<History>,
 }
 
 /// Whether more is wanted.
@@ -233,13 +242,13 @@ impl Commits {
     }
 
     /// Begins a subscription of an open session, and tells it what there is now, or what it has
-    /// missed since a revision that it knows.
+    /// missed of the same history since a revision that it knows.
     pub(crate) fn begin(
         &mut self,
         session: &SessionId,
         subscription: Subscription,
         most: usize,
-        since: Option<Revision>,
+        known: Option<Known>,
     ) -> Result<SubscriptionId, Refusal> {
         let path = subscription.pattern.prefix();
         let id =
@@ -248,10 +257,11 @@ impl Commits {
             return Ok(id);
         };
         let most = self.watchers.limits();
-        let known = since.and_then(|since| {
-            self.past.since(since, &self.durable, subscriber, (id, &subscription), most)
+        let known = known.filter(|it| self.durable.has_been(it.history.as_ref(), it.rev));
+        let missed = known.and_then(|it| {
+            self.past.since(it.rev, &self.durable, subscriber, (id, &subscription), most)
         });
-        match known {
+        match missed {
             Some(missed) => missed.into_iter().for_each(|it| self.watchers.tell_one(session, it)),
             None => {
                 let owed = Owed { path, subs: [id].into(), is_lagged: false };

@@ -20,7 +20,7 @@ use super::{
     export::{End, FORM, Head},
     now,
     offline::{JOURNAL, OfflineError, copy, done, sync},
-    store,
+    store::{self, BeginError},
 };
 
 /// Why nothing was imported. Lines count from 1.
@@ -55,6 +55,9 @@ pub(crate) enum ImportError {
 
     #[error("cannot open the copy of the journal")]
     Open(#[from] OpenError),
+
+    #[error(transparent)]
+    Begin(#[from] BeginError),
 
     #[error("cannot write a record")]
     Append(#[from] AppendError),
@@ -105,6 +108,10 @@ fn exchange(data: &Path, place: &Path, fresh: &Path) -> Result<Option<PathBuf>, 
 
 async fn fill(fresh: &Path, source: impl BufRead, leilo: bool) -> Result<String, OfflineError> {
     let journal = Store::open(fresh, journal::Options::default()).map_err(ImportError::Open)?;
+    // With revisions of its own: whoever knows the exported one by its own knows nothing of this.
+    if journal.last().revision == 0 {
+        store::begin_history(&journal).await.map_err(ImportError::Begin)?;
+    }
     let (before, _) = store::load(&journal).await?;
     let filled = match leilo {
         false => from_export(&journal, &before, source).await,

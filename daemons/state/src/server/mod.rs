@@ -164,7 +164,7 @@ pub(crate) fn daemon(server: Server) -> Daemon<Server> {
         .command("updatePerms", Server::update_perms).args(["path", "user", "perms", "opts"]).help("What `user`, or everybody (`*`), may do: {\"lvl\":1..4,\"!\":true}, or null")
         .command("getPerms", Server::get_perms).args(["path"]).help("Your level, and for an OWNER all entries")
         .command("batch", Server::batch).args(["ops", "opts"]).help("Several changes, all or nothing: [[\"update\",[\"a\"],1],…]")
-        .command("subscribe", Server::subscribe).args(["pattern", "opts"]).feeds().help("Changes of what a path selects (`*`, and `**` at its end), after a `sync`; null: only messages; {\"name\",\"src\",\"echo\",\"since\"}")
+        .command("subscribe", Server::subscribe).args(["pattern", "opts"]).feeds().help("Changes of what a path selects (`*`, and `**` at its end), after a `sync`; null: only messages; {\"name\",\"src\",\"echo\",\"since\",\"history\"}")
         .command("subscribeSync", Server::subscribe_sync).args(["path"]).feeds().help("One `sync` event")
         .command("unsubscribe", Server::unsubscribe).args(["which", "opts"]).help("Ends subscriptions, by id or pattern")
         .command("emit", Server::emit).args(["user", "name", "payload", "opts"]).help("A message to all sessions of a user; not kept")

@@ -9,11 +9,11 @@ use std::{
 
 use clap::Subcommand;
 use daemon::{Data, DataError, flags::Flags};
-use journal::{Look, OpenError, Report};
+use journal::{Look, OpenError, Options, Report, Store};
 
 use super::{
     now,
-    store::{self, LoadError},
+    store::{self, BeginError, LoadError},
 };
 
 /// Where the journal is in the data directory.
@@ -85,6 +85,9 @@ pub(crate) enum OfflineError {
 
     #[error(transparent)]
     Load(#[from] LoadError),
+
+    #[error(transparent)]
+    Begin(#[from] BeginError),
 
     #[error("there is nothing at {0:?}")]
     Absent(state::Path),
@@ -171,6 +174,7 @@ async fn restore(data: &Path, backup: &Path) -> Result<String, OfflineError> {
         done("remove", &fresh, fs::remove_dir_all(&fresh))?;
     }
     copy(backup, &fresh)?;
+    begin_history(&fresh).await?;
     let mut said = format!("restored to revision {rev}");
     if place.exists() {
         done("rename", &place, fs::rename(&place, &before))?;
@@ -179,6 +183,14 @@ async fn restore(data: &Path, backup: &Path) -> Result<String, OfflineError> {
     done("rename", &fresh, fs::rename(&fresh, &place))?;
     sync(data)?;
     Ok(said)
+}
+
+/// What comes behind the backup is not what came behind it before.
+async fn begin_history(journal: &Path) -> Result<(), OfflineError> {
+    let journal = Store::open(journal, Options::default())?;
+    let begun = store::begin_history(&journal).await;
+    journal.close();
+    Ok(begun?)
 }
 
 /// Refuses a directory in which a restore was stopped between its two renames: a new journal must

@@ -11,6 +11,7 @@ use state::{
     account::Time,
     entry::{Entry, Who},
     event::EventName,
+    history::History,
     level::Level,
     name::{NamePattern, UserName},
     operation::Message,
@@ -19,7 +20,7 @@ use state::{
     trigger::Wish,
 };
 
-use super::now;
+use super::{commits::Known, now};
 
 /// Of commands that change something at a path.
 #[derive(Debug, Default, Deserialize)]
@@ -111,6 +112,7 @@ pub(crate) struct WatchOpts {
     pub(crate) src: Option<UserName>,
     pub(crate) echo: Option<bool>,
     pub(crate) since: Option<Revision>,
+    pub(crate) history: Option<History>,
 }
 
 /// Of `unsubscribe`.
@@ -197,17 +199,18 @@ impl From<UngcOpts> for ChangeOpts {
 }
 
 impl WatchOpts {
-    /// The subscription to `pattern`, and since when it is resumed.
-    pub(crate) fn of(self, pattern: Pattern) -> (Subscription, Option<Revision>) {
-        let Self { name, src, echo, since } = self;
+    /// The subscription to `pattern`, and what is known of it already.
+    pub(crate) fn of(self, pattern: Pattern) -> (Subscription, Option<Known>) {
+        let Self { name, src, echo, since, history } = self;
         let filter = Filter { names: name, src, has_echo: echo.unwrap_or(true) };
-        (Subscription { pattern, filter }, since)
+        (Subscription { pattern, filter }, since.map(|rev| Known { rev, history }))
     }
 
     /// Whether nothing is asked for.
     pub(crate) fn is_empty(&self) -> bool {
-        let Self { name, src, echo, since } = self;
-        name.is_none() && src.is_none() && echo.is_none() && since.is_none()
+        let Self { name, src, echo, since, history } = self;
+        let is_resumed = since.is_some() || history.is_some();
+        name.is_none() && src.is_none() && echo.is_none() && !is_resumed
     }
 }
 

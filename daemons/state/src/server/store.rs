@@ -3,9 +3,17 @@
 use std::{io::BufReader, path::Path, sync::Arc};
 
 use journal::{
-    Follow, FollowError, Journal, Look, OpenError, Options, Snapshot, SnapshotError, Store,
+    AppendError, Expected, Follow, FollowError, Journal, Look, Lost, OpenError, Options,
+    Record as Entry, Snapshot, SnapshotError, Store,
 };
-use state::{ApplyError, Record, Revision, State, log::ChangeLog, record::RecordError};
+use state::{
+    ApplyError, Record, Revision, State,
+    history::History,
+    log::ChangeLog,
+    record::{Act, Change, RecordError},
+};
+
+use super::{now, password::random_hex};
 
 /// Why the state can't be had from the journal.
 #[derive(Debug, thiserror::Error)]
@@ -27,6 +35,16 @@ pub(crate) enum LoadError {
 
     #[error("record {revision} does not fit the state before it")]
     Misfit { revision: Revision, source: ApplyError },
+}
+
+/// Why no other history can begin.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum BeginError {
+    #[error("cannot write the record with which another history begins")]
+    Append(#[from] AppendError),
+
+    #[error("cannot make durable that another history begins")]
+    Lost(#[from] Lost),
 }
 
 impl LoadError {
@@ -55,6 +73,15 @@ pub(crate) async fn open(
     let (snapshot, last) = (journal.snapshot()?, journal.last().revision);
     let (state, bytes) = replay(snapshot, last, |from| journal.follow(from), keep).await?;
     Ok((journal, state, bytes))
+}
+
+/// Has another history begin behind what `journal` has: the revisions that follow may have been
+/// given to others already, by who had it before.
+pub(crate) async fn begin_history(journal: &Store) -> Result<(), BeginError> {
+    let change = Change::Begin { history: History::new(random_hex(8)) };
+    let record = Record::new(now(), None, vec![Act { change, src: None, req: None }]);
+    let receipt = journal.append(Entry::new(&record.encode()), Expected::Any)?;
+    Ok(journal.progress().reached(receipt).await?)
 }
 
 /// The state that the journal tells of, and how many bytes there are behind the snapshot.

@@ -46,7 +46,7 @@ impl Server {
             self.open_feed(&mut commits, guest, me)?;
             return Ok(json!({}));
         };
-        let (subscription, since) = opts.of(pattern);
+        let (subscription, known) = opts.of(pattern);
         let session = self.enter(guest, me);
         let most = self.limits.subscriptions;
         // What is refused leaves no stream behind.
@@ -55,9 +55,12 @@ impl Server {
         let watching = commits.watchers.subscriptions();
         watching.has_room(&session, &subscription, most).map_err(|it| refused(&it))?;
         self.open_feed(&mut commits, guest, me)?;
-        let rev = commits.durable().revision();
-        let id = commits.begin(&session, subscription, most, since).map_err(|it| refused(&it))?;
-        Ok(json!({ "sub": id, "rev": rev }))
+        let id = commits.begin(&session, subscription, most, known).map_err(|it| refused(&it))?;
+        let mut told = json!({ "sub": id, "rev": commits.durable().revision() });
+        if let Some(history) = commits.durable().history() {
+            told["history"] = history.as_str().into();
+        }
+        Ok(told)
     }
 
     pub(super) fn subscribe_sync(

@@ -53,6 +53,10 @@ impl State {
                     let (path, quota) = reader.json()?;
                     parts.quotas.set(path, quota);
                 }
+                frame::HISTORY => {
+                    let (first, history) = reader.json()?;
+                    parts.histories.begin(first, history);
+                }
                 frame::TREE => {
                     parts.root = reader.tree()?;
                     return Ok(state);

@@ -4,7 +4,15 @@ use proptest::prelude::*;
 use serde_json::json;
 
 use super::*;
-use crate::{State, account::Quota, fixture::World, fixture::path, model, operation::Operation};
+use crate::{
+    State,
+    account::Quota,
+    fixture::{World, path},
+    history::History,
+    model,
+    operation::Operation,
+    record::{Act, Change, Record},
+};
 
 fn written(state: &State) -> Vec<u8> {
     let mut bytes = Vec::new();
@@ -26,6 +34,11 @@ fn world() -> World {
     world.must("bob", json!(["create", "", "e", 1, {"ephemeral": true}]));
     world.must("bob", json!(["gc", "x", [{"on": "after", "ms": 5}]]));
     let quota = Some(Quota { bytes: 5000, nodes: 100 });
+    for name in ["one", "two"] {
+        let history = History::new(name.to_owned());
+        let act = Act { change: Change::Begin { history }, src: None, req: None };
+        world.state.apply(&Record::new(0, None, vec![act])).unwrap();
+    }
     world.does("boss", Operation::SetQuota { path: path("others"), quota }).unwrap();
     world
 }

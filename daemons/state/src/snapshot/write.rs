@@ -21,6 +21,7 @@ impl State {
     pub fn write(&self, to: &mut impl Write) -> io::Result<()> {
         to.write_all(START)?;
         write_frame(to, frame::HEAD, &(self.revision, self.next_registration))?;
+        self.histories.iter().try_for_each(|it| write_frame(to, frame::HISTORY, &it))?;
         self.accounts.iter().try_for_each(|it| write_frame(to, frame::ACCOUNT, &it))?;
         self.tokens.iter().try_for_each(|it| write_frame(to, frame::TOKEN, &it))?;
         self.registrations.iter().try_for_each(|it| write_frame(to, frame::REGISTRATION, &it))?;
