@@ -3,6 +3,7 @@
 mod accounts;
 mod clients;
 mod commands;
+mod crowd;
 mod disk;
 mod firing;
 mod keeping;

@@ -13,6 +13,7 @@
 //! $ cargo xtask soak logins  # a thousand wrong passwords a second
 //! $ cargo xtask soak power   # the power fails while State writes
 //! $ cargo xtask soak relay  # 10 000 peers come and go, and one never reads
+//! $ cargo xtask soak subscribers # 10 000 mirrors of one tree
 //! $ cargo xtask soak churn   # an hour of crashes; nothing may grow
 //! ```
 

@@ -6,6 +6,7 @@ mod logins;
 mod matrix;
 mod power;
 mod relay;
+mod subscribers;
 mod witness;
 
 use std::error::Error;
@@ -32,6 +33,8 @@ pub(crate) enum Soak {
     /// Peers that come and go, messages for nobody and a peer that never reads against Relay;
     /// nothing may be left of them
     Relay(relay::Relay),
+    /// 10 000 subscribers of one tree, one of whom never reads; each mirror must be what there is
+    Subscribers(subscribers::Subscribers),
     /// The guesser that `logins` runs
     #[command(hide = true)]
     Guess(logins::Guess),
@@ -51,6 +54,7 @@ pub(crate) fn run(soak: Soak) -> Result<(), Box<dyn Error>> {
         Soak::Hostile(arguments) => hostile::hostile(&arguments)?,
         Soak::Logins(arguments) => logins::logins(&arguments)?,
         Soak::Relay(arguments) => relay::relay(&arguments)?,
+        Soak::Subscribers(arguments) => subscribers::subscribers(&arguments)?,
         Soak::Guess(arguments) => logins::guess(&arguments)?,
         Soak::Attack(arguments) => hostile::attack(&arguments),
     }

@@ -4,7 +4,7 @@ pub(crate) mod clock;
 mod crash;
 mod error;
 mod floor;
-mod get;
+pub(crate) mod get;
 pub(crate) mod histogram;
 mod idle;
 mod journal;

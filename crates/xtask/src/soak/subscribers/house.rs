@@ -1,0 +1,117 @@
+//! The State that all subscribe to, with a directory of its own; and who speaks to it as root. Ends
+//! with its owner.
+
+use std::{
+    env, fs,
+    io::{self, BufRead, BufReader, Write},
+    net::{Ipv4Addr, SocketAddrV4, TcpListener, TcpStream},
+    path::{Path, PathBuf},
+    process::{self, Child, Command, Stdio},
+    thread::sleep,
+    time::Duration,
+};
+
+use serde_json::Value;
+
+use crate::bench::{clock::now, server::patient};
+
+pub(super) struct House {
+    home: PathBuf,
+    address: SocketAddrV4,
+    child: Child,
+}
+
+/// Who asks, and waits for each answer.
+pub(super) struct Asker(BufReader<TcpStream>);
+
+/// How long it may take to listen.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// How long who never reads keeps its stream, instead of half a minute.
+const DEAF_PATIENCE: &str = "5s";
+
+/// Less than a password takes by default: what is left of that would be room for the subscribers,
+/// who are to be measured.
+const HASH_KIB: &str = "64";
+
+impl House {
+    /// Starts `program` for so many connections.
+    pub(super) fn start(program: &Path, connections: u64) -> io::Result<Self> {
+        let home = PathBuf::from(format!("/tmp/dae-subscribers-{}", process::id()));
+        let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port();
+        let mut command = Command::new(program);
+        for (name, _) in env::vars_os().filter(|it| it.0.to_string_lossy().starts_with("DAE")) {
+            command.env_remove(name);
+        }
+        command.args(["--port", &port.to_string(), "--anonymous"]);
+        command.args(["--connections", &connections.to_string()]);
+        command.args(["--queue-patience", DEAF_PATIENCE, "--hash-memory", HASH_KIB]);
+        command.args(["--log", "error", "--data"]).arg(&home);
+        let child = command.stdin(Stdio::null()).spawn()?;
+        let house = Self { home, address: SocketAddrV4::new(Ipv4Addr::LOCALHOST, port), child };
+        let latest = now() + PATIENCE;
+        while let Err(error) = TcpStream::connect(house.address) {
+            if now() > latest {
+                return Err(error);
+            }
+            sleep(Duration::from_millis(5));
+        }
+        Ok(house)
+    }
+
+    pub(super) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    pub(super) fn address(&self) -> SocketAddrV4 {
+        self.address
+    }
+
+    /// A session of root.
+    pub(super) fn root(&self) -> io::Result<Asker> {
+        let password = fs::read_to_string(self.home.join("root-password"))?;
+        let mut asker = Asker(BufReader::new(patient(TcpStream::connect(self.address)?)?));
+        asker.ask("auth", &serde_json::json!(["root", password.trim()]))?;
+        Ok(asker)
+    }
+}
+
+impl Asker {
+    /// The result of a command that must not be refused.
+    pub(super) fn ask(&mut self, name: &str, args: &Value) -> io::Result<Value> {
+        self.say(&line(name, args))?;
+        self.hear()
+    }
+
+    /// Sends lines whose answers are heard later.
+    pub(super) fn say(&mut self, lines: &str) -> io::Result<()> {
+        self.0.get_mut().write_all(lines.as_bytes())
+    }
+
+    /// The next answer.
+    pub(super) fn hear(&mut self) -> io::Result<Value> {
+        let mut line = String::new();
+        self.0.read_line(&mut line)?;
+        match line.split_once(' ') {
+            Some((name, args)) if name != "err" => {
+                let mut args: Value = serde_json::from_str(args)?;
+                Ok(args.get_mut(0).map(Value::take).unwrap_or_default())
+            }
+            _ => Err(io::Error::other(line)),
+        }
+    }
+}
+
+/// A packet, as it is sent.
+pub(super) fn line(name: &str, args: &Value) -> String {
+    format!("{name} {args}\n")
+}
+
+impl Drop for House {
+    fn drop(&mut self) {
+        // It has gone by itself if it can't be killed.
+        drop(self.child.kill());
+        drop(self.child.wait());
+        fs::remove_dir_all(&self.home).ok();
+    }
+}
