@@ -268,6 +268,8 @@ fn is_mapped(path: &str) -> bool {
     let parts: Vec<&str> = path.split('/').collect();
     match parts[..] {
         ["crates", _, "src", ..] => true,
+        // As those of crates.
+        ["daemons", _, "fuzz", ..] => false,
         ["daemons", .., file] => file != "Cargo.toml",
         _ => false,
     }

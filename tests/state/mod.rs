@@ -10,6 +10,7 @@ mod keeping;
 mod limits;
 mod moving;
 mod resuming;
+mod strange;
 mod survival;
 mod talk;
 mod watching;

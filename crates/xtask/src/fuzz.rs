@@ -23,10 +23,10 @@ pub(crate) enum FuzzError {
     #[error(transparent)]
     Tool(#[from] ToolError),
 
-    #[error("cannot read `crates`")]
+    #[error("cannot read `crates` or `daemons`")]
     Crates(#[from] io::Error),
 
-    #[error("no crate has a `fuzz` folder")]
+    #[error("neither a crate nor a daemon has a `fuzz` folder")]
     NoTargets,
 
     #[error("cannot make `{}`", path.display())]
@@ -67,10 +67,12 @@ fn run(folder: &Path, target: &str, seconds: u64) -> Result<(), FuzzError> {
 
 fn folders() -> io::Result<Vec<PathBuf>> {
     let mut folders = Vec::new();
-    for entry in fs::read_dir(root().join("crates"))? {
-        let folder = entry?.path().join("fuzz");
-        if folder.join("Cargo.toml").exists() {
-            folders.push(folder);
+    for parent in ["crates", "daemons"] {
+        for entry in fs::read_dir(root().join(parent))? {
+            let folder = entry?.path().join("fuzz");
+            if folder.join("Cargo.toml").exists() {
+                folders.push(folder);
+            }
         }
     }
     folders.sort();

@@ -13,6 +13,7 @@
 //! $ cargo xtask soak logins  # a thousand wrong passwords a second
 //! $ cargo xtask soak power   # the power fails while State writes
 //! $ cargo xtask soak relay  # 10 000 peers come and go, and one never reads
+//! $ cargo xtask soak commands # every command of State, right and wrong
 //! $ cargo xtask soak subscribers # 10 000 mirrors of one tree
 //! $ cargo xtask soak churn   # an hour of crashes; nothing may grow
 //! ```
@@ -50,7 +51,7 @@ enum Task {
     /// Long runs, under attack or load, that look for what grows and for what is seldom
     #[command(subcommand)]
     Soak(soak::Soak),
-    /// Runs every fuzz target under crates/*/fuzz
+    /// Runs every fuzz target under crates/*/fuzz and daemons/*/fuzz
     Fuzz {
         /// How long each target runs
         #[arg(default_value_t = 60)]

@@ -1,11 +1,13 @@
 //! `cargo xtask soak`: long runs that look for what grows, and for what is seldom.
 
 mod churn;
+mod commands;
 mod hostile;
 mod logins;
 mod matrix;
 mod power;
 mod relay;
+mod state;
 mod subscribers;
 mod witness;
 
@@ -35,6 +37,9 @@ pub(crate) enum Soak {
     Relay(relay::Relay),
     /// 10 000 subscribers of one tree, one of whom never reads; each mirror must be what there is
     Subscribers(subscribers::Subscribers),
+    /// Commands of State with wrong arguments, over TCP and WebSocket; each must be answered, and
+    /// what is stored be well
+    Commands(commands::Commands),
     /// The guesser that `logins` runs
     #[command(hide = true)]
     Guess(logins::Guess),
@@ -55,6 +60,7 @@ pub(crate) fn run(soak: Soak) -> Result<(), Box<dyn Error>> {
         Soak::Logins(arguments) => logins::logins(&arguments)?,
         Soak::Relay(arguments) => relay::relay(&arguments)?,
         Soak::Subscribers(arguments) => subscribers::subscribers(&arguments)?,
+        Soak::Commands(arguments) => commands::commands(&arguments)?,
         Soak::Guess(arguments) => logins::guess(&arguments)?,
         Soak::Attack(arguments) => hostile::attack(&arguments),
     }

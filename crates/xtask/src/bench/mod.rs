@@ -14,7 +14,7 @@ pub(crate) mod machine;
 mod memory;
 mod nats;
 mod passing;
-mod protocol;
+pub(crate) mod protocol;
 mod redis;
 pub(crate) mod relay;
 mod report;

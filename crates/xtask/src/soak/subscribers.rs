@@ -5,7 +5,6 @@
 mod crowd;
 mod deaf;
 mod faults;
-mod house;
 mod mirror;
 mod plan;
 mod reader;
@@ -13,7 +12,7 @@ mod writer;
 
 use std::{
     io,
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering::Relaxed},
@@ -30,11 +29,13 @@ use self::{
     crowd::Crowd,
     deaf::Deaf,
     faults::Faults,
-    house::{Asker, House},
     plan::USERS,
     writer::{Writer, Written},
 };
-use super::witness::Sample;
+use super::{
+    state::{Asker, House},
+    witness::Sample,
+};
 use crate::{
     bench::{clock::now, get::allow_open_files},
     step::{self, StepError, announce, say},
@@ -80,6 +81,9 @@ pub(crate) enum SubscribersError {
     Broken(usize),
 }
 
+/// How long who never reads keeps its stream, instead of half a minute.
+const DEAF_PATIENCE: &str = "5s";
+
 /// Who is no part of the crowd.
 const OTHERS: u64 = 4;
 
@@ -99,7 +103,7 @@ pub(crate) fn subscribers(arguments: &Subscribers) -> Result<(), SubscribersErro
     // State gives half of them to its guests.
     allow_open_files(2 * arguments.connections).map_err(SubscribersError::Files)?;
     let program = arguments.program.clone().unwrap_or_else(|| release("state"));
-    let house = House::start(&program, arguments.connections)?;
+    let house = start(&program, arguments.connections)?;
     let mut root = house.root()?;
     let tokens = furnish(&mut root)?;
     let idle = Sample::of(house.pid()).unwrap_or_default();
@@ -135,6 +139,13 @@ pub(crate) fn subscribers(arguments: &Subscribers) -> Result<(), SubscribersErro
         broken => return Err(SubscribersError::Broken(broken)),
     }
     Ok(())
+}
+
+/// Starts State with room for so many.
+fn start(program: &Path, connections: u64) -> io::Result<House> {
+    let connections = connections.to_string();
+    let flags = ["--anonymous", "--queue-patience", DEAF_PATIENCE, "--connections", &connections];
+    House::start(program, "subscribers", &flags)
 }
 
 /// Makes the tree and the users; a token of each.

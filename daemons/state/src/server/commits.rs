@@ -16,7 +16,6 @@ use state::{
     decide,
     decide::{Answer, Sent},
     event::SubscriptionId,
-    history::History,
     log::ChangeLog,
     queue::{Item, Owed},
     record::Change,
@@ -29,6 +28,7 @@ use super::{
     by_session::Place,
     counters::Counters,
     failed, now,
+    opts::Known,
     outages::{Outage, Outages},
     tap::events_first,
     visitor::Visitor,
@@ -85,14 +85,6 @@ struct Pending {
     /// Of the record.
     bytes: usize,
     after: State,
-}
-
-/// Up to where who comes back has heard everything.
-#[derive(Debug)]
-pub(crate) struct Known {
-    pub(crate) rev: Revision,
-    /// Of which history that is; `None` is the first of all.
-    pub(crate) history: Option<History>,
 }
 
 /// Whether more is wanted.

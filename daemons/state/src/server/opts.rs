@@ -20,7 +20,7 @@ use state::{
     trigger::Wish,
 };
 
-use super::{commits::Known, now};
+use super::now;
 
 /// Of commands that change something at a path.
 #[derive(Debug, Default, Deserialize)]
@@ -112,6 +112,14 @@ pub(crate) struct WatchOpts {
     pub(crate) src: Option<UserName>,
     pub(crate) echo: Option<bool>,
     pub(crate) since: Option<Revision>,
+    pub(crate) history: Option<History>,
+}
+
+/// Up to where who comes back has heard everything.
+#[derive(Debug)]
+pub(crate) struct Known {
+    pub(crate) rev: Revision,
+    /// Of which history that is; `None` is the first of all.
     pub(crate) history: Option<History>,
 }
 

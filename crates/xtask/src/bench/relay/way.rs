@@ -154,7 +154,7 @@ fn put_length(frame: &mut Vec<u8>, length: usize, is_masked: u8) {
 }
 
 /// Reads the answer to a handshake, and nothing behind it.
-fn read_head(stream: &mut TcpStream) -> io::Result<()> {
+pub(crate) fn read_head(stream: &mut TcpStream) -> io::Result<()> {
     let status = read_line(stream)?;
     while read_line(stream)?.trim_end() != "" {}
     match status.starts_with("HTTP/1.1 101 ") {

@@ -19,8 +19,8 @@ use rustix::{
 use serde_json::{Value, json};
 
 use super::{
+    super::state::line,
     faults::Faults,
-    house::line,
     plan::{self, USERS},
     reader::Reader,
 };

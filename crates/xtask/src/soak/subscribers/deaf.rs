@@ -8,7 +8,7 @@ use std::{
 use rustix::net::{AddressFamily, SocketAddrAny, SocketType, sockopt};
 use serde_json::json;
 
-use super::house::line;
+use super::super::state::line;
 use crate::bench::server::patient;
 
 pub(super) struct Deaf(TcpStream);

@@ -12,7 +12,7 @@ use std::{
 use serde_json::{Value, json};
 
 use super::{
-    house::{Asker, line},
+    super::state::{Asker, line},
     plan::{self, ROOMS, TAKEN, USERS},
 };
 use crate::bench::clock::now;

@@ -1,8 +1,9 @@
-//! The State that all subscribe to, with a directory of its own; and who speaks to it as root. Ends
-//! with its owner.
+//! A State that a long run speaks to, with a directory of its own; and who speaks to it as root.
+//! Ends with its owner.
 
 use std::{
-    env, fs,
+    env,
+    fs::{self, File},
     io::{self, BufRead, BufReader, Write},
     net::{Ipv4Addr, SocketAddrV4, TcpListener, TcpStream},
     path::{Path, PathBuf},
@@ -24,29 +25,30 @@ pub(super) struct House {
 /// Who asks, and waits for each answer.
 pub(super) struct Asker(BufReader<TcpStream>);
 
+/// What is in its directory.
+const DATA: &str = "data";
+const LOG: &str = "log";
+
 /// How long it may take to listen.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// How long who never reads keeps its stream, instead of half a minute.
-const DEAF_PATIENCE: &str = "5s";
-
-/// Less than a password takes by default: what is left of that would be room for the subscribers,
-/// who are to be measured.
+/// Less than a password takes by default: what is left of that would be room for others, of whom it
+/// is to be known how much they take.
 const HASH_KIB: &str = "64";
 
 impl House {
-    /// Starts `program` for so many connections.
-    pub(super) fn start(program: &Path, connections: u64) -> io::Result<Self> {
-        let home = PathBuf::from(format!("/tmp/dae-subscribers-{}", process::id()));
-        let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port();
+    /// Starts `program` for the run that is called so, with these flags.
+    pub(super) fn start(program: &Path, run: &str, flags: &[&str]) -> io::Result<Self> {
+        let home = PathBuf::from(format!("/tmp/dae-{run}-{}", process::id()));
+        fs::create_dir_all(&home)?;
+        let port = free_port()?;
         let mut command = Command::new(program);
         for (name, _) in env::vars_os().filter(|it| it.0.to_string_lossy().starts_with("DAE")) {
             command.env_remove(name);
         }
-        command.args(["--port", &port.to_string(), "--anonymous"]);
-        command.args(["--connections", &connections.to_string()]);
-        command.args(["--queue-patience", DEAF_PATIENCE, "--hash-memory", HASH_KIB]);
-        command.args(["--log", "error", "--data"]).arg(&home);
+        command.args(["--port", &port.to_string(), "--hash-memory", HASH_KIB, "--log", "warn"]);
+        command.args(flags).arg("--data").arg(home.join(DATA));
+        command.stderr(File::create(home.join(LOG))?);
         let child = command.stdin(Stdio::null()).spawn()?;
         let house = Self { home, address: SocketAddrV4::new(Ipv4Addr::LOCALHOST, port), child };
         let latest = now() + PATIENCE;
@@ -67,9 +69,24 @@ impl House {
         self.address
     }
 
+    /// What it has logged.
+    pub(super) fn log(&self) -> io::Result<String> {
+        fs::read_to_string(self.home.join(LOG))
+    }
+
+    /// Ends it by SIGKILL; whether all that it has stored is well, and what is said of that.
+    pub(super) fn check(&mut self, program: &Path) -> io::Result<(bool, String)> {
+        self.child.kill()?;
+        self.child.wait()?;
+        let mut check = Command::new(program);
+        let checked = check.args(["check", "--data"]).arg(self.home.join(DATA)).output()?;
+        let said = [checked.stdout, checked.stderr].concat();
+        Ok((checked.status.success(), String::from_utf8_lossy(&said).trim_end().to_owned()))
+    }
+
     /// A session of root.
     pub(super) fn root(&self) -> io::Result<Asker> {
-        let password = fs::read_to_string(self.home.join("root-password"))?;
+        let password = fs::read_to_string(self.home.join(DATA).join("root-password"))?;
         let mut asker = Asker(BufReader::new(patient(TcpStream::connect(self.address)?)?));
         asker.ask("auth", &serde_json::json!(["root", password.trim()]))?;
         Ok(asker)
@@ -100,6 +117,11 @@ impl Asker {
             _ => Err(io::Error::other(line)),
         }
     }
+}
+
+/// A port that nobody has.
+pub(super) fn free_port() -> io::Result<u16> {
+    Ok(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port())
 }
 
 /// A packet, as it is sent.
