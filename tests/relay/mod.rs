@@ -3,6 +3,7 @@
 mod acebase;
 mod bytes;
 mod cluster;
+mod flags;
 mod guests;
 mod held;
 mod house;

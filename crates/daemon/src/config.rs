@@ -35,6 +35,10 @@ pub(crate) enum ConfigError {
 
     #[error("`{}`, line {line}: {wrong}", path.display())]
     Key { path: PathBuf, line: usize, wrong: Wrong },
+
+    /// Not of a file: of what else sets a flag.
+    #[error("`{by}`: {wrong}")]
+    Elsewhere { by: String, wrong: Wrong },
 }
 
 /// What is wrong with a key.
@@ -72,19 +76,46 @@ pub(crate) fn read(command: &Command, path: Option<&PathBuf>) -> Result<Settings
 }
 
 impl Settings {
-    /// Where the value stands that clap refuses, if it is one of these.
-    pub(crate) fn place(&self, refused: &clap::Error) -> Option<ConfigError> {
-        let said = |kind| match refused.get(kind)? {
+    /// The line that sets what was refused, if it is one of these.
+    pub(crate) fn line_of(&self, refused: &Refused) -> Option<usize> {
+        let is_it = |it: &&Setting| it.flag == refused.flag && it.values.contains(&refused.value);
+        self.all.iter().find(is_it).map(|it| it.line)
+    }
+}
+
+/// A value that a flag can't have.
+#[derive(Debug)]
+pub(crate) struct Refused {
+    /// Without `--`.
+    pub(crate) flag: String,
+    value: String,
+    why: String,
+}
+
+impl Refused {
+    /// What clap refuses, if that is a value.
+    pub(crate) fn of(error: &clap::Error) -> Option<Self> {
+        let said = |kind| match error.get(kind)? {
             ContextValue::String(said) => Some(said.clone()),
             _ => None,
         };
         let (arg, value) = (said(ContextKind::InvalidArg)?, said(ContextKind::InvalidValue)?);
-        let flag = arg.split_whitespace().next()?.strip_prefix("--")?;
-        let is_it = |it: &&Setting| it.flag == flag && it.values.contains(&value);
-        let Setting { flag, line, .. } = self.all.iter().find(is_it)?;
-        let why = refused.source().map_or_else(|| wanted(refused), ToString::to_string);
-        let wrong = Wrong::Value { key: flag.clone(), value, why };
-        Some(ConfigError::Key { path: self.path.clone(), line: *line, wrong })
+        let flag = arg.split_whitespace().next()?.strip_prefix("--")?.to_owned();
+        let why = error.source().map_or_else(|| wanted(error), ToString::to_string);
+        Some(Self { flag, value, why })
+    }
+
+    /// A line of a file has set it.
+    pub(crate) fn set_at(self, file: &Settings, line: usize) -> ConfigError {
+        let Self { flag: key, value, why } = self;
+        ConfigError::Key { path: file.path.clone(), line, wrong: Wrong::Value { key, value, why } }
+    }
+
+    /// Something else has, a variable for instance.
+    pub(crate) fn set_by(self, by: String) -> ConfigError {
+        let Self { flag, value, why } = self;
+        let key = format!("--{flag}");
+        ConfigError::Elsewhere { by, wrong: Wrong::Value { key, value, why } }
     }
 }
 

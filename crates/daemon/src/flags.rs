@@ -13,7 +13,7 @@ use tracing_subscriber::EnvFilter;
 
 use crate::{
     Admission, Environment, Settings,
-    config::{self, ConfigError, Setting},
+    config::{self, ConfigError, Refused, Setting},
 };
 
 /// The flags that all daemons share. Each may also be set by `DAE_<NAME>_<FLAG>`.
@@ -136,6 +136,25 @@ fn data_of_user() -> Option<PathBuf> {
     directories::BaseDirs::new().map(|it| it.data_dir().join("dae"))
 }
 
+/// What a flag is unless somebody sets it: what is usual with one daemon and not with others.
+#[derive(Clone, Copy, Debug)]
+pub struct Usual<'a> {
+    /// The flag, as it is typed but without `--`.
+    pub flag: &'a str,
+    /// Its value.
+    pub value: &'a str,
+    /// What has set it, if that was somebody after all: a setting that is no flag.
+    pub by: Option<&'a str>,
+}
+
+impl<'a> Usual<'a> {
+    /// What the daemon's author has chosen.
+    #[must_use]
+    pub const fn new(flag: &'a str, value: &'a str) -> Self {
+        Self { flag, value, by: None }
+    }
+}
+
 /// No flags besides the common ones.
 #[derive(Args, Clone, Copy, Debug)]
 pub struct NoFlags {}
@@ -148,13 +167,12 @@ pub fn parse<Own: Args>(name: &str) -> (Flags, Own) {
     parse_with(name, &[])
 }
 
-/// As [`parse`], for a daemon to which something else is usual: flags, as they are typed but
-/// without `--`, each with its default.
+/// As [`parse`], for a daemon to which something else is usual.
 ///
 /// # Panics
 /// When there is no such flag: the daemon's author is told at the first start.
 #[must_use]
-pub fn parse_with<Own: Args>(name: &str, usual: &[(&str, &str)]) -> (Flags, Own) {
+pub fn parse_with<Own: Args>(name: &str, usual: &[Usual<'_>]) -> (Flags, Own) {
     let (flags, own) = read_all(name, usual).unwrap_or_else(|error| error.exit());
     start_log(&flags.log);
     (flags, own)
@@ -165,29 +183,48 @@ pub fn parse_with<Own: Args>(name: &str, usual: &[(&str, &str)]) -> (Flags, Own)
 ///
 /// # Errors
 /// What makes no sense, as it would be told at a start.
-pub fn parse_again<Own: Args>(name: &str, usual: &[(&str, &str)]) -> Result<(Flags, Own), String> {
+pub fn parse_again<Own: Args>(name: &str, usual: &[Usual<'_>]) -> Result<(Flags, Own), String> {
     read_all(name, usual).map_err(|error| error.to_string().trim_end().to_owned())
 }
 
-fn read_all<Own: Args>(name: &str, usual: &[(&str, &str)]) -> Result<(Flags, Own), clap::Error> {
+fn read_all<Own: Args>(name: &str, usual: &[Usual<'_>]) -> Result<(Flags, Own), clap::Error> {
     let environment = Environment::read();
     let installed_as = environment.name.unwrap_or_else(|| name.to_owned());
-    let command = with_defaults(command::<Own>(name, &installed_as), usual);
+    let typed = command::<Own>(name);
+    let command = with_defaults(with_variables(typed.clone(), &installed_as), usual);
     // Whatever else is wrong is told below.
     let first = command.clone().ignore_errors(true).try_get_matches();
     let path = first.ok().and_then(|it| it.get_one::<PathBuf>("config").cloned());
-    let wrong = |mut command: Command, error: &ConfigError| {
-        command.error(ErrorKind::ValueValidation, causes(error))
-    };
-    let set = config::read(&command, path.as_ref());
-    let set = set.map_err(|error| wrong(command.clone(), &error))?;
+    let wrong =
+        |error: &ConfigError| command.clone().error(ErrorKind::ValueValidation, causes(error));
+    let set = config::read(&command, path.as_ref()).map_err(|error| wrong(&error))?;
     let matches = with_set(command.clone(), &set).try_get_matches();
-    let matches = matches.map_err(|refused| match set.place(&refused) {
+    let matches = matches.map_err(|error| match Refused::of(&error) {
         // What was typed goes before, also if it is the same.
-        Some(place) if command.clone().try_get_matches().is_ok() => wrong(command, &place),
-        _ => refused,
+        Some(refused) if typed.try_get_matches().is_ok() => {
+            place(refused, &installed_as, &set, usual).map_or(error, |it| wrong(&it))
+        }
+        _ => error,
     })?;
     Ok((Flags::from_arg_matches(&matches)?, Own::from_arg_matches(&matches)?))
+}
+
+/// Where a value was set that was not typed and makes no sense.
+fn place(
+    refused: Refused,
+    installed_as: &str,
+    set: &config::Settings,
+    usual: &[Usual<'_>],
+) -> Option<ConfigError> {
+    let variable = variable(installed_as, &refused.flag);
+    if env::var_os(&variable).is_some() {
+        return Some(refused.set_by(variable));
+    }
+    if let Some(line) = set.line_of(&refused) {
+        return Some(refused.set_at(set, line));
+    }
+    let usual = usual.iter().rev().find(|it| it.flag == refused.flag)?;
+    Some(refused.set_by(usual.by?.to_owned()))
 }
 
 /// The settings of a daemon that has no flags of its own.
@@ -215,8 +252,8 @@ pub fn parse_duration(text: &str) -> Result<Duration, String> {
     number.checked_mul(ms).map(Duration::from_millis).ok_or_else(wanted)
 }
 
-fn with_defaults(command: Command, usual: &[(&str, &str)]) -> Command {
-    usual.iter().fold(command, |command, (flag, value)| {
+fn with_defaults(command: Command, usual: &[Usual<'_>]) -> Command {
+    usual.iter().fold(command, |command, Usual { flag, value, .. }| {
         let value = (*value).to_owned();
         command.mut_arg(flag.replace('-', "_"), |it| it.default_value(value))
     })
@@ -229,24 +266,33 @@ fn with_set(command: Command, set: &config::Settings) -> Command {
     })
 }
 
-fn command<Own: Args>(name: &str, installed_as: &str) -> Command {
+/// The flags, as they may be typed.
+fn command<Own: Args>(name: &str) -> Command {
     let binary = name.to_ascii_lowercase();
     let example =
         format!("Example: {binary} --port 7000, then: nc 127.0.0.1 7000, and type: options");
-    let command = Own::augment_args(Flags::augment_args(Command::new(binary)))
+    Own::augment_args(Flags::augment_args(Command::new(binary)))
         .about(format!("{name}, a daemon that speaks Common TCP"))
         .long_about(None)
         .version(env!("CARGO_PKG_VERSION"))
         .after_help(example)
-        .max_term_width(80);
-    let prefix = format!("DAE_{}_", installed_as.to_ascii_uppercase().replace('-', "_"));
+        .max_term_width(80)
+        // What a daemon does besides serving is done with a data directory too.
+        .mut_arg("data", |it| it.global(true))
+}
+
+/// What a variable sets is what holds if nothing is typed.
+fn with_variables(command: Command, installed_as: &str) -> Command {
     command.mut_args(|arg| {
         let Some(long) = arg.get_long() else { return arg };
-        // What a daemon does besides serving is done with a data directory too.
-        let is_for_all = long == "data";
-        let variable = format!("{prefix}{}", long.to_ascii_uppercase().replace('-', "_"));
-        arg.env(variable).hide_env(true).global(is_for_all)
+        let variable = variable(installed_as, long);
+        arg.env(variable).hide_env(true)
     })
+}
+
+/// The variable that sets a flag.
+fn variable(installed_as: &str, flag: &str) -> String {
+    format!("DAE_{installed_as}_{flag}").to_ascii_uppercase().replace('-', "_")
 }
 
 fn start_log(filter: &str) {

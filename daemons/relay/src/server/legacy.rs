@@ -1,8 +1,14 @@
 //! The settings of the relay that AceBase clusters used before: `NAME=value` as arguments or in the
 //! environment, in upper or lower case.
 
-/// A flag that is set by an old setting, and its value.
-pub(crate) type Set = (&'static str, String);
+/// A flag that is set by an old setting.
+#[derive(Debug)]
+pub(crate) struct Set {
+    pub(crate) flag: &'static str,
+    pub(crate) value: String,
+    /// The setting.
+    pub(crate) name: &'static str,
+}
 
 /// What the old settings set, for flags that nobody sets otherwise. Arguments go before the
 /// environment.
@@ -21,12 +27,15 @@ pub(crate) fn usual(
     let mut set: Vec<Set> = Vec::new();
     let (host, port) = (of("HOST"), of("PORT"));
     if host.is_some() || port.is_some() {
+        // What makes no address of both is the port.
+        let name = if port.is_some() { "PORT" } else { "HOST" };
         let host = host.unwrap_or_else(|| "localhost".to_owned());
         let port = port.unwrap_or_else(|| "9163".to_owned());
-        set.push(("listen", address(&host, &port)));
+        set.push(Set { flag: "listen", value: address(&host, &port), name });
     }
-    let names: [(&str, &[&str]); 2] = [("TOKEN", &["token"]), ("MAX_PAYLOAD", &["max-payload"])];
-    let tls: [(&str, &[&str]); 4] = [
+    let names: [(&'static str, &[&'static str]); 2] =
+        [("TOKEN", &["token"]), ("MAX_PAYLOAD", &["max-payload"])];
+    let tls: [(&'static str, &[&'static str]); 4] = [
         ("KEY_PATH", &["tls-key"]),
         ("CERT_PATH", &["tls-cert"]),
         ("PFX_PATH", &["tls-pfx"]),
@@ -34,15 +43,15 @@ pub(crate) fn usual(
     ];
     let is_secure = of("SSL").is_some_and(|it| !says_no(&it));
     if is_secure {
-        set.push(("tls", "true".to_owned()));
+        set.push(Set { flag: "tls", value: "true".to_owned(), name: "SSL" });
     }
     for (name, flags) in names.into_iter().chain(tls.into_iter().filter(|_| is_secure)) {
         if let Some(value) = of(name) {
-            set.extend(flags.iter().map(|flag| (*flag, value.clone())));
+            set.extend(flags.iter().map(|flag| Set { flag, value: value.clone(), name }));
         }
     }
     // There, 0 meant that it is not set.
-    set.retain(|(flag, value)| *flag != "max-payload" || value != "0");
+    set.retain(|it| it.flag != "max-payload" || it.value != "0");
     set
 }
 
@@ -85,9 +94,10 @@ mod tests {
 
     fn set(arguments: &[&str], environment: &[(&str, &str)]) -> Vec<(&'static str, String)> {
         let arguments = arguments.iter().map(|it| (*it).to_owned());
-        usual(arguments, |name| {
+        let set = usual(arguments, |name| {
             environment.iter().find(|(it, _)| *it == name).map(|(_, value)| (*value).to_owned())
-        })
+        });
+        set.into_iter().map(|it| (it.flag, it.value)).collect()
     }
 
     fn owned(expected: &[(&'static str, &str)]) -> Vec<(&'static str, String)> {

@@ -29,7 +29,7 @@ use std::{
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
-use daemon::{BindError, Daemon, Seldom};
+use daemon::{BindError, Daemon, Seldom, flags::Usual};
 use relay::Hub;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::{
@@ -86,7 +86,8 @@ struct Inner {
 }
 
 /// Who listens gets at once what is known of a database.
-const USUAL: [(&str, &str); 2] = [("stream-packets", "4096"), ("stream-bytes", "33554432")];
+const USUAL: [Usual<'static>; 2] =
+    [Usual::new("stream-packets", "4096"), Usual::new("stream-bytes", "33554432")];
 
 /// So many of those who are turned away are in the log in so much time: a client with a wrong token
 /// may try again at once, for ever.
@@ -197,9 +198,9 @@ impl Relay {
 }
 
 /// Reads flags with what is usual here, and with what old settings say.
-pub(crate) fn with_usual<T>(read: impl FnOnce(&[(&str, &str)]) -> T) -> T {
+pub(crate) fn with_usual<T>(read: impl FnOnce(&[Usual<'_>]) -> T) -> T {
     let old = legacy::usual(std::env::args().skip(1), |name| std::env::var(name).ok());
-    let old = old.iter().map(|(flag, value)| (*flag, &**value));
+    let old = old.iter().map(|it| Usual { flag: it.flag, value: &it.value, by: Some(it.name) });
     read(&USUAL.into_iter().chain(old).collect::<Vec<_>>())
 }
 

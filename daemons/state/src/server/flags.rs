@@ -6,7 +6,7 @@ use super::{audit::Audit, door::DoorFlags, offline::Offline};
 use clap::{Args, builder::RangedU64ValueParser, value_parser};
 use daemon::{
     Admission, Newcomers, Rate, Settings,
-    flags::{Flags, parse_duration},
+    flags::{Flags, Usual, parse_duration},
 };
 use state::{
     Limits,
@@ -261,8 +261,11 @@ impl Own {
 
 /// What is usual here and not with other daemons: a packet may be twice as large as a value, and
 /// deeper by what stands around one; and a server for many has many sessions.
-pub(crate) const USUAL: &[(&str, &str)] =
-    &[("packet-bytes", "2097152"), ("depth", "72"), ("connections", "10000")];
+pub(crate) const USUAL: &[Usual<'static>] = &[
+    Usual::new("packet-bytes", "2097152"),
+    Usual::new("depth", "72"),
+    Usual::new("connections", "10000"),
+];
 
 /// Where to listen and what to bound.
 pub(crate) fn settings(flags: &Flags, own: &Own) -> Settings {

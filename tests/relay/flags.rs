@@ -1,0 +1,49 @@
+//! What is said of settings that make no sense.
+
+use std::process::Command;
+
+use crate::harness::binary;
+
+/// What a relay says before it ends at once.
+fn refused(args: &[&str], environment: &[(&str, &str)]) -> String {
+    let output = Command::new("timeout")
+        .arg("60")
+        .arg(binary("relay"))
+        .args(args)
+        .envs(environment.iter().copied())
+        .output()
+        .unwrap();
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(matches!(output.status.code(), Some(1 | 2)), "{args:?} {environment:?}: {said}");
+    said
+}
+
+#[test]
+fn a_value_that_makes_no_sense_is_told_by_what_has_set_it() {
+    let place = "wanted ADDRESS:PORT, as in 127.0.0.1:9163 or [::1]:9163";
+    let bytes = "`much` is no number of bytes from 1024 to 67108864";
+    let port = format!("`PORT`: `--listen` can't be `localhost:x`: {place}");
+    let payload = format!("`MAX_PAYLOAD`: `--max-payload` can't be `much`: {bytes}");
+    let own = format!("`DAE_RELAY_MAX_PAYLOAD`: `--max-payload` can't be `much`: {bytes}");
+    for (args, environment, said) in [
+        (&[][..], &[("PORT", "x")][..], &*port),
+        (&["port=x"], &[], &port),
+        (&[], &[("MAX_PAYLOAD", "much")], &payload),
+        (&[], &[("DAE_RELAY_MAX_PAYLOAD", "much"), ("MAX_PAYLOAD", "2048")], &own),
+        (&[], &[("DAE_RELAY_TLS_MIN", "1.1")], "`DAE_RELAY_TLS_MIN`: `--tls-min` can't be `1.1`"),
+        (
+            &[],
+            &[("DAE_NAME", "my-relay"), ("DAE_MY_RELAY_QUEUE_AGE", "soon")],
+            "`DAE_MY_RELAY_QUEUE_AGE`: `--queue-age` can't be `soon`: `soon` is no time",
+        ),
+        // What is typed goes before, and is known to whoever has typed it.
+        (
+            &["--max-payload", "much"],
+            &[("DAE_RELAY_MAX_PAYLOAD", "much")],
+            "error: invalid value 'much' for '--max-payload <BYTES>'",
+        ),
+    ] {
+        let found = refused(args, environment);
+        assert!(found.contains(said), "{args:?} {environment:?}: {found}");
+    }
+}
