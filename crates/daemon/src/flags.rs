@@ -184,7 +184,7 @@ pub fn parse_with<Own: Args>(name: &str, usual: &[Usual<'_>]) -> (Flags, Own) {
 /// # Errors
 /// What makes no sense, as it would be told at a start.
 pub fn parse_again<Own: Args>(name: &str, usual: &[Usual<'_>]) -> Result<(Flags, Own), String> {
-    read_all(name, usual).map_err(|error| error.to_string().trim_end().to_owned())
+    read_all(name, usual).map_err(|error| sentence(&error))
 }
 
 fn read_all<Own: Args>(name: &str, usual: &[Usual<'_>]) -> Result<(Flags, Own), clap::Error> {
@@ -293,6 +293,14 @@ fn with_variables(command: Command, installed_as: &str) -> Command {
 /// The variable that sets a flag.
 fn variable(installed_as: &str, flag: &str) -> String {
     format!("DAE_{installed_as}_{flag}").to_ascii_uppercase().replace('-', "_")
+}
+
+/// What is wrong, on one line: neither how all is used nor where help is.
+fn sentence(error: &clap::Error) -> String {
+    let text = error.to_string();
+    let first = text.lines().map(str::trim).take_while(|it| !it.is_empty());
+    let first = first.collect::<Vec<_>>().join(" ");
+    first.strip_prefix("error: ").map(str::to_owned).unwrap_or(first)
 }
 
 fn start_log(filter: &str) {
