@@ -388,6 +388,11 @@ fn a_reload_changes_all_or_nothing() {
             "[large]\ndelivery = \"fast\"\n",
             "line 2: `large-delivery` can't be `fast`: wanted inline or get",
         ),
+        (
+            "log = \"info\"\nlog.bodies = true\n",
+            "line 2: this is not TOML: cannot extend value of type string with a dotted key; \
+             beside `a = …` write `a-b = …` for `a.b = …`",
+        ),
     ] {
         write(text);
         let said = guest.refuse("bad-config", "reload", &json!([]));

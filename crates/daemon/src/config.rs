@@ -65,7 +65,7 @@ pub(crate) fn read(command: &Command, path: Option<&PathBuf>) -> Result<Settings
     let text = fs::read_to_string(path).map_err(read)?;
     let document = Document::parse(&*text).map_err(|error| {
         let line = line(&text, error.span().unwrap_or_default().start);
-        ConfigError::Toml { path: path.clone(), line, why: error.message().to_owned() }
+        ConfigError::Toml { path: path.clone(), line, why: why(error.message()) }
     })?;
     let mut all = Vec::new();
     let mut set = |flag, values, at| all.push(Setting { flag, values, line: line(&text, at) });
@@ -125,6 +125,14 @@ fn wanted(refused: &clap::Error) -> String {
         Some(ContextValue::Strings(all)) => format!("wanted {}", all.join(" or ")),
         _ => refused.kind().to_string(),
     }
+}
+
+/// Why something is no TOML. There a key has a value or keys below it, and flags know no such rule.
+fn why(message: &str) -> String {
+    let message = message.lines().collect::<Vec<_>>().join(", ");
+    let is_twice = ["duplicate key", "dotted key"].iter().any(|it| message.contains(it));
+    let other = "; beside `a = …` write `a-b = …` for `a.b = …`";
+    if is_twice { message + other } else { message }
 }
 
 /// The number of the line that has the byte at `at`.
@@ -246,6 +254,10 @@ mod tests {
             ("quiet = true\nqueue-bytes", "x.toml`, line 2: this is not TOML: "),
             ("quiet = true\nqueue-bytes = \"7\n", "x.toml`, line 2: this is not TOML: "),
             ("quiet = true\n\nquiet = true\n", "x.toml`, line 3: this is not TOML: "),
+            ("queue = 1\nqueue.bytes = 7", "line 2: this is not TOML: cannot extend"),
+            ("queue = 1\nqueue.bytes = 7", "; beside `a = …` write `a-b = …` for `a.b = …`"),
+            ("queue.bytes = 7\nqueue = 1", "; beside `a = …` write `a-b = …` for `a.b = …`"),
+            ("queue = 1\n[queue]\nbytes = 7", "; beside `a = …` write `a-b = …` for `a.b = …`"),
         ] {
             let said = settings(toml).unwrap_err();
             assert!(said.contains(why), "{toml}: {said}");
