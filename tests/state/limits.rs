@@ -104,7 +104,8 @@ fn a_limit_that_cannot_hold_is_refused_by_its_flag_and_range() {
         ("--login-attempts", "0", "1.."),
         ("--local-attempts", "0", "1.."),
         ("--queue-events", "0", "1.."),
-        ("--segment-bytes", "0", "1.."),
+        ("--segment-bytes", "1", "65536.."),
+        ("--segment-bytes", "65535", "65536.."),
     ] {
         let output = run(&[flag, value, "check", "--data", "/nonexistent"]);
         let said = String::from_utf8(output.stderr).unwrap();

@@ -23,6 +23,9 @@ use super::{
 /// A start reads at most so much of the journal, at some hundred MB a second.
 const SNAPSHOT_BYTES: u64 = 256 << 20;
 
+/// With shorter files nearly each change would begin one, and so sync a directory as well.
+const SEGMENT_LEAST: u64 = 64 << 10;
+
 /// What can be set besides the flags of every daemon.
 #[derive(Args, Clone, Debug)]
 pub(crate) struct Own {
@@ -57,8 +60,8 @@ pub(crate) struct Own {
     #[arg(long, value_name = "BYTES", default_value_t = SNAPSHOT_BYTES, help_heading = "Limits")]
     snapshot_bytes: u64,
 
-    /// Length of a file of the journal; a snapshot frees whole files
-    #[arg(long, value_name = "BYTES", default_value_t = journal::Options::default().segment_bytes, value_parser = value_parser!(u64).range(1..), help_heading = "Limits")]
+    /// Length of a file of the journal, 64 KiB at least; a snapshot frees whole files
+    #[arg(long, value_name = "BYTES", default_value_t = journal::Options::default().segment_bytes, value_parser = value_parser!(u64).range(SEGMENT_LEAST..), help_heading = "Limits")]
     segment_bytes: u64,
 
     /// Largest value, in bytes
