@@ -47,3 +47,20 @@ fn a_value_that_makes_no_sense_is_told_by_what_has_set_it() {
         assert!(found.contains(said), "{args:?} {environment:?}: {found}");
     }
 }
+
+#[test]
+fn what_is_wanted_is_told_before_a_door_is_open() {
+    for (args, said) in [
+        (["--admin", "foo"], "wanted ADDRESS:PORT, as in 127.0.0.1:9164 or [::1]:0"),
+        (["--bind", "foo"], "wanted an address, as in 127.0.0.1 or ::1"),
+        (["--queue-bytes", "0"], "'0' for '--queue-bytes <BYTES>': 0 is not in 1.."),
+        (
+            ["--large-dir", "/nonexistent"],
+            "cannot write large messages to `/nonexistent` (`--large-dir`): No such file",
+        ),
+    ] {
+        let found = refused(&args, &[]);
+        assert!(found.contains(said), "{args:?}: {found}");
+        assert!(!found.contains("AceBase clients connect here"), "{found}");
+    }
+}

@@ -24,7 +24,7 @@ pub struct Flags {
     pub port: u16,
 
     /// Address to listen on; anything but loopback needs a token or accounts
-    #[arg(long, value_name = "ADDRESS", default_value_t = Ipv4Addr::LOCALHOST.into())]
+    #[arg(long, value_name = "ADDRESS", default_value_t = Ipv4Addr::LOCALHOST.into(), value_parser = parse_address)]
     pub bind: IpAddr,
 
     /// Directory for what the daemon keeps [default: a folder of its name in `$DAE_HOME`, or else
@@ -250,6 +250,10 @@ pub fn parse_duration(text: &str) -> Result<Duration, String> {
         _ => return Err(wanted()),
     };
     number.checked_mul(ms).map(Duration::from_millis).ok_or_else(wanted)
+}
+
+fn parse_address(text: &str) -> Result<IpAddr, &'static str> {
+    text.parse().map_err(|_| "wanted an address, as in 127.0.0.1 or ::1")
 }
 
 fn with_defaults(command: Command, usual: &[Usual<'_>]) -> Command {

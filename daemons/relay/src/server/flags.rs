@@ -2,7 +2,7 @@
 
 use std::{fs, io, net::SocketAddr, path::PathBuf, time::Duration};
 
-use clap::{Args, ValueEnum};
+use clap::{Args, ValueEnum, builder::RangedU64ValueParser};
 use daemon::flags::parse_duration;
 use relay::{Bounds, LargeBounds, Pattern, Token, Tokens};
 use websocket::{
@@ -58,7 +58,7 @@ pub(crate) struct Own {
     dbs: Vec<Pattern>,
 
     /// Where `/metrics` and `/healthz` are; its port is in `whois`
-    #[arg(long, value_name = "ADDRESS:PORT", default_value = "127.0.0.1:0")]
+    #[arg(long, value_name = "ADDRESS:PORT", default_value = "127.0.0.1:0", value_parser = address)]
     pub(super) admin: SocketAddr,
 
     /// Say `hello` for newcomers, which AceBase's own client forgets: false turns it off
@@ -136,7 +136,7 @@ pub(crate) struct Own {
     max_dbs: usize,
 
     /// Bytes that may wait for one peer; one that leaves more unread is closed
-    #[arg(long, value_name = "BYTES", default_value_t = 8 << 20, help_heading = "Limits")]
+    #[arg(long, value_name = "BYTES", default_value_t = 8 << 20, value_parser = RangedU64ValueParser::<usize>::new().range(1..), help_heading = "Limits")]
     queue_bytes: usize,
 
     /// How long the oldest of what waits for a peer may wait, if it is more than 256 KiB
@@ -246,8 +246,10 @@ impl Own {
     /// What holds from now on.
     ///
     /// # Errors
-    /// When the file with tokens can't be read.
+    /// When the file with tokens can't be read, or the directory for large messages not be written
+    /// to.
     pub(crate) fn terms(&self) -> Result<Terms, TermsError> {
+        self.check_large_dir()?;
         Ok(Terms {
             tokens: self.read_tokens()?,
             dbs: self.dbs.clone(),
@@ -317,6 +319,13 @@ impl Own {
         }
     }
 
+    /// Else it would be seen when the first message has no room in memory, and is lost by that.
+    fn check_large_dir(&self) -> Result<(), TermsError> {
+        let Some(path) = &self.large_dir else { return Ok(()) };
+        let failed = |source| TermsError::LargeDir { path: path.clone(), source };
+        tempfile::tempfile_in(path).map(drop).map_err(failed)
+    }
+
     fn read_tokens(&self) -> Result<Tokens, TermsError> {
         let mut all: Vec<_> = self.token.iter().map(|it| Token::new(it)).collect();
         if let Some(path) = &self.token_file {
@@ -334,7 +343,7 @@ impl Own {
     }
 }
 
-/// Why it is not known who may come in.
+/// Why it is not known who may come in, and what becomes of what is large.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum TermsError {
     #[error("cannot read tokens from `{}`", path.display())]
@@ -342,6 +351,13 @@ pub(crate) enum TermsError {
 
     #[error("`{}` holds no token", .0.display())]
     NoToken(PathBuf),
+
+    #[error("cannot write large messages to `{}` (`--large-dir`)", path.display())]
+    LargeDir { path: PathBuf, source: io::Error },
+}
+
+fn address(text: &str) -> Result<SocketAddr, &'static str> {
+    text.parse().map_err(|_| "wanted ADDRESS:PORT, as in 127.0.0.1:9164 or [::1]:0")
 }
 
 fn token(text: &str) -> Result<String, String> {
