@@ -4,6 +4,13 @@ use std::process::Command;
 
 use crate::harness::binary;
 
+/// What a relay answers with exit code 0.
+fn told(args: &[&str]) -> String {
+    let output = Command::new(binary("relay")).args(args).output().unwrap();
+    assert!(output.status.success(), "{output:?}");
+    String::from_utf8(output.stdout).unwrap()
+}
+
 /// What a relay says before it ends at once.
 fn refused(args: &[&str], environment: &[(&str, &str)]) -> String {
     let output = Command::new("timeout")
@@ -62,5 +69,15 @@ fn what_is_wanted_is_told_before_a_door_is_open() {
         let found = refused(&args, &[]);
         assert!(found.contains(said), "{args:?}: {found}");
         assert!(!found.contains("AceBase clients connect here"), "{found}");
+    }
+}
+
+#[test]
+fn what_the_environment_says_is_in_the_help() {
+    let help = told(&["--help"]);
+    for part in
+        ["\nEnvironment:\n", " DAE_SOCKET=FILE ", " DAE_TOKEN_FILE=FILE ", " DAE_RELAY_PORT=7000 "]
+    {
+        assert!(help.contains(part), "{part} is not in\n{help}");
     }
 }

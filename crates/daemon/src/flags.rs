@@ -27,8 +27,8 @@ pub struct Flags {
     #[arg(long, value_name = "ADDRESS", default_value_t = Ipv4Addr::LOCALHOST.into(), value_parser = parse_address)]
     pub bind: IpAddr,
 
-    /// Directory for what the daemon keeps [default: a folder of its name in `$DAE_HOME`, or else
-    /// in the user's data directory]
+    /// Directory for what the daemon keeps, if it keeps anything [default: a folder of its name in
+    /// `$DAE_HOME`, or else in the user's data directory]
     #[arg(long, value_name = "DIR")]
     pub data: Option<PathBuf>,
 
@@ -273,13 +273,19 @@ fn with_set(command: Command, set: &config::Settings) -> Command {
 /// The flags, as they may be typed.
 fn command<Own: Args>(name: &str) -> Command {
     let binary = name.to_ascii_lowercase();
-    let example =
-        format!("Example: {binary} --port 7000, then: nc 127.0.0.1 7000, and type: options");
+    let port = variable(name, "port") + "=7000";
+    let more = format!(
+        "Environment:\n  \
+         DAE_SOCKET=FILE      Listen on this Unix socket too, which only you can open\n  \
+         DAE_TOKEN_FILE=FILE  Where the token is that `auth` takes, if it takes one\n  \
+         {port:<19}  As `--port 7000`, and so for each flag\n\n\
+         Example: {binary} --port 7000, then: nc 127.0.0.1 7000, and type: options"
+    );
     Own::augment_args(Flags::augment_args(Command::new(binary)))
         .about(format!("{name}, a daemon that speaks Common TCP"))
         .long_about(None)
         .version(env!("CARGO_PKG_VERSION"))
-        .after_help(example)
+        .after_help(more)
         .max_term_width(80)
         // What a daemon does besides serving is done with a data directory too.
         .mut_arg("data", |it| it.global(true))
