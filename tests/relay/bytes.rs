@@ -143,6 +143,15 @@ fn what_may_not_be_sent_ends_the_connection_with_its_code() {
         assert_eq!(peer.hear(), Heard::Close(code), "{sent:?}");
         assert_eq!(hear(&mut other), "disconnect:somepeer");
     }
+    for fault in [
+        "a message of 1025 bytes, 1024 at most",
+        "a message of 1026 bytes, 1024 at most",
+        "a text that is not UTF-8",
+        "a frame that RFC 6455 forbids",
+    ] {
+        let line = format!("closed: what it sent may not be db=mydb id=somepeer fault={fault}");
+        eventually(&line, || house.daemon.said().contains(&line).then_some(()));
+    }
 }
 
 #[test]

@@ -46,14 +46,28 @@ pub enum Found {
 }
 
 /// What a peer must not send.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Fault {
     /// A frame that RFC 6455 forbids.
+    #[error("a frame that RFC 6455 forbids")]
     Protocol,
     /// A text, or a reason, that is not UTF-8.
+    #[error("a text that is not UTF-8")]
     NotUtf8,
-    /// A message above a limit.
-    TooBig,
+    /// A message above the limit, as far as it was announced: more fragments may have followed.
+    #[error("a message of {bytes} bytes, {most} at most")]
+    TooLong {
+        /// How long it is.
+        bytes: usize,
+        /// How long it may be.
+        most: usize,
+    },
+    /// A message in too many fragments.
+    #[error("a message in more than {most} fragments")]
+    TooManyFragments {
+        /// How many it may have.
+        most: u32,
+    },
 }
 
 /// Where a payload lies.
@@ -86,7 +100,7 @@ impl Fault {
         match self {
             Self::Protocol => close::code::PROTOCOL,
             Self::NotUtf8 => close::code::NOT_UTF8,
-            Self::TooBig => close::code::TOO_BIG,
+            Self::TooLong { .. } | Self::TooManyFragments { .. } => close::code::TOO_BIG,
         }
     }
 }
@@ -194,9 +208,15 @@ impl Decoder {
             }
             _ => return Err(Fault::Protocol),
         };
-        let is_within = held.saturating_add(head.length) <= self.limits.message_bytes
-            && fragments <= self.limits.fragments;
-        if is_within { Ok(()) } else { Err(Fault::TooBig) }
+        let bytes = held.saturating_add(head.length);
+        let (most, most_fragments) = (self.limits.message_bytes, self.limits.fragments);
+        if bytes > most {
+            return Err(Fault::TooLong { bytes, most });
+        }
+        if fragments > most_fragments {
+            return Err(Fault::TooManyFragments { most: most_fragments });
+        }
+        Ok(())
     }
 
     /// Takes a frame that is whole; what it completes.
@@ -265,7 +285,8 @@ impl Head {
             short => (short.into(), rest),
         };
         let Some((mask, rest)) = rest.split_first_chunk() else { return Ok(None) };
-        let length = usize::try_from(length).map_err(|_| Fault::TooBig)?;
+        // More than can be counted is above any limit.
+        let length = usize::try_from(length).unwrap_or(usize::MAX);
         let size = input.len() - rest.len();
         Ok(Some(Self { is_last: first & FIN != 0, opcode, mask: *mask, size, length }))
     }

@@ -100,7 +100,7 @@ fn end_of(error: &Error) -> End {
     match error {
         Error::Protocol(ProtocolError::ResetWithoutClosingHandshake) => End::MoreToCome,
         Error::Protocol(_) => End::Fault(Fault::Protocol),
-        Error::Capacity(_) => End::Fault(Fault::TooBig),
+        Error::Capacity(_) => End::Fault(Fault::TooLong { bytes: 0, most: MESSAGE_BYTES }),
         Error::Utf8(_) => End::Fault(Fault::NotUtf8),
         other => panic!("{other}"),
     }

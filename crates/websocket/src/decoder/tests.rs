@@ -126,16 +126,17 @@ fn what_rfc_6455_forbids_is_a_fault() {
 #[test]
 fn a_message_at_the_limit_passes_and_one_above_does_not() {
     check(&[frame(0x82, &[1; 1000])], &[found(Found::Binary, [1; 1000])]);
-    check(&[frame(0x82, &[1; 1001])], &[Err(Fault::TooBig)]);
+    let too_long = |bytes| Err(Fault::TooLong { bytes, most: 1000 });
+    check(&[frame(0x82, &[1; 1001])], &[too_long(1001)]);
     let halves = |second| [frame(0x02, &[1; 500]), frame(0x80, &vec![1; second])];
     check(&halves(500), &[found(Found::Binary, [1; 1000])]);
-    check(&halves(501), &[Err(Fault::TooBig)]);
+    check(&halves(501), &[too_long(1001)]);
     // The head tells, so nothing of it has to be kept.
     for length in [1001_u64, u64::from(u32::MAX), 1 << 63, u64::MAX] {
         let mut head = vec![0x82, 0xFF];
         head.extend(length.to_be_bytes());
         head.extend(MASK);
-        assert_eq!(read_however_cut(&head), [Err(Fault::TooBig)]);
+        assert_eq!(read_however_cut(&head), [too_long(usize::try_from(length).unwrap())]);
     }
 }
 
@@ -143,7 +144,10 @@ fn a_message_at_the_limit_passes_and_one_above_does_not() {
 fn fragments_are_counted() {
     let begin = [frame(0x02, b""), frame(0x00, b""), frame(0x00, b"")].concat();
     check(&[begin.clone(), frame(0x80, b"x")], &[found(Found::Binary, "x")]);
-    check(&[begin, frame(0x00, b""), frame(0x80, b"x")], &[Err(Fault::TooBig)]);
+    check(
+        &[begin, frame(0x00, b""), frame(0x80, b"x")],
+        &[Err(Fault::TooManyFragments { most: 4 })],
+    );
 }
 
 #[test]

@@ -27,6 +27,8 @@ async fn what_follows_the_handshake_at_once_is_read() {
 #[tokio::test]
 async fn each_fault_has_its_code_however_it_is_cut() {
     let (lab, mut ends) = Lab::echo(messages_of(100)).await;
+    let too_long = Fault::TooLong { bytes: 101, most: 100 };
+    let most = messages_of(100).socket.incoming.fragments;
     for (wrong, fault) in [
         (frame(0xC1, b"x"), Fault::Protocol),
         (frame(0x83, b"x"), Fault::Protocol),
@@ -38,9 +40,9 @@ async fn each_fault_has_its_code_however_it_is_cut() {
         (frame(0x88, b"\x03\xE8\xFF"), Fault::NotUtf8),
         (frame(0x81, b"\xCE"), Fault::NotUtf8),
         ([frame(0x01, b"\xCE"), frame(0x80, b"x")].concat(), Fault::NotUtf8),
-        (frame(0x82, &[0; 101])[..8].to_vec(), Fault::TooBig),
-        ([frame(0x02, &[0; 60]), frame(0x80, &[0; 41])].concat(), Fault::TooBig),
-        ([frame(0x02, b""), frame(0x00, b"").repeat(8)].concat(), Fault::TooBig),
+        (frame(0x82, &[0; 101])[..8].to_vec(), too_long),
+        ([frame(0x02, &[0; 60]), frame(0x80, &[0; 41])].concat(), too_long),
+        ([frame(0x02, b""), frame(0x00, b"").repeat(8)].concat(), Fault::TooManyFragments { most }),
     ] {
         for cut in 0..wrong.len() {
             let mut raw = lab.open().await;

@@ -88,7 +88,8 @@ async fn other_limits_hold_from_when_they_are_set() {
             let incoming = DecoderLimits { message_bytes: 10, fragments: 1 };
             socket.set_limits(SocketLimits { incoming, ..SocketLimits::default() });
             echo(&mut socket).await;
-            assert_eq!(socket.end(), Some(&websocket::End::Broken(Fault::TooBig)));
+            let fault = Fault::TooLong { bytes: 11, most: 10 };
+            assert_eq!(socket.end(), Some(&websocket::End::Broken(fault)));
         }
     })
     .await;

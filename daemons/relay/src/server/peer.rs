@@ -146,7 +146,7 @@ fn note_end(relay: &Relay, db: &DbName, id: &PeerId, end: Option<&End>) {
     match end {
         Some(End::Slow) => tracing::warn!(%db, %id, "closed: what it was sent is not read"),
         Some(End::Broken(fault)) => {
-            tracing::warn!(%db, %id, ?fault, "closed: what it sent may not be")
+            tracing::warn!(%db, %id, %fault, "closed: what it sent may not be")
         }
         Some(End::Crowded) => {
             tracing::warn!(%db, %id, "closed: all together send too much at once, and it for longest");
