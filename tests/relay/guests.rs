@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use super::house::{House, hear};
-use crate::harness::{Heard, Netcat, eventually, play, play_page, workspace};
+use crate::harness::{Daemon, Heard, Netcat, binary, eventually, play, play_page, workspace};
 
 #[test]
 fn the_session_of_its_page_goes_as_written() {
@@ -111,6 +111,19 @@ fn who_is_no_peer_may_not_look_nor_send() {
     ] {
         stranger.refuse("auth-required", name, &args);
     }
+}
+
+#[test]
+fn who_says_a_wrong_token_is_in_the_log() {
+    let home = tempfile::TempDir::with_prefix_in("relay-", "/tmp").unwrap();
+    let file = home.path().join("token");
+    std::fs::write(&file, "right").unwrap();
+    let environment = [("DAE_TOKEN_FILE", file.to_str().unwrap())];
+    let relay = Daemon::start(&binary("relay"), &["--listen", "127.0.0.1:0"], &environment);
+    relay.connect().refuse("denied", "auth", &json!(["guess"]));
+    let said = relay.said();
+    assert!(said.contains("turned away: a wrong token guest=1 address=127.0.0.1"), "{said}");
+    assert!(!said.contains("guess"), "{said}");
 }
 
 #[test]

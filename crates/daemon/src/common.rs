@@ -11,7 +11,7 @@ use common_tcp::{Credential, Failure, Limits};
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
-use crate::{Admission, Guest, Rate, Spread, command::Command, pace::Newcomers};
+use crate::{Admission, Guest, Rate, Seldom, Spread, command::Command, pace::Newcomers};
 
 /// What every daemon can tell of itself, and the commands that do.
 #[derive(Debug)]
@@ -24,6 +24,8 @@ pub(crate) struct Common {
     pub(crate) limits: Limits,
     pub(crate) admission: Admission,
     pub(crate) token_file: Option<PathBuf>,
+    /// How those are told of who say a wrong one.
+    pub(crate) wrong_tokens: Seldom,
     pub(crate) auth: &'static str,
     /// Each command with the number of arguments that it requires.
     pub(crate) options: BTreeMap<&'static str, usize>,
@@ -169,7 +171,15 @@ impl Common {
             guest.authenticate();
             return Ok(());
         }
+        self.note_wrong_token(&guest);
         Err(Failure::new("denied", "this is not the token"))
+    }
+
+    fn note_wrong_token(&self, guest: &Guest) {
+        if let Some(unsaid) = self.wrong_tokens.note() {
+            let address = guest.address().map(tracing::field::display);
+            tracing::info!(guest = guest.id(), address, unsaid, "turned away: a wrong token");
+        }
     }
 
     fn cancel(&self, guest: Guest, tag: Option<String>) -> Result<(), Failure> {

@@ -9,7 +9,7 @@ use std::{
 use common_tcp::Limits;
 
 use crate::{
-    Admission, BindError, Bound, Entrance, Environment, Handler, Manager, Shutdown, State,
+    Admission, BindError, Bound, Entrance, Environment, Handler, Manager, Seldom, Shutdown, State,
     command::{Command, Declaration},
     common::{Common, now_ms},
     listen::Listener,
@@ -244,6 +244,7 @@ impl<S: Send + Sync + 'static> Daemon<S> {
             limits: settings.limits,
             admission: settings.admission,
             token_file: environment.token_file,
+            wrong_tokens: Seldom::of_those_turned_away(),
             auth,
             options: BTreeMap::new(),
             help: BTreeMap::new(),

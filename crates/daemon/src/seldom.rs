@@ -24,6 +24,13 @@ struct Spell {
 }
 
 impl Seldom {
+    /// As is usual for those who are turned away: a client with a wrong token may try again at
+    /// once, for ever.
+    #[must_use]
+    pub fn of_those_turned_away() -> Self {
+        Self::new(20, Duration::from_secs(10))
+    }
+
     /// At most `most` times within each `length`.
     #[must_use]
     pub fn new(most: u32, length: Duration) -> Self {
