@@ -86,6 +86,15 @@ fn pages_and_foreign_names_are_turned_away() {
         let found = WebSocket::at(open.door, &at, headers).err().map(|(status, _)| status);
         assert_eq!(found, status, "{headers}");
     }
+    let said = open.daemon.said();
+    for (host, origin) in [
+        ("evil.example", ""),
+        ("localhost", "https://evil.example"),
+        ("evil.example", "https://app.example"),
+    ] {
+        let line = format!("host \\\"{host}\\\" with origin \\\"{origin}\\\" may not come in");
+        assert!(said.contains(&line), "{line} is not in\n{said}");
+    }
     // Who knows a token has been told where to find it, whatever the name.
     let closed = House::start(&["--token", "secret"]);
     let at = target("mydb", "abcde", "secret");
@@ -125,6 +134,19 @@ fn who_is_turned_away_again_and_again_does_not_fill_the_log() {
     eventually("it is kicked", || house.daemon.said().contains("sent away").then_some(()));
     let lines = house.daemon.said().matches("turned away").count();
     assert!((1..=20 * spells).contains(&lines), "{lines} lines for a hundred");
+}
+
+#[test]
+fn who_asks_with_a_wrong_token_is_in_the_log() {
+    let house = House::start(&["--token", "secret"]);
+    for target in ["/mydb/clients?t=guess", "/mydb/receive?id=first&msg=x&t=guess"] {
+        assert_eq!(get(&house, target).0, 401);
+    }
+    eventually("both are told", || {
+        let lines = house.daemon.said().matches("turned away db=\"mydb\"").count();
+        (lines == 2).then_some(())
+    });
+    assert!(!house.daemon.said().contains("guess"), "{}", house.daemon.said());
 }
 
 #[test]

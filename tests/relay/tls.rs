@@ -3,7 +3,7 @@
 use std::process::Command;
 
 use super::house::House;
-use crate::harness::workspace;
+use crate::harness::{eventually, workspace};
 
 fn file(name: &str) -> String {
     workspace().join("tests/relay/tls").join(name).to_str().unwrap().to_owned()
@@ -42,11 +42,19 @@ fn each_kind_of_certificate_opens_the_door() {
     let house =
         House::start(&["--tls-pfx", &new, "--tls-passphrase", "sesame", "--tls-min", "1.3"]);
     assert!(welcome(&house, "TLSv1.3").is_ok() && welcome(&house, "TLSv1.2").is_err());
-    // Who does not speak TLS is not understood, and not answered.
-    assert_eq!(
-        house.ask("GET /mydb/clients HTTP/1.1\r\nhost: localhost\r\n\r\n").find("HTTP"),
-        None
-    );
+}
+
+#[test]
+fn who_does_not_speak_tls_is_not_answered_and_is_in_the_log() {
+    let house = House::start(&["--tls-cert", &file("cert.pem"), "--tls-key", &file("key.pem")]);
+    let answer = house.ask("GET /mydb/clients HTTP/1.1\r\nhost: localhost\r\n\r\n");
+    assert_eq!(answer.find("HTTP"), None);
+    eventually("it is told", || {
+        let said = house.daemon.said();
+        let line = said.lines().find(|it| it.contains("turned away peer=127.0.0.1:"))?;
+        assert!(line.contains("refusal=\"no handshake: "), "{line}");
+        Some(())
+    });
 }
 
 #[test]

@@ -20,7 +20,7 @@ use hyper::{
 use tokio::time::timeout;
 
 use crate::{
-    Answer, Limits, Link, Request, Socket,
+    Answer, Limits, Link, Request, Socket, TurnedAway,
     answer::{Accept, Kind, Plain, Serve, Terms},
     closing::{LINGER, end_stream},
     guard::guarded,
@@ -79,7 +79,7 @@ pub(crate) async fn turn_away(inbound: Inbound, why: &str, shared: Arc<Shared>, 
          content-type: text/plain; charset=utf-8\r\ncontent-length: {}\r\n\r\n{why}",
         why.len()
     );
-    let Some(mut io) = inbound.door.open(&shared).await else { return };
+    let Some(mut io) = inbound.door.open(inbound.link, &shared).await else { return };
     let told = async {
         let mut left = text.as_bytes();
         while !left.is_empty() {
@@ -111,7 +111,7 @@ struct Talk {
 async fn talk(inbound: Inbound, shared: Arc<Shared>, handler: Arc<Handler>) -> Option<Left> {
     let Inbound { door, read, link } = inbound;
     let limits = shared.limits();
-    let io = HyperIo::new(door.open(&shared).await?, read, limits.pace);
+    let io = HyperIo::new(door.open(link, &shared).await?, read, limits.pace);
     let has_left = io.has_left();
     let talk = Arc::new(Talk::new(link, shared, handler));
     let service = service_fn(|request| {
@@ -158,7 +158,12 @@ impl Talk {
                 let request = Request::new(request, self.link, &self.shared);
                 decide(request, &*self.handler, &self.accepted).await
             }
-            false => refuse(403, "forbidden"),
+            false => {
+                let header = |name| request.headers().get(name).map(HeaderValue::as_bytes);
+                let why = TurnedAway::stranger(header(header::HOST), header(header::ORIGIN));
+                self.shared.turned_away.tell(self.link, &why);
+                refuse(403, "forbidden")
+            }
         };
         self.shared.traffic.answered(response.status().as_u16());
         response

@@ -4,7 +4,7 @@ use bytes::Bytes;
 use tokio::{net::TcpStream, time::timeout};
 
 use crate::{
-    Link,
+    Link, TurnedAway,
     io::{Io, Kind, Stream},
     shared::Shared,
 };
@@ -32,13 +32,17 @@ pub(crate) type Wrapping = Pin<Box<dyn Future<Output = io::Result<Box<dyn Stream
 
 impl Door {
     /// The stream; `None` if there is none in the time of a handshake.
-    pub(crate) async fn open(self, shared: &Shared) -> Option<Io> {
+    pub(crate) async fn open(self, link: Link, shared: &Shared) -> Option<Io> {
         let kind = match self {
             Self::Open(kind) => kind,
             Self::Wrapped(stream, wrap) => {
                 // Boxed, so that a WebSocket does not keep the room that this takes.
-                let opened = timeout(shared.limits().handshake, wrap(stream)).await.ok()?;
-                let failed = |error: &io::Error| tracing::debug!(%error, "no handshake");
+                let opened = timeout(shared.limits().handshake, wrap(stream)).await;
+                let opened = match opened {
+                    Ok(opened) => opened.map_err(TurnedAway::Handshake),
+                    Err(_) => Err(TurnedAway::Late),
+                };
+                let failed = |why: &TurnedAway| shared.turned_away.tell(link, why);
                 Kind::Other(opened.inspect_err(failed).ok()?)
             }
         };

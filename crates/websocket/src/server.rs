@@ -8,7 +8,7 @@ use tokio::{
 };
 
 use crate::{
-    Access, Answer, Counters, Limits, LimitsError, Link, Request, Rules,
+    Access, Answer, Counters, Limits, LimitsError, Link, Request, Rules, TurnedAway,
     acceptor::Acceptor,
     http::{Answering, Handler},
     inbound::{Door, Inbound, Wrap, Wrapping},
@@ -104,6 +104,12 @@ impl Server {
     #[must_use]
     pub fn entrance(&self) -> Entrance {
         self.entrance.clone()
+    }
+
+    /// Has `listener` told of everybody who is turned away before a handler hears of it. That can
+    /// be as often as somebody likes.
+    pub fn on_turned_away(&mut self, listener: impl Fn(Link, &TurnedAway) + Send + Sync + 'static) {
+        self.shared.turned_away.set(listener);
     }
 
     /// What can be seen and changed while the server runs.

@@ -4,7 +4,7 @@ use tokio::sync::{mpsc::UnboundedSender, watch};
 
 use crate::{
     Access, Limits, Rules, heartbeat::Heartbeat, places::Places, queued::Queued, traffic::Traffic,
-    turn::Lane, unfinished::Unfinished, wire::Wire,
+    turn::Lane, turned_away::Teller, unfinished::Unfinished, wire::Wire,
 };
 
 /// What all connections of a server share.
@@ -18,6 +18,7 @@ pub(crate) struct Shared {
     pub(crate) unfinished: Unfinished,
     pub(crate) heartbeat: Heartbeat,
     pub(crate) lane: Lane,
+    pub(crate) turned_away: Teller,
     /// True once the server ends.
     pub(crate) ending: watch::Sender<bool>,
     /// Connections that are to be closed. Each has a place, so there are never more than those.
@@ -41,6 +42,7 @@ impl Shared {
             lane,
             ending: watch::Sender::new(false),
             closing,
+            turned_away: Teller::default(),
             limits: RwLock::new(Arc::new(limits)),
         }
     }

@@ -29,10 +29,7 @@ impl Relay {
                     .with_first_subprotocol()
             }
             Err(refusal) => {
-                if let Some(unsaid) = self.0.turned_away.note() {
-                    let peer = request.peer().map(tracing::field::display);
-                    tracing::info!(db, peer, %refusal, unsaid, "turned away");
-                }
+                self.note_turned_away(Some(db), request.peer(), &refusal);
                 Answer::text(refusal.status(), refusal.to_string()).closing()
             }
         }

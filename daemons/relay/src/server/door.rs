@@ -123,7 +123,7 @@ impl Doors {
     }
 
     /// Serves at all doors until a signal or `drain`; peers are closed after what they were sent.
-    pub(crate) async fn serve(self, bound: Bound<Relay>, own: &Own) -> Result<(), StartError> {
+    pub(crate) async fn serve(mut self, bound: Bound<Relay>, own: &Own) -> Result<(), StartError> {
         let relay = Relay::clone(&bound.state());
         bound.introduce("ws", self.port);
         bound.introduce("admin", self.admin_port);
@@ -149,6 +149,15 @@ impl Doors {
             relay.hub().drain();
             relay.0.ending.send_replace(true);
         };
+        for server in [&mut self.server, &mut self.admin] {
+            // The relay holds what the server is controlled by, so that must not hold the relay.
+            let relay = Arc::downgrade(&relay.0);
+            server.on_turned_away(move |link, why| {
+                if let Some(relay) = relay.upgrade().map(Relay) {
+                    relay.note_turned_away(None, link.peer, why);
+                }
+            });
+        }
         let (peers, metrics) = (relay.clone(), relay.clone());
         let door = self.server.serve(move |it| peers.clone().answer(it), requested(ended.clone()));
         let admin =

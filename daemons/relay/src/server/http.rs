@@ -3,7 +3,7 @@
 use std::{net::IpAddr, sync::Arc};
 
 use bytes::Bytes;
-use relay::{Query, id_of};
+use relay::{Query, Refusal, id_of};
 use serde::Serialize;
 use tokio::time::sleep;
 use websocket::{Answer, BodyError, Request};
@@ -119,6 +119,7 @@ impl Relay {
         let name = relay::db_of(db, &terms.dbs);
         let of = name.as_ref().map_or(db, relay::DbName::as_str);
         if !terms.tokens.admit(of, bearer(request).or_else(|| query.get("t"))) {
+            self.note_turned_away(Some(db), request.peer(), &Refusal::Token);
             self.punish(request.peer().map(|it| it.ip())).await;
             return None;
         }

@@ -21,6 +21,8 @@ mod rate;
 mod tls;
 
 use std::{
+    error::Error,
+    net::SocketAddr,
     path::PathBuf,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError, RwLock,
@@ -29,7 +31,7 @@ use std::{
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
-use daemon::{BindError, Daemon, Seldom, flags::Usual};
+use daemon::{BindError, Daemon, Seldom, causes, flags::Usual};
 use relay::Hub;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::{
@@ -89,11 +91,6 @@ struct Inner {
 const USUAL: [Usual<'static>; 2] =
     [Usual::new("stream-packets", "4096"), Usual::new("stream-bytes", "33554432")];
 
-/// So many of those who are turned away are in the log in so much time: a client with a wrong token
-/// may try again at once, for ever.
-const TURNED_AWAY: u32 = 20;
-const TURNED_AWAY_IN: Duration = Duration::from_secs(10);
-
 /// Why there is no relay.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum StartError {
@@ -147,7 +144,7 @@ impl Relay {
             tls: doors.tls(),
             is_public: doors.is_public(),
             settled: doors.settled(),
-            turned_away: Seldom::new(TURNED_AWAY, TURNED_AWAY_IN),
+            turned_away: Seldom::of_those_turned_away(),
             changes: AtomicU64::new(0),
             begun: Instant::now(),
             begun_ms: clock_ms(),
@@ -188,6 +185,14 @@ impl Relay {
     /// The longest message that a WebSocket takes.
     fn max_payload(&self, terms: &Terms) -> usize {
         if self.0.tls.is_some() { terms.max_payload_tls } else { terms.max_payload }
+    }
+
+    /// Somebody may not come in, to a database if it came as far as that.
+    fn note_turned_away(&self, db: Option<&str>, peer: Option<SocketAddr>, why: &dyn Error) {
+        if let Some(unsaid) = self.0.turned_away.note() {
+            let (peer, refusal) = (peer.map(tracing::field::display), causes(why));
+            tracing::info!(db, peer, refusal, unsaid, "turned away");
+        }
     }
 
     /// A peer has gone.
