@@ -1,5 +1,7 @@
 //! What is asked over HTTP: refusals, what is posted and fetched, who is there.
 
+use std::{thread, time::Duration};
+
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
@@ -117,6 +119,64 @@ fn there_are_as_many_peers_and_databases_as_there_is_room_for() {
     other_again.close();
     assert_eq!(house.refusal(&target("mydb", "third", ""), HOST).0, 503);
     house.join("third", "third").close();
+}
+
+/// A request that is answered at once, without a place.
+const NOTHING: &str = "GET /nothing HTTP/1.1\r\nhost: localhost\r\n\r\n";
+
+/// A connection on which so many answers wait that are not read. It takes all of them, or as many
+/// as it has room for; how many that were, and one that has none.
+fn stuffed(house: &House, most: u64) -> (Netcat, u64) {
+    let (mut guest, mut client) = (house.guest(), Netcat::narrow(house.door));
+    let mut answered = || guest.ask("stats", &json!([]))["refused"]["404"].as_u64().unwrap_or(0);
+    let (before, mut sent) = (answered(), 0);
+    loop {
+        let more = (most - sent).min(100);
+        client.send(NOTHING.repeat(usize::try_from(more).unwrap())).unwrap();
+        sent += more;
+        let is_all = (0..100).any(|_| {
+            thread::sleep(Duration::from_millis(10));
+            answered() == before + sent
+        });
+        if !is_all || sent == most {
+            return (client, answered() - before);
+        }
+    }
+}
+
+#[test]
+fn one_place_is_told_to_be_free_to_one_however_long_it_takes_to_tell() {
+    let house = House::start(&["--max-peers", "1"]);
+    let (_full, answers) = stuffed(&house, u64::MAX);
+    // The answer of each is the first that has no room: it is decided, and not yet written.
+    let mut clients = ["first", "other"].map(|id| {
+        let (mut client, _) = stuffed(&house, answers - 1);
+        let at = target("mydb", id, "");
+        let upgrade = "upgrade: websocket\r\nconnection: upgrade\r\nsec-websocket-version: 13\r\n";
+        let key = "sec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n";
+        client.send(format!("GET {at} HTTP/1.1\r\n{HOST}{upgrade}{key}\r\n")).unwrap();
+        client.settle();
+        client
+    });
+    let welcomed = clients.each_mut().map(|client| {
+        let lines = std::iter::repeat_with(|| client.read_line().unwrap_or_default());
+        // On a machine that is slow enough, who reads so late is closed.
+        lines.take_while(|it| !it.is_empty()).find_map(|line| {
+            let status = line.split_once("HTTP/1.1 ")?.1[..3].to_owned();
+            (status != "404").then_some(status == "101")
+        })
+    });
+    assert_ne!(welcomed, [Some(true); 2]);
+    drop(clients);
+    // Who could come in and wants no WebSocket after all keeps no place.
+    let mut guest = house.guest();
+    eventually("the place is free", || {
+        (guest.ask("stats", &json!([]))["peers"] == 0).then_some(())
+    });
+    for _ in 0..2 {
+        assert_eq!(get(&house, &target("mydb", "first", "")).0, 426);
+    }
+    house.join("mydb", "first").close();
 }
 
 #[test]

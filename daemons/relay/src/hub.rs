@@ -25,6 +25,8 @@ pub struct Hub<M> {
     last: u64,
     /// Ids that are kept for who comes in.
     reserved: HashSet<(DbName, PeerId)>,
+    /// How many places are kept in each database for who comes in.
+    coming: HashMap<DbName, usize>,
     /// Nobody is told any more who goes.
     is_draining: bool,
     /// What was counted.
@@ -99,6 +101,7 @@ impl<M: Mailbox> Hub<M> {
             peers: 0,
             last: 0,
             reserved: HashSet::new(),
+            coming: HashMap::new(),
             is_draining: false,
             counters: Counters::default(),
         }
@@ -160,22 +163,49 @@ impl<M: Mailbox> Hub<M> {
         self.reserved.remove(&(db.clone(), id.clone()));
     }
 
-    /// Whether one more could come into a database.
+    /// Keeps a place in a database for somebody who comes in, until it is [given
+    /// up](Hub::give_up_place): who is told that there is room must find it.
     ///
     /// # Errors
     /// What there are too many of.
-    pub fn room(&self, db: &str) -> Result<(), NoRoom> {
+    pub fn keep_place(&mut self, db: &DbName) -> Result<(), NoRoom> {
+        self.room(db.as_str())?;
+        *self.coming.entry(db.clone()).or_default() += 1;
+        Ok(())
+    }
+
+    /// Keeps it no longer: who it was kept for takes it now, or does not come.
+    pub fn give_up_place(&mut self, db: &DbName) {
+        if let Some(places) = self.coming.get_mut(db) {
+            *places -= 1;
+            if *places == 0 {
+                self.coming.remove(db);
+            }
+        }
+    }
+
+    /// Whether one more could come into a database, beside those for whom places are kept.
+    fn room(&self, db: &str) -> Result<(), NoRoom> {
+        let coming = self.coming.get(db).copied().unwrap_or_default();
         let here = self.db(db).map_or(0, |it| it.peers().len());
-        if self.peers >= self.bounds.peers {
+        if self.peers + self.coming.values().sum::<usize>() >= self.bounds.peers {
             return Err(NoRoom("too many peers"));
         }
-        if here >= self.bounds.peers_per_db {
+        if here + coming >= self.bounds.peers_per_db {
             return Err(NoRoom("too many peers of this database"));
         }
-        if !self.dbs.contains_key(db) && self.dbs.len() >= self.bounds.dbs {
-            return Err(NoRoom("too many databases"));
+        self.room_for_db(db)
+    }
+
+    /// Whether a database is there, or comes, or could.
+    fn room_for_db(&self, db: &str) -> Result<(), NoRoom> {
+        let is_new = |it: &str| !self.dbs.contains_key(it);
+        let coming = self.coming.keys().filter(|it| is_new(it.as_str())).count();
+        let is_known = !is_new(db) || self.coming.contains_key(db);
+        match is_known || self.dbs.len() + coming < self.bounds.dbs {
+            true => Ok(()),
+            false => Err(NoRoom("too many databases")),
         }
-        Ok(())
     }
 
     /// Makes somebody a peer, in place of who had the id, and tells the others. `asked` is whoever
@@ -303,9 +333,7 @@ impl<M: Mailbox> Hub<M> {
     /// # Errors
     /// If there are too many databases.
     pub fn tap(&mut self, db: &DbName, mailbox: M) -> Result<u64, NoRoom> {
-        if !self.dbs.contains_key(db) && self.dbs.len() >= self.bounds.dbs {
-            return Err(NoRoom("too many databases"));
-        }
+        self.room_for_db(db.as_str())?;
         let number = self.next_number();
         let shelf = Arc::clone(&self.shelf);
         self.open(db).tap(number, mailbox, &shelf);

@@ -274,3 +274,29 @@ fn the_oldest_of_the_last_messages_of_all_databases_go_first() {
     names.iter().zip(taps).for_each(|(db, tap)| hub.untap(db.as_str(), tap));
     assert_eq!(hub.shelf.bytes(), 0);
 }
+
+#[test]
+fn a_place_that_is_kept_is_nobody_else_s_until_it_is_given_up() {
+    let bounds =
+        |peers, peers_per_db, dbs| Bounds { peers, peers_per_db, dbs, history: 0, greeted: vec![] };
+    let [db, other] = ["mydb", "other"].map(|it| DbName::read(it).unwrap());
+    let id = PeerId::read("newcomer").unwrap();
+    for (bounds, wanted) in [
+        (bounds(1, 9, 9), [&db, &other]),
+        (bounds(9, 1, 9), [&db, &db]),
+        (bounds(9, 9, 1), [&db, &other]),
+    ] {
+        let mut hub = Hub::new(bounds.clone());
+        hub.keep_place(wanted[0]).unwrap();
+        assert!(hub.keep_place(wanted[1]).is_err(), "{bounds:?}");
+        let entered = hub.enter(wanted[1], &id, Ear::new(9), None, Duration::ZERO);
+        assert!(matches!(entered, Err(NotEntered::Full(_))), "{bounds:?}");
+        hub.give_up_place(wanted[0]);
+        assert!(hub.enter(wanted[1], &id, Ear::new(9), None, Duration::ZERO).is_ok());
+    }
+    // A database that comes counts once, for those who listen too.
+    let mut hub = Hub::new(bounds(9, 9, 1));
+    hub.keep_place(&db).unwrap();
+    hub.keep_place(&db).unwrap();
+    assert!(hub.tap(&db, Ear::new(9)).is_ok() && hub.tap(&other, Ear::new(9)).is_err());
+}

@@ -5,7 +5,8 @@ use websocket::{Answer, Request};
 
 use super::{Relay, http::bearer, mailbox::Mailbox, peer};
 
-/// Who may come in. Of an id that is for one alone, nobody else may until this is dropped.
+/// Who may come in, and finds a place. Of an id that is for one alone, nobody else may until this
+/// is dropped.
 #[derive(Debug)]
 pub(super) struct Admitted {
     pub(super) relay: Relay,
@@ -14,6 +15,8 @@ pub(super) struct Admitted {
     /// The number of who has the id now and is to go.
     pub(super) asked: Option<u64>,
     is_reserved: bool,
+    /// Whether a place is kept for it: who takes that of another needs none.
+    has_place: bool,
 }
 
 impl Relay {
@@ -47,10 +50,11 @@ impl Relay {
             }
             read => read?,
         };
-        let admitted = self.contest(handshake).await?;
+        let mut admitted = self.contest(handshake).await?;
         if admitted.asked.is_none() {
-            let room = self.hub().room(admitted.db.as_str());
-            room.map_err(|it| Refusal::Full(it.0))?;
+            let kept = self.hub().keep_place(&admitted.db);
+            kept.map_err(|it| Refusal::Full(it.0))?;
+            admitted.has_place = true;
         }
         Ok(admitted)
     }
@@ -61,7 +65,8 @@ impl Relay {
         let Handshake { db, id } = it;
         let reserved = self.hub().reserve(&db, &id, self.now());
         let is_reserved = reserved.map_err(|_| Refusal::Taken(id.clone()))?;
-        let mut admitted = Admitted { relay: self.clone(), db, id, asked: None, is_reserved };
+        let relay = self.clone();
+        let mut admitted = Admitted { relay, db, id, asked: None, is_reserved, has_place: false };
         let incumbent = self.hub().incumbent(admitted.db.as_str(), &admitted.id, self.now());
         let Some(incumbent) = incumbent else { return Ok(admitted) };
         if incumbent.may_stay && lives(&incumbent.mailbox, self.terms().dup_probe).await {
@@ -74,16 +79,24 @@ impl Relay {
 
 impl Admitted {
     /// Makes it a peer that takes what it is sent in `mailbox`; its number.
-    pub(super) fn enter(&self, mailbox: Mailbox) -> Result<u64, NotEntered> {
+    pub(super) fn enter(mut self, mailbox: Mailbox) -> Result<u64, NotEntered> {
         let mut hub = self.relay.hub();
+        // Nobody comes in between.
+        if std::mem::take(&mut self.has_place) {
+            hub.give_up_place(&self.db);
+        }
         hub.enter(&self.db, &self.id, mailbox, self.asked, self.relay.now())
     }
 }
 
 impl Drop for Admitted {
     fn drop(&mut self) {
+        let mut hub = self.relay.hub();
         if self.is_reserved {
-            self.relay.hub().release(&self.db, &self.id);
+            hub.release(&self.db, &self.id);
+        }
+        if self.has_place {
+            hub.give_up_place(&self.db);
         }
     }
 }

@@ -36,9 +36,7 @@ pub(super) async fn serve(admitted: Admitted, mut socket: Socket) {
     let mailbox = Mailbox::Socket { sender: sender.clone(), address, meter: Arc::clone(&meter) };
     // Nothing else can be sent between these two.
     sender.send(Frame::text(&welcome));
-    let entered = admitted.enter(mailbox);
-    drop(admitted);
-    let number = match entered {
+    let number = match admitted.enter(mailbox) {
         Ok(number) => number,
         Err(NotEntered::Taken) => return sender.abandon(replaced(), "another one has this id"),
         Err(NotEntered::Full(why)) => return sender.abandon(code::TRY_AGAIN, why.0),
