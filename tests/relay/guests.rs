@@ -174,6 +174,32 @@ fn what_waits_for_a_guest_is_told() {
 }
 
 #[test]
+fn what_waits_for_all_guests_together_has_a_bound() {
+    const MOST: u64 = 12_000_000;
+    let house = House::start(&["--waiting-bytes", &MOST.to_string()]);
+    let mut sender = house.guest();
+    let mut guests = ["first", "second", "third"].map(|id| {
+        let mut guest = house.guest();
+        guest.ask("join", &json!(["mydb", id]));
+        guest.ask("receive", &json!(["mydb"]));
+        guest
+    });
+    let text = "x".repeat(900_000);
+    for _ in 0..6 {
+        sender.ask("broadcast", &json!(["mydb", text]));
+    }
+    eventually("who leaves too much unread is gone", || {
+        let stats = sender.ask("stats", &json!([]));
+        (stats["queue_bytes"].as_u64()? <= MOST && stats["peers"] == 2).then_some(())
+    });
+    let whole = guests.each_mut().map(|it| {
+        let lines = (0..6).map(|_| it.read_line().unwrap_or_default());
+        lines.filter(|line| line.contains(&text)).count() == 6
+    });
+    assert_eq!(whole.iter().filter(|it| **it).count(), 2, "{whole:?}");
+}
+
+#[test]
 fn a_database_has_one_name_however_it_is_written_in_a_url() {
     for dbs in ["*", "my*", "my db"] {
         let house = House::start(&["--dbs", dbs]);

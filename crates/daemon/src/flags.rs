@@ -69,7 +69,8 @@ pub struct Flags {
     #[arg(long, value_name = "BYTES", default_value_t = Limits::default().stream_bytes, help_heading = "Limits")]
     pub stream_bytes: usize,
 
-    /// Bytes that may wait with all guests together, as unfinished packets and unread replies
+    /// Bytes that may wait with all guests together, as unfinished packets, unread replies and
+    /// events
     #[arg(long, value_name = "BYTES", default_value_t = Limits::default().waiting_bytes, help_heading = "Limits")]
     pub waiting_bytes: usize,
 

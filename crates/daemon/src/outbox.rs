@@ -36,6 +36,8 @@ struct State {
     ready: VecDeque<u64>,
     /// How many bytes wait in all streams together.
     bytes: usize,
+    /// How many did when the guest's task asked last.
+    noted: usize,
     last_id: u64,
     waker: Option<Waker>,
     /// No stream may start any more: the guest is gone, or the daemon ends.
@@ -91,6 +93,9 @@ pub(crate) fn told() -> u64 {
 
 /// Streams of one guest at once.
 const STREAMS: usize = 64;
+
+/// With so much more waiting, the guest's task is to note it, though it has no room to send it.
+const UNNOTED_BYTES: usize = 16 << 10;
 
 /// What a stream costs at least, with what its daemon keeps of it.
 const STREAM_BYTES: usize = 512;
@@ -151,7 +156,10 @@ impl Outbox {
         if lags {
             *bytes -= queue.lag();
         }
-        self.has_more(&mut state, id);
+        let is_much = state.bytes >= state.noted + UNNOTED_BYTES;
+        if !self.has_more(&mut state, id) && is_much {
+            state.wake();
+        }
         !lags
     }
 
@@ -226,12 +234,14 @@ impl Outbox {
         }
     }
 
-    /// How much is kept for the guest: its streams, and what waits in them.
+    /// How much is kept for the guest: its streams, and what waits in them. For its task, which is
+    /// woken when much more waits than this.
     pub(crate) fn held_bytes(&self) -> usize {
         if !self.is_used.load(Relaxed) {
             return 0;
         }
-        let state = self.lock();
+        let mut state = self.lock();
+        state.noted = state.bytes;
         let here = state.bytes + state.streams.len() * STREAM_BYTES;
         // In one that sleeps nothing waits.
         let awake = state.streams.values().filter(|it| it.is_awake);
@@ -322,23 +332,20 @@ impl Outbox {
         state
     }
 
-    /// Has a stream that has something sent.
-    fn has_more(&self, state: &mut State, id: u64) {
-        if !state.make_ready(id) {
-            return;
+    /// Has a stream that has something sent; whether that was not known yet.
+    fn has_more(&self, state: &mut State, id: u64) -> bool {
+        let is_news = state.make_ready(id);
+        if is_news {
+            TOLD.set(TOLD.get() + 1);
+            self.has_news.store(true, Relaxed);
+            state.wake();
         }
-        TOLD.set(TOLD.get() + 1);
-        self.has_news.store(true, Relaxed);
-        if let Some(waker) = &state.waker {
-            waker.wake_by_ref();
-        }
+        is_news
     }
 
     /// Wakes the guest's task.
     pub(crate) fn wake(&self) {
-        if let Some(waker) = &self.lock().waker {
-            waker.wake_by_ref();
-        }
+        self.lock().wake();
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -347,6 +354,12 @@ impl Outbox {
 }
 
 impl State {
+    fn wake(&self) {
+        if let Some(waker) = &self.waker {
+            waker.wake_by_ref();
+        }
+    }
+
     /// Puts a stream among those that are ready; false if it may not send, or is there already.
     fn make_ready(&mut self, id: u64) -> bool {
         let Some(queue) = self.streams.get_mut(&id) else { return false };

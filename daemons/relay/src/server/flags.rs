@@ -143,8 +143,8 @@ pub(crate) struct Own {
     #[arg(long, value_name = "TIME", default_value = "5s", value_parser = parse_duration, help_heading = "Limits")]
     queue_age: Duration,
 
-    /// Bytes that may wait for all peers; beyond it senders wait, and then those with most are
-    /// closed
+    /// Bytes that may wait for all peers over WebSockets; beyond it senders wait, and then those
+    /// with most are closed. For guests of Common TCP it is `--waiting-bytes`
     #[arg(long, value_name = "BYTES", default_value_t = 512 << 20, help_heading = "Limits")]
     queue_total: usize,
 
