@@ -130,6 +130,26 @@ fn who_connects_while_it_is_down_is_served_by_the_next_one() {
 }
 
 #[test]
+fn who_reads_the_log_is_told_that_a_port_is_somebody_else_s() {
+    let (dae, port) = (Dae::start(), free_port());
+    let other = TcpListener::bind(local(port)).unwrap();
+    let refused = dae.ask("install", &json!(["Doors", doors(&[format!("ws={port}")], "ws", "1h")]));
+    assert_eq!(refused.unwrap_err()["state"], "waiting");
+    let own = std::process::id();
+    let why = format!("cannot listen on 127.0.0.1:{port} for `ws`, which pid {own} has: ");
+    let logs = dae.run(["logs", "Doors"]);
+    let said = String::from_utf8(logs.stderr).unwrap();
+    assert!(said.starts_with(&format!("dae: `Doors` is waiting: {why}")), "{said}");
+    assert!(logs.status.success() && logs.stdout.is_empty(), "{said}");
+    assert!(String::from_utf8(dae.run(["status", "Doors"]).stdout).unwrap().contains(&why));
+
+    drop(other);
+    dae.succeed(["restart", "Doors"]);
+    let logs = dae.run(["logs", "Doors"]);
+    assert!(logs.stderr.is_empty(), "{logs:?}");
+}
+
+#[test]
 fn nobody_is_refused_over_twenty_kills() {
     let dae = Dae::start();
     let (port, mut now) = one_door(&dae, "1ms");

@@ -55,6 +55,12 @@ impl Entry {
         self.foreign == Some(true)
     }
 
+    /// Why it does not run though it is to, if that is so and known.
+    pub(super) fn trouble(&self) -> Option<&str> {
+        let is_to_run = matches!(&*self.state, "waiting" | "failed");
+        self.note.as_deref().filter(|it| is_to_run && !it.is_empty())
+    }
+
     /// How long it has been in its state.
     pub(super) fn age(&self) -> Option<String> {
         let since = parse_rfc3339(self.since.as_deref()?)?;

@@ -1,4 +1,5 @@
-//! `dae logs`: reads the files, so that it works without a manager.
+//! `dae logs`: reads the files, so that it works without a manager. With one it also says why a
+//! daemon does not run, which need not be in its log.
 
 use std::{collections::VecDeque, fs, io, path::PathBuf, time::Duration};
 
@@ -9,7 +10,7 @@ use manager::{
 };
 use serde_json::json;
 
-use super::Console;
+use super::{Console, entry::Entry, manager::read as read_answer};
 use crate::{
     cli::Logs,
     error::{Complaint, Done, Error, Exit},
@@ -28,7 +29,7 @@ const BLOCK_BYTES: usize = 64 * 1024;
 /// Lines from a log, which is known by its number.
 type Numbered = (usize, Line);
 
-pub(super) fn run(args: Logs, console: &mut Console) -> Done {
+pub(super) async fn run(args: Logs, console: &mut Console) -> Done {
     let paths = console.paths()?;
     let names = select(logged(&paths)?, &args.names, &paths)?;
     if names.is_empty() {
@@ -38,6 +39,32 @@ pub(super) fn run(args: Logs, console: &mut Console) -> Done {
         }
         return Ok(Exit::Done);
     }
+    if args.follow {
+        explain(&names, console).await;
+        return show(args, names, &paths, console);
+    }
+    let shown = show(args, names.clone(), &paths, console)?;
+    explain(&names, console).await;
+    Ok(shown)
+}
+
+/// Says of each that does not run, and is to, why that is so. It may never have come as far as to
+/// print a line.
+async fn explain(names: &[String], console: &Console) {
+    // Without a manager there is nobody who tries.
+    let Ok(manager) = console.look().await else { return };
+    let Ok(answer) = manager.ask("list", &(json!({ "all": true, "own": true }),)).await else {
+        return;
+    };
+    let entries: Vec<Entry> = read_answer(&answer).unwrap_or_default();
+    for entry in entries.iter().filter(|it| names.contains(&it.name)) {
+        if let Some(trouble) = entry.trouble() {
+            console.out.aside(&format!("`{}` is {}: {trouble}", entry.name, entry.state));
+        }
+    }
+}
+
+fn show(args: Logs, names: Vec<String>, paths: &Paths, console: &mut Console) -> Done {
     let dirs = names.iter().map(|it| paths.logs().join(it)).collect();
     let mut printer = Printer::new(names, args.raw, &mut console.out);
     let lines = args.lines.or((args.follow && args.since.is_none()).then_some(CONTEXT));

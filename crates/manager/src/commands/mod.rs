@@ -91,7 +91,7 @@ pub(crate) async fn run(command: Command, console: &mut Console) -> Done {
         Command::Edit(args) => edit::run(args, console).await,
         Command::List(args) => list::run(args, console).await,
         Command::Status(args) => status::run(args, console).await,
-        Command::Logs(args) => logs::run(args, console),
+        Command::Logs(args) => logs::run(args, console).await,
         Command::Events(args) => events::run(args, console),
         Command::Call(args) => call::run(args, console).await,
         Command::Options(args) => options::run(args, console).await,
