@@ -34,6 +34,44 @@ fn the_session_in_readme_goes_as_written() {
     assert!(typed > 0, "README.md has no session");
 }
 
+/// Flags on our pages that are not of our programs.
+const OF_OTHERS: [&str; 2] = ["--open", "--release"];
+
+#[test]
+fn each_flag_that_a_page_names_is_in_the_help_of_a_program() {
+    let help = |program: &str, args: &[&str]| {
+        let output = Command::new(binary(program)).args(args).arg("--help").output().unwrap();
+        assert!(output.status.success(), "{program} {args:?}: {output:?}");
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let commands = |program: &str| -> Vec<String> {
+        let all = help(program, &[]);
+        let listed =
+            all.lines().skip_while(|it| *it != "Commands:").take_while(|it| !it.is_empty());
+        let named = listed.filter_map(|it| it.strip_prefix("  ")?.split(' ').next());
+        named.filter(|it| !it.is_empty() && *it != "help").map(str::to_owned).collect()
+    };
+    let mut known = String::new();
+    for program in ["dae", "sample", "state", "relay"] {
+        known += &help(program, &[]);
+        known.extend(commands(program).iter().map(|it| help(program, &[it])));
+    }
+    let known: Vec<_> = flags(&known).collect();
+    for page in ["README.md", "daemons/state/README.md", "daemons/relay/README.md"] {
+        let text = fs::read_to_string(workspace().join(page)).unwrap();
+        let named: Vec<_> = flags(&text).filter(|it| !OF_OTHERS.contains(it)).collect();
+        let unknown: Vec<_> = named.iter().filter(|it| !known.contains(it)).collect();
+        assert!(!named.is_empty() && unknown.is_empty(), "{page}: {unknown:?}");
+    }
+}
+
+/// What in `text` is written as a flag is.
+fn flags(text: &str) -> impl Iterator<Item = &str> {
+    let is_part = |it: char| it.is_ascii_lowercase() || it == '-';
+    let words = text.split(move |it| !is_part(it));
+    words.filter(|it| it.starts_with("--") && it.len() > 3 && !it.starts_with("---"))
+}
+
 /// Types all that `page` shows; returns how many commands that were, or the first that went
 /// otherwise.
 fn replay(page: &str, terminal: &Terminal) -> Result<usize, String> {

@@ -41,7 +41,7 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Task {
-    /// Builds release binaries and starts the manager with Sample installed; safe to run twice
+    /// Builds, starts the manager with Sample, State and Relay in it; safe to run twice
     Up,
     /// Installs what the tests need, then checks format, lints, licences, tests and docs
     Test,

@@ -133,6 +133,7 @@ fn list<T>(items: &[T], item: impl Fn(&T) -> Value) -> Option<Value> {
 /// Adds to the help of each flag what holds without it.
 pub(super) fn with_defaults(install: clap::Command) -> clap::Command {
     let silent = Definition::new(PathBuf::new()).to_json();
+    let install = install.mut_arg("cwd", |arg| with_default(arg, "a data folder of its own"));
     install.mut_args(|arg| match silent.get(arg.get_id().as_str()) {
         Some(Value::String(default)) if !default.is_empty() => with_default(arg, default),
         Some(Value::Number(default)) => with_default(arg, &default.to_string()),
