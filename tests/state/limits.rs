@@ -69,6 +69,26 @@ fn who_does_not_read_at_all_loses_the_stream_and_keeps_the_session() {
 }
 
 #[test]
+fn messages_that_nobody_reads_count_together_with_all_that_waits() {
+    let server = StateServer::start(&["--waiting-bytes", "8000000"]);
+    let token = server.root_token();
+    let mut root = server.by_token(&token);
+    let mut deaf: Vec<_> = (0..4).map(|_| Netcat::narrow(server.daemon().port())).collect();
+    for guest in &mut deaf {
+        guest.ask("auth", &json!([token]));
+        guest.ask("subscribe", &json!([null]));
+    }
+    // Each may have more waiting for it than all together.
+    let message = json!(["root", "much", "x".repeat(LARGE)]);
+    eventually("somebody is sent away", || {
+        root.ask("emit", &message);
+        let stats = root.ask("stats", &json!([]));
+        assert_eq!(stats["eventsDropped"], 0, "eight million bytes wait for one");
+        (stats["sessions"].as_u64().unwrap() < 5).then_some(())
+    });
+}
+
+#[test]
 fn who_has_not_logged_in_has_less_unless_everybody_may_ask() {
     let large = json!([["a"], "x".repeat(100_000)]);
     let server = StateServer::start(&["--newcomer-rate", "3"]);

@@ -73,6 +73,12 @@ impl Stream {
         self.guest.outbox().wake_stream(self.id);
     }
 
+    /// Says that much more waits in the [`Source`] than when it was asked last how much that is: of a
+    /// guest that takes nothing it would not be asked again.
+    pub fn weigh(&self) {
+        self.guest.outbox().wake();
+    }
+
     /// Ends the stream with a reason of the daemon's own.
     pub fn end(self, reason: &str) {
         self.guest.outbox().end(self.id, reason);

@@ -44,18 +44,33 @@ struct Feed {
     queue: Queue,
     /// The connection asks for what waits, and will until it has been told that nothing does.
     is_awake: bool,
+    /// How many bytes waited when it was to know that last.
+    weighed: usize,
 }
+
+/// With so much more waiting, a connection is to know, though it has no room.
+const UNWEIGHED: usize = 16 << 10;
 
 impl Feed {
     /// Has the connection ask, which costs nothing while it does anyway; false if there is nobody
     /// to ask any more.
     fn wake(&mut self) -> bool {
         if self.is_awake {
+            self.weigh();
             return true;
         }
         self.stream.wake();
         self.is_awake = true;
         !self.stream.has_ended()
+    }
+
+    /// Who reads nothing counts with all that waits for it.
+    fn weigh(&mut self) {
+        let bytes = self.queue.bytes();
+        if bytes >= self.weighed + UNWEIGHED {
+            self.weighed = bytes;
+            self.stream.weigh();
+        }
     }
 }
 
@@ -87,7 +102,7 @@ impl Watchers {
         self.close(session);
         let (stream, queue) = (guest.feed()?, Queue::new(self.limits));
         self.subscriptions.open(session.clone(), user.clone(), cap);
-        let feed = Feed { stream, queue, is_awake: false };
+        let feed = Feed { stream, queue, is_awake: false, weighed: 0 };
         let place = self.feeds.insert(session.clone(), user, feed);
         if let Some(feed) = self.feeds.at_mut(place, session) {
             feed.stream.draw_from(source(place));
@@ -266,6 +281,7 @@ impl Watchers {
                 break;
             }
         }
+        feed.weighed = feed.queue.bytes();
         let is_known_to_lag = !self.lagging.is_empty() && self.lagging.contains(session);
         if is_known_to_lag || feed.queue.deadline().is_some() {
             self.note_lag(session);
