@@ -221,6 +221,10 @@ fn only_our_own_names_and_pages_come_in() {
     assert_eq!(status("host: localhost\r\norigin: https://evil.example\r\n"), Some(403));
     assert_eq!(status("host: localhost\r\norigin: https://app.example\r\n"), None);
     assert_eq!(status("host: dae.example\r\n"), None);
+    eventually("the log says who was not let in", || {
+        let said = server.daemon().said();
+        (said.matches("turned away peer=127.0.0.1:").count() == 2).then_some(())
+    });
 }
 
 #[test]

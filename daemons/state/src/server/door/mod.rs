@@ -11,7 +11,7 @@ mod wire;
 
 use std::{io, net::SocketAddr};
 
-use daemon::{Bound, Entrance, Limits};
+use daemon::{Bound, Entrance, Limits, Seldom};
 use tokio::sync::oneshot;
 use websocket::{Answer, DecoderLimits, LimitsError, Request, Server, Socket, SocketLimits, code};
 
@@ -53,8 +53,20 @@ pub(crate) async fn open(flags: &DoorFlags, limits: &Limits) -> Result<Option<Do
     let mut server = Server::new(bounds(limits), flags.rules())?;
     let listened = server.listen(address).await;
     let address = listened.map_err(|source| DoorError::Listen { address, source })?;
+    tell_of_those_turned_away(&mut server);
     tracing::info!(%address, "WebSocket listening");
     Ok(Some(Door(server)))
+}
+
+/// A page of somebody else's may try for ever.
+fn tell_of_those_turned_away(server: &mut Server) {
+    let seldom = Seldom::of_those_turned_away();
+    server.on_turned_away(move |link, why| {
+        if let Some(unsaid) = seldom.note() {
+            let (peer, refusal) = (link.peer.map(tracing::field::display), daemon::causes(why));
+            tracing::info!(peer, refusal, unsaid, "turned away");
+        }
+    });
 }
 
 /// Serves at both doors until `end`; who came by the second is closed after what he
