@@ -21,8 +21,13 @@ fn is_plain(byte: u8) -> bool {
     !matches!(byte, b'"' | b'\\' | b'\n')
 }
 
-/// How many bytes of a string come before one that is more.
+/// How many bytes of a string come before one that is more. Most strings are short.
 fn plain(bytes: &[u8]) -> usize {
+    let (first, rest) = bytes.split_at(bytes.len().min(16));
+    first.iter().position(|&it| !is_plain(it)).unwrap_or_else(|| first.len() + plain_of_long(rest))
+}
+
+fn plain_of_long(bytes: &[u8]) -> usize {
     // Those of a chunk are counted together, as the compiler makes vectors of that and not of a
     // search.
     let (chunks, _) = bytes.as_chunks::<32>();
