@@ -17,8 +17,11 @@ use crate::{
     trigger::{Registration, RegistrationId},
 };
 
-/// The form that this code writes. It reads this one and all before it.
-const VERSION: u8 = 1;
+/// The newest form that this code writes. It reads this one and all before it.
+const VERSION: u8 = 2;
+
+/// The form of a record that needs no newer one: an older program reads it.
+const PLAIN: u8 = 1;
 
 /// One commit. Its place in the journal is its revision.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -162,7 +165,9 @@ pub enum RecordError {
 impl Record {
     /// A record of `acts`.
     pub fn new(at: Time, session: Option<SessionId>, acts: Vec<Act>) -> Self {
-        Self { version: VERSION, at, session, acts }
+        // A history was not known to the first form.
+        let is_new = acts.iter().any(|it| matches!(it.change, Change::Begin { .. }));
+        Self { version: if is_new { VERSION } else { PLAIN }, at, session, acts }
     }
 
     /// The bytes of it.
@@ -232,8 +237,11 @@ mod tests {
 
     #[test]
     fn what_a_newer_program_wrote_is_known_as_such() {
-        let newer = br#"{"v":2,"whatever":[]}"#;
-        assert!(matches!(Record::decode(newer), Err(RecordError::Version(2))));
+        let change = Change::Begin { history: History::new("h".to_owned()) };
+        let begin = Record::new(1, None, vec![Act { change, src: None, req: None }]).encode();
+        assert!(begin.starts_with(br#"{"v":2,"#), "the first form has no histories");
+        let newer = br#"{"v":3,"whatever":[]}"#;
+        assert!(matches!(Record::decode(newer), Err(RecordError::Version(3))));
         for bytes in [&b"{}"[..], b"", br#"{"v":1,"at":1,"acts":[{"do":{"fly":{}}}]}"#] {
             assert!(matches!(Record::decode(bytes), Err(RecordError::Unreadable(_))));
         }

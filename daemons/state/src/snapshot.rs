@@ -11,8 +11,11 @@ mod write;
 
 use std::io;
 
-/// What a snapshot begins with. The last byte is the version of the form.
+/// What a snapshot begins with. The last letter is the version of the form.
 const START: &[u8] = b"state snapshot 1\n";
+
+/// The same of one with histories, which the first form does not know.
+const START_2: &[u8; START.len()] = b"state snapshot 2\n";
 
 /// What follows in a frame.
 mod frame {

@@ -54,7 +54,10 @@ impl LoadError {
             Self::Open(error) => matches!(error, OpenError::Damaged(_) | OpenError::Gone { .. }),
             Self::Snapshot(error) => matches!(error, SnapshotError::Damaged(_)),
             Self::Follow(error) => matches!(error, FollowError::Damaged(_)),
-            Self::Unreadable(_) | Self::Record { .. } | Self::Misfit { .. } => true,
+            // What a newer program wrote is as it should be.
+            Self::Unreadable(error) => !matches!(error, state::snapshot::SnapshotError::Start),
+            Self::Record { source, .. } => !matches!(source, RecordError::Version(_)),
+            Self::Misfit { .. } => true,
         }
     }
 }

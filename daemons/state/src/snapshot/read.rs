@@ -6,7 +6,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Number;
 
 use super::{
-    START, SnapshotError, frame,
+    START, START_2, SnapshotError, frame,
     tree::{HAS_ENTRIES, HAS_REV, mark},
 };
 use crate::{
@@ -76,7 +76,7 @@ impl<R: Read> Reader<'_, R> {
     fn start(&mut self) -> Result<(), SnapshotError> {
         let mut start = [0; START.len()];
         self.from.read_exact(&mut start)?;
-        if start == *START { Ok(()) } else { Err(SnapshotError::Start) }
+        if start == *START || start == *START_2 { Ok(()) } else { Err(SnapshotError::Start) }
     }
 
     fn byte(&mut self) -> Result<u8, SnapshotError> {

@@ -5,7 +5,7 @@ use std::io::{self, Write};
 use serde::Serialize;
 
 use super::{
-    START, frame,
+    START, START_2, frame,
     tree::{HAS_ENTRIES, HAS_REV, mark, write_number},
 };
 use crate::{
@@ -19,7 +19,7 @@ impl State {
     /// # Errors
     /// Those of `to`.
     pub fn write(&self, to: &mut impl Write) -> io::Result<()> {
-        to.write_all(START)?;
+        to.write_all(if self.histories.current().is_some() { START_2 } else { START })?;
         write_frame(to, frame::HEAD, &(self.revision, self.next_registration))?;
         self.histories.iter().try_for_each(|it| write_frame(to, frame::HISTORY, &it))?;
         self.accounts.iter().try_for_each(|it| write_frame(to, frame::ACCOUNT, &it))?;
