@@ -108,10 +108,9 @@ fn exchange(data: &Path, place: &Path, fresh: &Path) -> Result<Option<PathBuf>, 
 
 async fn fill(fresh: &Path, source: impl BufRead, leilo: bool) -> Result<String, OfflineError> {
     let journal = Store::open(fresh, journal::Options::default()).map_err(ImportError::Open)?;
-    // With revisions of its own: whoever knows the exported one by its own knows nothing of this.
-    if journal.last().revision == 0 {
-        store::begin_history(&journal).await.map_err(ImportError::Begin)?;
-    }
+    // Whoever knows the exported one by its revisions knows nothing of this; and what was here
+    // before may be put back one day.
+    store::begin_history(&journal).await.map_err(ImportError::Begin)?;
     let (before, _) = store::load(&journal).await?;
     let filled = match leilo {
         false => from_export(&journal, &before, source).await,
