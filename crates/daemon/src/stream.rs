@@ -73,8 +73,8 @@ impl Stream {
         self.guest.outbox().wake_stream(self.id);
     }
 
-    /// Says that much more waits in the [`Source`] than when it was asked last how much that is: of a
-    /// guest that takes nothing it would not be asked again.
+    /// Says that much more waits in the [`Source`] than when it was asked last how much that is: of
+    /// a guest that takes nothing it would not be asked again.
     pub fn weigh(&self) {
         self.guest.outbox().wake();
     }

@@ -30,22 +30,27 @@ struct Notice<'a> {
 
 /// A message as it is told: written once, however many hear it.
 #[derive(Debug)]
-pub struct Told(String);
+pub struct Told {
+    text: String,
+    /// How many bytes of it each session is charged with that is told it.
+    share: usize,
+}
 
 impl Told {
     /// The data of a `message` event.
     pub fn as_str(&self) -> &str {
-        &self.0
+        &self.text
     }
-}
 
-impl From<&Sent> for Told {
-    fn from(sent: &Sent) -> Self {
+    /// What is `sent`, to so many sessions.
+    pub fn new(sent: &Sent, sessions: usize) -> Self {
         let Message { name, payload, path, .. } = &sent.message;
         let notice = Notice { name, src: sent.src.as_ref(), payload, path: path.as_ref() };
         let mut text = Vec::with_capacity(payload.len() + NOTICE_BYTES);
         serde_json::to_writer(&mut text, &notice).expect("names, a path and JSON are JSON");
-        Self(String::from_utf8(text).expect("JSON is UTF-8"))
+        let text = String::from_utf8(text).expect("JSON is UTF-8");
+        let share = text.capacity() / sessions.max(1);
+        Self { text, share }
     }
 }
 
@@ -71,6 +76,15 @@ impl Item {
             Self::Change(event) => event.bytes(),
             Self::Message(told) => told.as_str().len() + AROUND_BYTES,
         }
+    }
+
+    /// About how many bytes of memory it takes; of what is shared, a share.
+    fn held(&self) -> usize {
+        size_of::<Self>()
+            + match self {
+                Self::Change(event) => event.bytes(),
+                Self::Message(told) => told.share,
+            }
     }
 
     /// Whether it tells of the end of a subscription, which nothing later tells.
@@ -129,6 +143,7 @@ pub struct Queue {
     limits: QueueLimits,
     items: VecDeque<Item>,
     bytes: usize,
+    held: usize,
     owed: VecDeque<Owed>,
     /// Since when things are dropped.
     lagging: Option<Time>,
@@ -149,6 +164,7 @@ impl Queue {
             limits,
             items: VecDeque::new(),
             bytes: 0,
+            held: 0,
             owed: VecDeque::new(),
             lagging: None,
             catching_up: None,
@@ -173,6 +189,7 @@ impl Queue {
             return false;
         }
         self.bytes += item.bytes();
+        self.held += item.held();
         self.items.push_back(item);
         // However large something is, it may wait if it waits alone.
         let is_too_much = self.items.len() > 1 && self.bytes > self.limits.bytes;
@@ -201,6 +218,7 @@ impl Queue {
         self.items.retain(Item::is_last);
         self.dropped += (before - self.items.len()) as u64;
         self.bytes = self.items.iter().map(Item::bytes).sum();
+        self.held = self.items.iter().map(Item::held).sum();
         self.owed.retain(|it| it.subs.is_empty());
         // Who begins and loses more subscriptions than may wait, and reads of none, is not waited
         // for.
@@ -242,6 +260,7 @@ impl Queue {
     fn pop_item(&mut self) -> Option<Next> {
         let item = self.items.pop_front()?;
         self.bytes -= item.bytes();
+        self.held -= item.held();
         Some(Next::Item(item))
     }
 
@@ -250,9 +269,9 @@ impl Queue {
         self.lagging.or(self.catching_up).map(|it| it.saturating_add(self.limits.patience))
     }
 
-    /// About how many bytes wait.
-    pub fn bytes(&self) -> usize {
-        self.bytes
+    /// About how many bytes of memory wait, of what others wait for as well a share.
+    pub fn held(&self) -> usize {
+        self.held
     }
 
     /// How many items were dropped so far.
@@ -279,7 +298,7 @@ mod tests {
     fn message(len: usize) -> Item {
         let (user, payload) = (UserName::new("bob").unwrap(), json!("x".repeat(len)).into());
         let message = Message { user, name: "m".to_owned(), payload, path: None };
-        Item::Message(Arc::new(Told::from(&Sent { message, src: None })))
+        Item::Message(Arc::new(Told::new(&Sent { message, src: None }, 1)))
     }
 
     /// What comes out: the revision of an event, or the subscriptions of a `sync`.
@@ -307,7 +326,12 @@ mod tests {
         queue.push_events(vec![event(1, 1), event(1, 1)], 0);
         queue.push_events(vec![event(1, 2)], 0);
         assert_eq!(drained(&mut queue, &[]), ["1…", "1", "2"]);
-        assert!(queue.deadline().is_none() && queue.dropped() == 0 && queue.bytes() == 0);
+        assert!(
+            queue.deadline().is_none()
+                && queue.dropped() == 0
+                && queue.bytes == 0
+                && queue.held() == 0
+        );
     }
 
     #[test]

@@ -71,6 +71,11 @@ impl<T> BySession<T> {
         slot.filter(|it| it.session == *session).map(|it| &mut it.value)
     }
 
+    /// How many sessions of `user` there are.
+    pub(super) fn count_of(&self, user: &UserName) -> usize {
+        self.by_user.get(user).map_or(0, Vec::len)
+    }
+
     pub(super) fn is_empty(&self) -> bool {
         self.by_id.is_empty()
     }

@@ -66,7 +66,7 @@ impl Feed {
 
     /// Who reads nothing counts with all that waits for it.
     fn weigh(&mut self) {
-        let bytes = self.queue.bytes();
+        let bytes = self.queue.held();
         if bytes >= self.weighed + UNWEIGHED {
             self.weighed = bytes;
             self.stream.weigh();
@@ -157,7 +157,7 @@ impl Watchers {
 
     /// How many bytes wait for a session.
     pub(crate) fn held_bytes(&self, session: &SessionId) -> usize {
-        self.feeds.get(session).map_or(0, |it| it.queue.bytes())
+        self.feeds.get(session).map_or(0, |it| it.queue.held())
     }
 
     /// Tells everybody whom it concerns of a commit that is durable.
@@ -192,7 +192,8 @@ impl Watchers {
     /// Sends a message to all sessions of its user; to how many that are told it.
     pub(crate) fn send(&mut self, sent: &Sent) -> usize {
         let message = &sent.message;
-        let (item, now) = (Item::Message(Arc::new(Told::from(sent))), now());
+        let told = Told::new(sent, self.feeds.count_of(&message.user));
+        let (item, now) = (Item::Message(Arc::new(told)), now());
         let (mut reached, mut gone, mut lagging) = (0, vec![], vec![]);
         self.feeds.each_of(&message.user, |session, feed| {
             self.told += 1;
@@ -281,7 +282,7 @@ impl Watchers {
                 break;
             }
         }
-        feed.weighed = feed.queue.bytes();
+        feed.weighed = feed.queue.held();
         let is_known_to_lag = !self.lagging.is_empty() && self.lagging.contains(session);
         if is_known_to_lag || feed.queue.deadline().is_some() {
             self.note_lag(session);
