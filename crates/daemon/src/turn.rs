@@ -19,6 +19,8 @@ pub(crate) struct Turn {
     latest: Instant,
     most_read: usize,
     least_answers: u32,
+    /// The same where somebody is told something by them.
+    telling_answers: u32,
     answers_a_look: u32,
     /// How often somebody had been told something when it began.
     told: u64,
@@ -49,7 +51,8 @@ const TURN: Duration = Duration::from_micros(100);
 /// costs each of them a system call, so some of it had better come together.
 const LEAST_ANSWERS: u32 = 16;
 
-/// So many do where somebody is told something by them.
+/// So many do where somebody is told something by them, of who has stood in line: only one at a
+/// time has so long a turn.
 const TELLING_ANSWERS: u32 = 256;
 
 /// Twice before anything is read, and once after that.
@@ -67,12 +70,12 @@ impl Turn {
 
     /// Begins now, for a stranger: what it asks may be dear, and nothing is owed to it.
     pub(crate) fn of_stranger() -> Self {
-        Self { least_answers: 1, answers_a_look: 1, ..Self::sprint() }
+        Self { least_answers: 1, telling_answers: 1, answers_a_look: 1, ..Self::sprint() }
     }
 
     /// Begins now, for who has stood in line.
     pub(crate) fn full() -> Self {
-        Self::new(TURN, usize::MAX)
+        Self { telling_answers: TELLING_ANSWERS, ..Self::new(TURN, usize::MAX) }
     }
 
     fn new(length: Duration, most_read: usize) -> Self {
@@ -82,6 +85,7 @@ impl Turn {
             latest: now + LONGEST,
             most_read,
             least_answers: LEAST_ANSWERS,
+            telling_answers: LEAST_ANSWERS,
             answers_a_look: ANSWERS_A_LOOK,
             told: told(),
             now,
@@ -111,9 +115,8 @@ impl Turn {
     }
 
     fn least_looks(&self) -> u32 {
-        let is_telling = self.least_answers == LEAST_ANSWERS && self.told != told();
-        let answers = if is_telling { TELLING_ANSWERS } else { self.least_answers };
-        answers + OTHER_LOOKS
+        let is_telling = self.told != told();
+        OTHER_LOOKS + if is_telling { self.telling_answers } else { self.least_answers }
     }
 }
 
@@ -172,6 +175,8 @@ mod tests {
         assert_eq!(answers(Turn::sprint(), || {}), LEAST_ANSWERS);
         assert_eq!(answers(Turn::full(), &mut tell), TELLING_ANSWERS);
         assert_eq!(answers(Turn::full(), || {}), LEAST_ANSWERS, "it was told in another one");
+        outbox.take(&mut Vec::new(), usize::MAX);
+        assert_eq!(answers(Turn::sprint(), &mut tell), LEAST_ANSWERS);
         outbox.take(&mut Vec::new(), usize::MAX);
         assert_eq!(answers(Turn::of_stranger(), &mut tell), 1);
     }
