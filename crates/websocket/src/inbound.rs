@@ -42,7 +42,12 @@ impl Door {
                     Ok(opened) => opened.map_err(TurnedAway::Handshake),
                     Err(_) => Err(TurnedAway::Late),
                 };
-                let failed = |why: &TurnedAway| shared.turned_away.tell(link, why);
+                let failed = |why: &TurnedAway| {
+                    // Whoever only looks whether somebody listens leaves by himself.
+                    if !why.has_left() {
+                        shared.turned_away.tell(link, why);
+                    }
+                };
                 Kind::Other(opened.inspect_err(failed).ok()?)
             }
         };

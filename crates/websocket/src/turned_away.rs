@@ -26,6 +26,13 @@ pub enum TurnedAway {
     },
 }
 
+impl TurnedAway {
+    /// Whether it left before anybody could turn it away.
+    pub(crate) fn has_left(&self) -> bool {
+        matches!(self, Self::Handshake(error) if error.kind() == io::ErrorKind::UnexpectedEof)
+    }
+}
+
 /// Who is told of them.
 type Listener = dyn Fn(Link, &TurnedAway) + Send + Sync;
 

@@ -76,6 +76,7 @@ struct Inner {
     settled: Settled,
     /// How those are told of who are turned away.
     turned_away: Seldom,
+    turned_away_at_door: Seldom,
     /// How often the terms have changed.
     changes: AtomicU64,
     begun: Instant,
@@ -145,6 +146,7 @@ impl Relay {
             is_public: doors.is_public(),
             settled: doors.settled(),
             turned_away: Seldom::of_those_turned_away(),
+            turned_away_at_door: Seldom::of_those_turned_away(),
             changes: AtomicU64::new(0),
             begun: Instant::now(),
             begun_ms: clock_ms(),
@@ -189,7 +191,9 @@ impl Relay {
 
     /// Somebody may not come in, to a database if it came as far as that.
     fn note_turned_away(&self, db: Option<&str>, peer: Option<SocketAddr>, why: &dyn Error) {
-        if let Some(unsaid) = self.0.turned_away.note() {
+        // Noise at the door must not hide who guesses tokens.
+        let seldom = if db.is_some() { &self.0.turned_away } else { &self.0.turned_away_at_door };
+        if let Some(unsaid) = seldom.note() {
             let (peer, refusal) = (peer.map(tracing::field::display), causes(why));
             tracing::info!(db, peer, refusal, unsaid, "turned away");
         }
