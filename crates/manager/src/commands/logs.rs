@@ -9,6 +9,7 @@ use manager::{
     paths::Paths,
 };
 use serde_json::json;
+use tokio::time::timeout;
 
 use super::{Console, entry::Entry, manager::read as read_answer};
 use crate::{
@@ -19,6 +20,9 @@ use crate::{
 
 /// The manager's own log lies beside those of daemons, and is not one of them.
 const OWN: &str = "Dae";
+
+/// So long a manager is given to say why something does not run.
+const PATIENCE: Duration = Duration::from_secs(1);
 
 /// What `-f` begins with: enough to see where it stands.
 const CONTEXT: usize = 10;
@@ -39,12 +43,13 @@ pub(super) async fn run(args: Logs, console: &mut Console) -> Done {
         }
         return Ok(Exit::Done);
     }
+    // A manager that does not answer keeps nobody from the log.
     if args.follow {
-        explain(&names, console).await;
+        timeout(PATIENCE, explain(&names, console)).await.ok();
         return show(args, names, &paths, console);
     }
     let shown = show(args, names.clone(), &paths, console)?;
-    explain(&names, console).await;
+    timeout(PATIENCE, explain(&names, console)).await.ok();
     Ok(shown)
 }
 
