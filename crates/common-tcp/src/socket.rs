@@ -99,7 +99,7 @@ impl Socket {
     }
 
     /// Waits until nothing can reach the peer any more: it has reset the connection, or its kernel
-    /// no longer knows of it. That it has ended its own direction is no sign of that.
+    /// no longer knows of it. That it has ended one direction is no sign of that.
     ///
     /// Takes the place of the task that waits to write, so it is for who has nothing to write. What
     /// has come and was not read stays.
