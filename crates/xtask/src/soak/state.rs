@@ -1,5 +1,5 @@
 //! A State that a long run speaks to, with a directory of its own; and who speaks to it as root.
-//! Ends with its owner.
+//! It is killed when it is dropped.
 
 use std::{
     env,
@@ -30,7 +30,7 @@ const DATA: &str = "data";
 const LOG: &str = "log";
 
 /// How long it may take to listen.
-const PATIENCE: Duration = Duration::from_secs(10);
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Less than a password takes by default: what is left of that would be room for others, of whom it
 /// is to be known how much they take.
@@ -50,11 +50,15 @@ impl House {
         command.args(flags).arg("--data").arg(home.join(DATA));
         command.stderr(File::create(home.join(LOG))?);
         let child = command.stdin(Stdio::null()).spawn()?;
-        let house = Self { home, address: SocketAddrV4::new(Ipv4Addr::LOCALHOST, port), child };
+        let mut house = Self { home, address: SocketAddrV4::new(Ipv4Addr::LOCALHOST, port), child };
         let latest = now() + PATIENCE;
         while let Err(error) = TcpStream::connect(house.address) {
             if now() > latest {
                 return Err(error);
+            }
+            // Somebody else may have taken its port.
+            if let Some(status) = house.child.try_wait()? {
+                return Err(io::Error::other(format!("{status}: {}", house.log()?)));
             }
             sleep(Duration::from_millis(5));
         }
