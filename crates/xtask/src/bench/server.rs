@@ -344,10 +344,10 @@ pub(crate) fn patient(stream: TcpStream) -> io::Result<TcpStream> {
 }
 
 /// What would make a daemon believe that a manager started it.
-fn is_of_a_manager(variable: &OsStr) -> bool {
+pub(crate) fn is_of_a_manager(variable: &OsStr) -> bool {
     variable.as_encoded_bytes().starts_with(b"DAE")
 }
 
-fn free_port() -> io::Result<u16> {
+pub(crate) fn free_port() -> io::Result<u16> {
     Ok(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port())
 }

@@ -21,12 +21,11 @@ use serde_json::{Value, json};
 use self::{phrase::Phrases, tcp::Tcp, websocket::WebSocket};
 use super::{
     hostile::blows::Dice,
-    state::{Asker, House, free_port},
+    state::{Asker, House, SMALL_HASHES, program},
 };
 use crate::{
-    bench::clock::now,
-    step::{self, StepError, announce, say},
-    workspace::{cargo, release},
+    bench::{clock::now, server::free_port},
+    step::{StepError, announce, say},
 };
 
 #[derive(Args)]
@@ -110,16 +109,12 @@ const FLAGS: [&str; 10] = [
 
 /// Asks, and tells what came of it.
 pub(crate) fn commands(arguments: &Commands) -> Result<(), CommandsError> {
-    if arguments.program.is_none() {
-        announce("building State");
-        step::run(&mut cargo(["build", "--release", "--package", "state-daemon"]))?;
-    }
-    let program = arguments.program.clone().unwrap_or_else(|| release("state"));
+    let program = program(arguments.program.as_deref())?;
     let mut broken = Vec::new();
     for is_root in [false, true] {
         let door = SocketAddrV4::new(Ipv4Addr::LOCALHOST, free_port()?);
         let listen = ["--listen".to_owned(), door.to_string()];
-        let flags = [&FLAGS[..], &[&listen[0], &listen[1]]].concat();
+        let flags = [&FLAGS[..], &SMALL_HASHES, &[&listen[0], &listen[1]]].concat();
         let mut house = House::start(&program, "commands", &flags)?;
         let tally = ask_all(&house, door, is_root, arguments)?;
         broken.extend(tally.broken);

@@ -68,8 +68,8 @@ const SLOWER: f64 = 2.0;
 pub(crate) fn logins(arguments: &Logins) -> Result<(), LoginsError> {
     let house = House::build(!arguments.no_build)?;
     let mut guests = [
-        house.guest("get", "get [[\"doc\"]]\n")?,
-        house.guest("update", "update [[\"doc\"],{\"v\":1}]\n")?,
+        house.guest("get", "get [[\"doc\"]]\n").map_err(HouseError::from)?,
+        house.guest("update", "update [[\"doc\"],{\"v\":1}]\n").map_err(HouseError::from)?,
     ];
     let mut watched = Watched::new("State", house.pid());
     announce(&format!(

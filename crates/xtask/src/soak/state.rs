@@ -1,11 +1,11 @@
 //! A State that a long run speaks to, with a directory of its own; and who speaks to it as root.
-//! It is killed when it is dropped.
+//! Ends with its owner.
 
 use std::{
     env,
     fs::{self, File},
     io::{self, BufRead, BufReader, Write},
-    net::{Ipv4Addr, SocketAddrV4, TcpListener, TcpStream},
+    net::{Ipv4Addr, SocketAddrV4, TcpStream},
     path::{Path, PathBuf},
     process::{self, Child, Command, Stdio},
     thread::sleep,
@@ -14,7 +14,14 @@ use std::{
 
 use serde_json::Value;
 
-use crate::bench::{clock::now, server::patient};
+use crate::{
+    bench::{
+        clock::now,
+        server::{free_port, is_of_a_manager, patient},
+    },
+    step::{self, StepError, announce},
+    workspace::{cargo, release},
+};
 
 pub(super) struct House {
     home: PathBuf,
@@ -32,9 +39,19 @@ const LOG: &str = "log";
 /// How long it may take to listen.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// Less than a password takes by default: what is left of that would be room for others, of whom it
-/// is to be known how much they take.
-const HASH_KIB: &str = "64";
+/// Flags with which a password takes less than by default: what is left of that would be room for
+/// others, of whom it is to be known how much they take.
+pub(super) const SMALL_HASHES: [&str; 2] = ["--hash-memory", "64"];
+
+/// The program of State: the one that is given, or a release build, which is made.
+pub(super) fn program(given: Option<&Path>) -> Result<PathBuf, StepError> {
+    if let Some(given) = given {
+        return Ok(given.to_owned());
+    }
+    announce("building State");
+    step::run(&mut cargo(["build", "--release", "--package", "state-daemon"]))?;
+    Ok(release("state"))
+}
 
 impl House {
     /// Starts `program` for the run that is called so, with these flags.
@@ -42,11 +59,12 @@ impl House {
         let home = PathBuf::from(format!("/tmp/dae-{run}-{}", process::id()));
         fs::create_dir_all(&home)?;
         let port = free_port()?;
-        let mut command = Command::new(program);
-        for (name, _) in env::vars_os().filter(|it| it.0.to_string_lossy().starts_with("DAE")) {
+        let mut command = Command::new("setpriv");
+        command.args(["--pdeathsig", "KILL", "--"]).arg(program);
+        for (name, _) in env::vars_os().filter(|it| is_of_a_manager(&it.0)) {
             command.env_remove(name);
         }
-        command.args(["--port", &port.to_string(), "--hash-memory", HASH_KIB, "--log", "warn"]);
+        command.args(["--port", &port.to_string(), "--log", "warn"]);
         command.args(flags).arg("--data").arg(home.join(DATA));
         command.stderr(File::create(home.join(LOG))?);
         let child = command.stdin(Stdio::null()).spawn()?;
@@ -98,6 +116,11 @@ impl House {
 }
 
 impl Asker {
+    /// The connection, on which nothing is under way.
+    pub(super) fn into_stream(self) -> TcpStream {
+        self.0.into_inner()
+    }
+
     /// The result of a command that must not be refused.
     pub(super) fn ask(&mut self, name: &str, args: &Value) -> io::Result<Value> {
         self.say(&line(name, args))?;
@@ -121,11 +144,6 @@ impl Asker {
             _ => Err(io::Error::other(line)),
         }
     }
-}
-
-/// A port that nobody has.
-pub(super) fn free_port() -> io::Result<u16> {
-    Ok(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port())
 }
 
 /// A packet, as it is sent.

@@ -33,13 +33,12 @@ use self::{
     writer::{Writer, Written},
 };
 use super::{
-    state::{Asker, House},
+    state::{Asker, House, SMALL_HASHES, program},
     witness::Sample,
 };
 use crate::{
     bench::{clock::now, get::allow_open_files},
-    step::{self, StepError, announce, say},
-    workspace::{cargo, release},
+    step::{StepError, announce, say},
 };
 
 #[derive(Args)]
@@ -95,14 +94,10 @@ const PERIOD: Duration = Duration::from_millis(50);
 
 /// Has everybody subscribe and hear, and tells what came of it.
 pub(crate) fn subscribers(arguments: &Subscribers) -> Result<(), SubscribersError> {
-    if arguments.program.is_none() {
-        announce("building State");
-        step::run(&mut cargo(["build", "--release", "--package", "state-daemon"]))?;
-    }
     let count = (arguments.connections - OTHERS) as usize;
     // State gives half of them to its guests.
     allow_open_files(2 * arguments.connections).map_err(SubscribersError::Files)?;
-    let program = arguments.program.clone().unwrap_or_else(|| release("state"));
+    let program = program(arguments.program.as_deref())?;
     let house = start(&program, arguments.connections)?;
     let mut root = house.root()?;
     let tokens = furnish(&mut root)?;
@@ -145,7 +140,7 @@ pub(crate) fn subscribers(arguments: &Subscribers) -> Result<(), SubscribersErro
 fn start(program: &Path, connections: u64) -> io::Result<House> {
     let connections = connections.to_string();
     let flags = ["--anonymous", "--queue-patience", DEAF_PATIENCE, "--connections", &connections];
-    House::start(program, "subscribers", &flags)
+    House::start(program, "subscribers", &[&flags[..], &SMALL_HASHES].concat())
 }
 
 /// Makes the tree and the users; a token of each.
