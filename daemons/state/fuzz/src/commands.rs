@@ -19,7 +19,7 @@ use crate::{
 /// What can be asked.
 pub(crate) enum Command {
     Change(Request),
-    Read(Path, Option<usize>),
+    Read(Path),
     Watch(Subscription),
     Unwatch(SubscriptionId),
     /// The session ends.
@@ -41,9 +41,9 @@ pub(crate) fn read(name: &str, args: &str, actor: &Actor) -> Option<Command> {
             Some(Command::Change(Request { is_dry: dry, req, ..Request::batch(steps, now()) }))
         }
         "get" | "keys" | "getPerms" => {
-            let (path, opts) =
+            let (path, _) =
                 last::<(Path,), (Path, Option<GetOpts>), _>(args, |(path,)| (path, None))?;
-            Some(Command::Read(path, opts.and_then(|it| it.depth)))
+            Some(Command::Read(path))
         }
         "subscribe" => {
             let (pattern, opts) =

@@ -5,7 +5,7 @@ mod commands;
 mod watchers;
 
 /// How the daemon reads what stands in the last argument of commands, and operations of batches.
-#[allow(dead_code)]
+#[expect(dead_code, reason = "commands that only the daemon has are read by it, too")]
 #[path = "../../src/server/opts.rs"]
 mod opts;
 
@@ -86,7 +86,7 @@ impl World {
         match commands::read(name, args, &actor) {
             None => {}
             Some(Command::Change(request)) => drop(self.ask(&actor, &request)),
-            Some(Command::Read(path, depth)) => self.read(&actor, &path, depth),
+            Some(Command::Read(path)) => self.read(&actor, &path),
             Some(Command::Watch(subscription)) => {
                 self.watchers.watch(&self.state, &actor, subscription, self.limits.subscriptions);
             }
@@ -163,7 +163,7 @@ impl World {
     }
 
     /// What somebody reads is within what ROOT reads.
-    fn read(&self, actor: &Actor, path: &Path, _depth: Option<usize>) {
+    fn read(&self, actor: &Actor, path: &Path) {
         let subject = self.state.judge(actor);
         let found = self.state.get(&subject, path);
         let keys = self.state.keys(&subject, path, None, 10);
