@@ -11,7 +11,7 @@ use std::{
 use common_tcp::{Failure, Limits, encode, in_one_line};
 use serde_json::json;
 
-use crate::{EventWriter, Source};
+use crate::{EventWriter, Source, Stream};
 
 /// What is to be pushed to one guest: a bounded queue for each of its streams.
 ///
@@ -94,9 +94,6 @@ pub(crate) fn told() -> u64 {
 /// Streams of one guest at once.
 const STREAMS: usize = 64;
 
-/// With so much more waiting, the guest's task is to note it, though it has no room to send it.
-const UNNOTED_BYTES: usize = 16 << 10;
-
 /// What a stream costs at least, with what its daemon keeps of it.
 const STREAM_BYTES: usize = 512;
 
@@ -156,7 +153,7 @@ impl Outbox {
         if lags {
             *bytes -= queue.lag();
         }
-        let is_much = state.bytes >= state.noted + UNNOTED_BYTES;
+        let is_much = state.bytes >= state.noted + Stream::UNWEIGHED_BYTES;
         if !self.has_more(&mut state, id) && is_much {
             state.wake();
         }

@@ -38,6 +38,10 @@ pub struct Stream {
 pub struct Ended;
 
 impl Stream {
+    /// With so much more waiting than it knows of, the guest's task is to note it, though it has no
+    /// room to send it.
+    pub const UNWEIGHED_BYTES: usize = 16 << 10;
+
     pub(crate) fn new(guest: Guest, id: u64) -> Self {
         Self { guest, id, ends: true }
     }
@@ -73,8 +77,8 @@ impl Stream {
         self.guest.outbox().wake_stream(self.id);
     }
 
-    /// Says that much more waits in the [`Source`] than when it was asked last how much that is: of
-    /// a guest that takes nothing it would not be asked again.
+    /// Says that [so much](Self::UNWEIGHED_BYTES) more waits in the [`Source`] than when it was
+    /// asked last how much that is: of a guest that takes nothing it would not be asked again.
     pub fn weigh(&self) {
         self.guest.outbox().wake();
     }

@@ -48,9 +48,6 @@ struct Feed {
     weighed: usize,
 }
 
-/// With so much more waiting, a connection is to know, though it has no room.
-const UNWEIGHED: usize = 16 << 10;
-
 impl Feed {
     /// Has the connection ask, which costs nothing while it does anyway; false if there is nobody
     /// to ask any more.
@@ -67,7 +64,7 @@ impl Feed {
     /// Who reads nothing counts with all that waits for it.
     fn weigh(&mut self) {
         let bytes = self.queue.held();
-        if bytes >= self.weighed + UNWEIGHED {
+        if bytes >= self.weighed + Stream::UNWEIGHED_BYTES {
             self.weighed = bytes;
             self.stream.weigh();
         }
